@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One stream entry → the event that browsers get. Pure.
+
+An entry is what Redis returns: an ID and a flat list of field names and values, all bytes. The
+producer puts the event as JSON into the one field `data`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import orjson
+
+from wsgi_ws.protocol import text_frame
+
+Entry = tuple[bytes, Sequence[bytes]]
+
+
+class MalformedEntry(Exception):
+    """The entry is no event; its text says what is wrong with it."""
+
+
+class Event:
+    """A parsed event of the stream; its WebSocket frame is built once, when somebody wants it."""
+
+    __slots__ = ("_frame", "channel", "data", "id", "members")
+
+    def __init__(self, entry_id: bytes, data: bytes, channel: str, members: dict[str, Any]) -> None:
+        self.id = entry_id
+        self.data = data
+        self.channel = channel
+        self.members = members
+        self._frame: bytes | None = None
+
+    @property
+    def frame(self) -> bytes:
+        """The text frame with this entry's own ID, shared by every socket that gets it."""
+        if self._frame is None:
+            self._frame = frame_of(self.id, self.members)
+        return self._frame
+
+
+def parse_entry(entry: Entry) -> Event:
+    """The event of a stream entry.
+
+    :raises MalformedEntry: no field `data`, not UTF-8, not JSON, not an object, no channel.
+    """
+    entry_id, fields = entry
+    # Superset writes exactly one field. The general case is for other producers.
+    if len(fields) == 2 and fields[0] == b"data":
+        data = fields[1]
+    else:
+        data = _data_field(fields)
+    try:
+        members = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        members = _loads_slowly(data)
+    if type(members) is not dict:
+        raise MalformedEntry("data is not a JSON object")
+    channel = members.get("channel_id")
+    if type(channel) is not str or not channel:
+        raise MalformedEntry("data has no channel_id")
+    return Event(entry_id, data, channel, members)
+
+
+def frame_of(entry_id: bytes, members: dict[str, Any]) -> bytes:
+    """The message for an event: compact JSON, `id` first, then the members as they came.
+
+    A member `id` of the event itself wins over the entry's (PROTOCOL: the Node server's rule).
+    """
+    message = {"id": entry_id.decode("ascii"), **members}
+    try:
+        payload = orjson.dumps(message)
+    except (TypeError, orjson.JSONEncodeError):
+        payload = json.dumps(message, separators=(",", ":")).encode("ascii")
+    return text_frame(payload)
+
+
+def identity(data: bytes) -> bytes:
+    """What tells two copies of one event from two events: Superset's own members.
+
+    Both copies normally are equal to the byte; a producer may stamp each with something else, as
+    the time. Data that is no event of Superset's is its own identity.
+    """
+    try:
+        members = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data
+    if type(members) is not dict or "job_id" not in members:
+        return data
+    return orjson.dumps([members.get(name) for name in _IDENTIFYING_MEMBERS])
+
+
+_IDENTIFYING_MEMBERS = ("channel_id", "job_id", "user_id", "status", "errors", "result_url")
+
+
+def _data_field(fields: Sequence[bytes]) -> bytes:
+    for i in range(0, len(fields) - 1, 2):
+        if fields[i] == b"data":
+            return fields[i + 1]
+    raise MalformedEntry("it has no field data")
+
+
+def _loads_slowly(data: bytes) -> Any:
+    """What the strict parser refuses although it is JSON: lone surrogates written as escapes."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedEntry("data is not UTF-8") from None
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise MalformedEntry("data is not JSON") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IDs of Redis stream entries: `<milliseconds>-<sequence>`, compared as pairs of numbers. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+# The Node server's rule for what a browser may send; Redis itself allows 64 bits for each part.
+_FROM_CLIENT = re.compile(r"\d{1,15}-\d{1,10}", re.ASCII)
+
+
+class StreamId(NamedTuple):
+    """An entry ID. `ms` is the Redis server's clock, milliseconds since the epoch."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> StreamId:
+        """From Redis's own form.
+
+        :raises ValueError: when it is no ID.
+        """
+        ms, seq = text.split(b"-")
+        return cls(int(ms), int(seq))
+
+    @classmethod
+    def from_client(cls, text: str) -> StreamId | None:
+        """From a `last_id` parameter; None when it is malformed."""
+        return cls(*map(int, text.split("-"))) if _FROM_CLIENT.fullmatch(text) else None
+
+    def __bytes__(self) -> bytes:
+        return b"%d-%d" % self
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+ZERO = StreamId(0, 0)
