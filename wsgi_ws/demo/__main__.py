@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts everything that `make run` shows, waits for Ctrl-C and stops what it started.
+
+The server is the real one, started as in production; around it a Redis when none is configured,
+and a small web application in Superset's place. Everything listens on the loopback only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from wsgi_ws import redis_client
+from wsgi_ws.config import ConfigError, Settings, load
+from wsgi_ws.demo import redis_finder
+from wsgi_ws.demo.producer import publish
+from wsgi_ws.demo.web import Queries, Token, create_app
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_PAGE_PORT = 8081
+PORTS_TO_TRY = 100
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 15.0  # longer than the server's own time-out for draining
+
+
+class DemoError(Exception):
+    """The demo can't go on; the text is for the user."""
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Leaves the terminal to the server's log."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+def main() -> int:
+    """Run the demo until a signal; returns the exit code."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        run(stop)
+    except (DemoError, ConfigError, redis_finder.RedisNotFound) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(stop: threading.Event) -> None:
+    """Start, watch and stop everything."""
+    environment = dict(os.environ, JWT_ALGORITHMS="HS256")
+    settings = _settings(environment)
+    page_port = _free_port(int(os.environ.get("DEMO_PORT") or DEFAULT_PAGE_PORT))
+    port = _free_port(settings.port, taken=page_port)
+    if port != settings.port:
+        _say(f"Port {settings.port} is taken, the server gets {port}.")
+    hosts = ("localhost", "127.0.0.1")
+    environment["PORT"] = str(port)
+    environment["ALLOWED_ORIGINS"] = ",".join(f"http://{host}:{page_port}" for host in hosts)
+
+    with contextlib.ExitStack() as cleanup:
+        children: dict[str, subprocess.Popen[bytes]] = {}
+
+        def supervise(name: str, process: subprocess.Popen[bytes]) -> None:
+            children[name] = process
+            cleanup.enter_context(_stopped_at_the_end(process))
+
+        redis_settings = settings.redis
+        if redis_finder.answers(redis_settings):
+            _say(f"Redis: the one at {redis_client.describe(redis_settings)}.")
+        else:
+            process, redis_settings = redis_finder.start()
+            supervise("Redis", process)
+            environment.update(redis_finder.environment(redis_settings))
+            _say(f"Redis: none configured answers, started one on port {redis_settings.port}.")
+
+        server = _start_server(environment, port)
+        supervise("The server", server)
+        _wait_for_health(server, port, stop)
+
+        client = cleanup.enter_context(redis_client.connect(redis_settings, read_timeout=5))
+        queries = Queries(lambda event: publish(client, settings.redis_stream_prefix, event))
+        cleanup.callback(queries.stop)
+        token = Token(settings.jwt_secret, settings.jwt_cookie_name, settings.jwt_channel_id_key)
+        cleanup.enter_context(_served(create_app(token, queries, port), page_port))
+        if not stop.is_set():
+            _say(f"\n  Open  http://localhost:{page_port}/\n  Stop  Ctrl-C\n")
+        _watch(children, stop)
+
+
+def _watch(children: Mapping[str, subprocess.Popen[bytes]], stop: threading.Event) -> None:
+    """Return when told to stop; raise when a child ends before that."""
+    while not stop.wait(0.2):
+        for name, process in children.items():
+            if process.poll() is not None:
+                raise DemoError(f"{name} ended with exit code {process.returncode}.")
+
+
+def _settings(environment: dict[str, str]) -> Settings:
+    """The configuration; a secret for this run only where none is configured."""
+    try:
+        return load(environment).settings
+    except ConfigError as error:
+        environment["JWT_SECRET"] = secrets.token_hex(32)
+        try:
+            settings = load(environment).settings
+        except ConfigError:
+            raise error from None
+        _say("JWT secret: a random one for this run, as none of 32 bytes is configured.")
+        return settings
+
+
+def _start_server(environment: dict[str, str], port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
+    command += ["--bind", f"127.0.0.1:{port}", "wsgi:app"]
+    path = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
+    # In a session of its own, so that Ctrl-C reaches only us and things stop in order.
+    return subprocess.Popen(command, env=environment | {"PYTHONPATH": path}, start_new_session=True)
+
+
+def _wait_for_health(server: subprocess.Popen[bytes], port: int, stop: threading.Event) -> None:
+    url = f"http://127.0.0.1:{port}/health"
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not stop.wait(0.1):
+        if server.poll() is not None:
+            raise DemoError(f"The server ended with exit code {server.returncode} while starting.")
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+            return
+        if time.monotonic() > deadline:
+            raise DemoError(f"The server does not answer {url}.")
+
+
+@contextlib.contextmanager
+def _served(app: object, port: int) -> Iterator[None]:
+    """Serve the demo's page in a thread."""
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=QuietHandler)  # type: ignore[arg-type]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def _stopped_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port(first: int, taken: int | None = None) -> int:
+    """The first free port of the loopback from this number on."""
+    for port in range(first, min(first + PORTS_TO_TRY, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                if port != taken:
+                    return port
+    raise DemoError(f"no free port from {first} on: choose one with PORT and DEMO_PORT")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
