@@ -8,7 +8,7 @@ Pure: knows nothing of sockets, HTTP servers or the time of day beyond what PyJW
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -43,7 +43,7 @@ class Identity:
 class Authenticator:
     """Verifies cookies as configured; the same values as in Superset's settings."""
 
-    secret: str
+    secret: str = field(repr=False)
     algorithms: Sequence[str]
     cookie_name: str
     channel_key: str
@@ -55,10 +55,12 @@ class Authenticator:
 
         :raises AuthError: when none does; the first one's problem is told.
         """
-        cookies = parse_cookie(cookie_header)
+        cookies = parse_cookie(_utf8(cookie_header))
         tokens = cookies.getlist(self.cookie_name)
         if not tokens:
-            seen = ", ".join(sorted(cookies)) or "none at all"
+            # What comes without a value is not shown: it may be a token that has lost its name.
+            names = sorted(name for name, value in cookies.items() if value)
+            seen = ", ".join(names) or "none at all"
             raise AuthError("no_cookie", f"no cookie named {self.cookie_name} (cookies: {seen})")
         first_error: AuthError | None = None
         for token in tokens:
@@ -74,7 +76,7 @@ class Authenticator:
             claims = jwt.decode(
                 token, self.secret, algorithms=list(self.algorithms), options=_DECODE_OPTIONS
             )
-        except jwt.InvalidTokenError as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise _explained(error) from None
         channel = claims.get(self.channel_key)
         if not isinstance(channel, str) or not channel:
@@ -83,7 +85,16 @@ class Authenticator:
         return Identity(channel, float(expires) if expires is not None else None)
 
 
-def _explained(error: jwt.InvalidTokenError) -> AuthError:
+def _utf8(header: str) -> str:
+    """The header with what is not UTF-8 replaced: other applications' cookies may be anything.
+
+    WSGI has header bytes as Latin-1 characters, and parse_cookie expects them so.
+    """
+    text = header.encode("latin-1", "replace").decode("utf-8", "replace")
+    return text.encode().decode("latin-1")
+
+
+def _explained(error: Exception) -> AuthError:
     if isinstance(error, jwt.InvalidSignatureError):
         return AuthError(
             "bad_signature",
@@ -92,6 +103,8 @@ def _explained(error: jwt.InvalidTokenError) -> AuthError:
         )
     if isinstance(error, jwt.InvalidAlgorithmError):
         return AuthError("bad_algorithm", "the token's algorithm is not one of jwtAlgorithms")
+    if isinstance(error, jwt.InvalidKeyError):
+        return AuthError("bad_algorithm", "jwtSecret is no key for the token's algorithm")
     if isinstance(error, jwt.ExpiredSignatureError):
         return AuthError("expired", "the token has expired (exp)")
     if isinstance(error, jwt.ImmatureSignatureError):

@@ -8,6 +8,7 @@ producer puts the event as JSON into the one field `data`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -48,11 +49,29 @@ def parse_entry(entry: Entry) -> Event:
     :raises MalformedEntry: no field `data`, not UTF-8, not JSON, not an object, no channel.
     """
     entry_id, fields = entry
-    # Superset writes exactly one field. The general case is for other producers.
-    if len(fields) == 2 and fields[0] == b"data":
-        data = fields[1]
-    else:
-        data = _data_field(fields)
+    data = data_of(fields)
+    members = members_of(data)
+    return Event(entry_id, data, members["channel_id"], members)
+
+
+def data_of(fields: Sequence[bytes]) -> bytes:
+    """The value of the field `data`.
+
+    :raises MalformedEntry: there is none.
+    """
+    if len(fields) == 2 and fields[0] == b"data":  # Superset writes exactly this one field
+        return fields[1]
+    for i in range(0, len(fields) - 1, 2):
+        if fields[i] == b"data":
+            return fields[i + 1]
+    raise MalformedEntry("it has no field data")
+
+
+def members_of(data: bytes) -> dict[str, Any]:
+    """The event's members; `channel_id` is among them and a text.
+
+    :raises MalformedEntry: not UTF-8, not JSON, not an object, no channel.
+    """
     try:
         members = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -62,19 +81,21 @@ def parse_entry(entry: Entry) -> Event:
     channel = members.get("channel_id")
     if type(channel) is not str or not channel:
         raise MalformedEntry("data has no channel_id")
-    return Event(entry_id, data, channel, members)
+    return members
 
 
 def frame_of(entry_id: bytes, members: dict[str, Any]) -> bytes:
     """The message for an event: compact JSON, `id` first, then the members as they came.
 
-    A member `id` of the event itself wins over the entry's (PROTOCOL: the Node server's rule).
+    A member `id` of the event itself wins over the entry's, as in the Node server.
+
+    :raises MalformedEntry: the event is nested too deeply to be written.
     """
     message = {"id": entry_id.decode("ascii"), **members}
     try:
         payload = orjson.dumps(message)
     except (TypeError, orjson.JSONEncodeError):
-        payload = json.dumps(message, separators=(",", ":")).encode("ascii")
+        payload = _dumps_slowly(message)
     return text_frame(payload)
 
 
@@ -90,17 +111,13 @@ def identity(data: bytes) -> bytes:
         return data
     if type(members) is not dict or "job_id" not in members:
         return data
-    return orjson.dumps([members.get(name) for name in _IDENTIFYING_MEMBERS])
+    try:
+        return orjson.dumps([members.get(name) for name in _IDENTIFYING_MEMBERS])
+    except orjson.JSONEncodeError:  # nested too deeply for it
+        return data
 
 
 _IDENTIFYING_MEMBERS = ("channel_id", "job_id", "user_id", "status", "errors", "result_url")
-
-
-def _data_field(fields: Sequence[bytes]) -> bytes:
-    for i in range(0, len(fields) - 1, 2):
-        if fields[i] == b"data":
-            return fields[i + 1]
-    raise MalformedEntry("it has no field data")
 
 
 def _loads_slowly(data: bytes) -> Any:
@@ -110,9 +127,23 @@ def _loads_slowly(data: bytes) -> Any:
     except UnicodeDecodeError:
         raise MalformedEntry("data is not UTF-8") from None
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise MalformedEntry("data is not JSON") from None
+
+
+def _dumps_slowly(message: dict[str, Any]) -> bytes:
+    """What the fast encoder refuses: lone surrogates, integers beyond 64 bits, 255 levels."""
+    try:
+        return json.dumps(message, separators=(",", ":")).encode("ascii")
+    except RecursionError:
+        raise MalformedEntry("data is nested too deeply") from None
+
+
+def _finite(text: str) -> float | None:
+    """As orjson and the Node server write it: what is too large for a float becomes null."""
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from wsgi_ws.events import Entry, MalformedEntry, parse_entry
+from wsgi_ws.events import Entry, MalformedEntry, data_of, frame_of, members_of, parse_entry
 from wsgi_ws.history import History, Past
 from wsgi_ws.metrics import Metrics
 from wsgi_ws.registry import Registry
@@ -39,15 +39,13 @@ class Fanout:
 
     def start(self, past: Sequence[Entry], position: StreamId) -> None:
         """Take the newest entries of the past, for catch-ups only."""
-        floor = StreamId.parse(past[0][0]) if past else position
-        # The oldest entry's own predecessor is unknown: it marks the floor instead of being kept.
-        self._history.start_at(floor)
+        self._history.start_at(StreamId.parse(past[0][0]).predecessor() if past else position)
         kept = []
-        for entry in past[1:]:
+        for entry in past:
             try:
                 event = parse_entry(entry)
             except MalformedEntry:
-                continue  # counted by the server that saw it live
+                continue  # counted by the worker that saw it live
             kept.append(Past(event.id, event.channel, event.data))
         if past:
             self._history.append(kept, past[-1][0])
@@ -57,17 +55,19 @@ class Fanout:
         by_channel = self._registry.by_channel
         kept = []
         delivered = 0
-        for entry in entries:
+        for entry_id, fields in entries:
             try:
-                event = parse_entry(entry)
+                data = data_of(fields)
+                members = members_of(data)
+                channel = members["channel_id"]
+                connections = by_channel.get(channel)
+                frame = frame_of(entry_id, members) if connections else b""
             except MalformedEntry as error:
                 self._metrics.malformed_entry()
-                log.warning("entry %s of the stream is skipped: %s", entry[0].decode(), error)
+                log.warning("entry %s of the stream is skipped: %s", entry_id.decode(), error)
                 continue
-            kept.append(Past(event.id, event.channel, event.data))
-            connections = by_channel.get(event.channel)
+            kept.append(Past(entry_id, channel, data))
             if connections:
-                frame = event.frame
                 for connection in connections:
                     connection.send(frame)
                 delivered += len(connections)

@@ -57,6 +57,8 @@ class History:
         :param position: ID of the piece's last entry, well-formed or not.
         """
         self.position = StreamId.parse(position)
+        if not chunk:
+            return
         size = sum([len(past.data) for past in chunk]) + ENTRY_OVERHEAD_BYTES * len(chunk)
         self._fresh.append((chunk, size))
         self.size_bytes += size
@@ -77,8 +79,6 @@ class History:
         indexed = bool(self._indexed)
         chunk, size = (self._indexed if indexed else self._fresh).popleft()
         self.size_bytes -= size
-        if not chunk:
-            return
         self.floor = StreamId.parse(chunk[-1].id)
         if indexed:
             for past in chunk:

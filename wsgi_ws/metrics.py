@@ -31,7 +31,7 @@ class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no
         self._prefix = ""  # the base class would put a dot behind it; hot-shots doesn't
         self._settings = settings
         self._tags = [*settings.global_tags, *extra_tags]
-        self._buffer: list[str] = []
+        self._buffer: list[bytes] = []
         self._buffered = 0
         self._socket: socket.socket | None = None
         if not settings.mock:
@@ -46,7 +46,7 @@ class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no
             self._socket = socket.socket(family, kind, proto)
             self._socket.setblocking(False)
             self._socket.connect(address)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name may also be none at all
             log.warning("no StatsD metrics: statsd.host %s can't be used (%s)", host, error)
             self._socket = None
 
@@ -61,7 +61,7 @@ class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no
     def flush(self) -> None:
         """Send what `maxBufferSize` has kept back."""
         if self._buffer:
-            self._transmit("\n".join(self._buffer))
+            self._transmit(b"\n".join(self._buffer))
             self._buffer.clear()
             self._buffered = 0
 
@@ -83,9 +83,9 @@ class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no
             line = f"{name}:{value}|{settings.tag_prefix}{joined}"
         else:
             line = f"{name}:{value}"
-        self._send(line)
+        self._send(line.encode(errors="replace"))
 
-    def _send(self, data: str) -> None:
+    def _send(self, data: bytes) -> None:
         limit = self._settings.max_buffer_size
         if not limit:
             self._transmit(data)
@@ -95,11 +95,11 @@ class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no
         self._buffer.append(data)
         self._buffered += len(data) + 1
 
-    def _transmit(self, data: str) -> None:
+    def _transmit(self, data: bytes) -> None:
         if self._socket is None:
             return
         with contextlib.suppress(OSError):  # nobody listens, or the buffer is full: never mind
-            self._socket.send(data.encode())
+            self._socket.send(data)
 
 
 class Metrics:

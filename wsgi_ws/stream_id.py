@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 # The Node server's rule for what a browser may send; Redis itself allows 64 bits for each part.
 _FROM_CLIENT = re.compile(r"\d{1,15}-\d{1,10}", re.ASCII)
+MAX_SEQUENCE = 2**64 - 1  # Redis's limit
 
 
 class StreamId(NamedTuple):
@@ -29,6 +30,12 @@ class StreamId(NamedTuple):
     def from_client(cls, text: str) -> StreamId | None:
         """From a `last_id` parameter; None when it is malformed."""
         return cls(*map(int, text.split("-"))) if _FROM_CLIENT.fullmatch(text) else None
+
+    def predecessor(self) -> StreamId:
+        """The largest ID below this one; `ZERO` has none and is returned itself."""
+        if self.seq:
+            return StreamId(self.ms, self.seq - 1)
+        return StreamId(self.ms - 1, MAX_SEQUENCE) if self.ms else self
 
     def __bytes__(self) -> bytes:
         return b"%d-%d" % self
