@@ -6,11 +6,13 @@ greenlet behind a connection: the callbacks below run in the hub, so nothing her
 raise. The end of a connection is reported from the loop, never from inside `send`, so that whoever
 iterates over connections may send to each without a copy.
 
-Theory. A connection is OPEN, then CLOSING (our close frame is queued or sent; the peer's answer or
-its end of the stream is awaited, for a bounded time), then ENDED. In the usual case `send` is one
+Theory. A connection is OPEN, then CLOSING (our close frame is queued or sent, the peer's answer is
+awaited) or DRAINING (likewise, but the peer has said goodbye or broken a rule: whatever it sends is
+dropped unread), then ENDED; a timer bounds the two in the middle. In the usual case `send` is one
 system call. What the kernel doesn't take goes into the backlog, which has a bound in bytes, and a
 write watcher empties it. Once a connection is closing its backlog exists and takes no messages,
-which keeps the test in `send` a single one.
+which keeps the test in `send` a single one. What a client sends is counted per window of a second,
+which begins when it sends, so that silence costs nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any, Protocol
 
 from wsgi_ws.protocol import (
     PING_FRAME,
+    UNLIMITED,
     Close,
     CloseCode,
     Data,
@@ -39,11 +42,13 @@ from wsgi_ws.protocol import (
 
 READ, WRITE = 1, 2  # libev's event bits
 RECEIVE_BYTES = 16384  # more than a client of this protocol sends in its life
+FLOOD_WINDOW = 1.0  # seconds
 
 
 class State(Enum):
     OPEN = "open"
     CLOSING = "closing"
+    DRAINING = "draining"
     ENDED = "ended"
 
 
@@ -58,11 +63,19 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one connection: bytes, bytes (0 = none), seconds."""
+    """Bounds of one connection.
+
+    :ivar max_backlog_bytes: what a client may leave unread; 0 = no bound.
+    :ivar close_timeout: seconds until a client that does not answer a close is cut.
+    :ivar max_frames_per_second: from the client, fragments included; 0 = no bound.
+    :ivar max_bytes_per_second: from the client; 0 = no bound.
+    """
 
     max_message_bytes: int
     max_backlog_bytes: int
     close_timeout: float
+    max_frames_per_second: int = 0
+    max_bytes_per_second: int = 0
 
 
 class Owner(Protocol):
@@ -99,20 +112,22 @@ class _Backlog:
 
 
 class Connection:
-    """An open WebSocket. `pong_at` and `unanswered_since` are times of `time.monotonic`."""
+    """An open WebSocket. `unanswered_since` is a time of `time.monotonic`."""
 
     __slots__ = (
         "_backlog",
+        "_bytes_left",
         "_deadline",
         "_ending",
+        "_frames_left",
         "_owner",
         "_read_watcher",
         "_reader",
         "_sock",
+        "_window_ends",
         "_write_watcher",
         "channel",
         "number",
-        "pong_at",
         "slot",
         "state",
         "unanswered_since",
@@ -127,14 +142,15 @@ class Connection:
         self.channel = channel
         self.number = number
         self.state = State.OPEN
-        self.pong_at = time.monotonic()
         self.unanswered_since: float | None = None  # first ping without a pong
         self.slot = 0  # the heartbeat's place for it
         self._owner = owner
         self._sock = RawSocket(fileno=fd)
         self._sock.setblocking(False)
         self._backlog: _Backlog | None = None
-        self._reader: FrameReader | None = None
+        self._reader: FrameReader | None = None  # while a part of a frame or message is pending
+        self._window_ends = 0.0
+        self._frames_left = self._bytes_left = 0  # in this window
         self._write_watcher: Any = None
         self._deadline: Any = None
         self._ending: Ending | None = None
@@ -172,7 +188,7 @@ class Connection:
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake after what is queued; cut it after the close timeout."""
         if self.state is State.OPEN:
-            self._start_closing(Ending(code, reason, "server"))
+            self._start_closing(Ending(code, reason, "server"), State.CLOSING)
 
     def terminate(self, reason: str) -> None:
         """Cut the connection at once, without a close frame."""
@@ -180,20 +196,14 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client; also those that came together with the handshake."""
-        if self.state is State.ENDED or (self._ending is not None and self._reader is None):
-            return  # closing after a protocol error: whatever comes is drained unread
-        reader = self._reader or FrameReader(self._owner.limits.max_message_bytes)
-        self._reader = reader
+        if self.state is State.ENDED:
+            return
         try:
-            for frame in reader.feed(data):
-                self._on_frame(frame)
-                if self.ended:
-                    return
+            self._count_bytes(len(data))
+            if self.state is not State.DRAINING:
+                self._read(data)
         except ProtocolError as error:
             self._fail(error)
-            return
-        if reader.at_rest and self.state is State.OPEN:
-            self._reader = None
 
     @property
     def ended(self) -> bool:
@@ -243,10 +253,12 @@ class Connection:
         self._stop_writing()
         if self.state is State.OPEN:
             self._backlog = None
-        elif self._ending is not None and self._ending.by == "client":
-            self._end(self._ending)  # our close frame answered the client's: the server ends TCP
-        elif self._reader is None:
-            self._half_close()
+        elif self.state is State.DRAINING:
+            assert self._ending is not None
+            if self._ending.by == "client":
+                self._end(self._ending)  # our close frame was the answer: the server ends TCP
+            else:
+                self._half_close()
 
     def _on_deadline(self) -> None:
         assert self._ending is not None
@@ -254,9 +266,31 @@ class Connection:
 
     # --- steps -----------------------------------------------------------------------------------
 
+    def _count_bytes(self, count: int) -> None:
+        now = time.monotonic()
+        if now >= self._window_ends:
+            limits = self._owner.limits
+            self._window_ends = now + FLOOD_WINDOW
+            self._frames_left = limits.max_frames_per_second or UNLIMITED
+            self._bytes_left = limits.max_bytes_per_second or UNLIMITED
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many bytes per second")
+
+    def _read(self, data: bytes) -> None:
+        reader = self._reader or FrameReader(self._owner.limits.max_message_bytes)
+        self._reader = reader
+        reader.frames_left = self._frames_left
+        for frame in reader.feed(data):
+            self._on_frame(frame)
+            if self.state is State.DRAINING or self.state is State.ENDED:
+                return
+        self._frames_left = reader.frames_left
+        if reader.at_rest:
+            self._reader = None
+
     def _on_frame(self, frame: Frame) -> None:
         if isinstance(frame, Pong):
-            self.pong_at = time.monotonic()
             self.unanswered_since = None
         elif isinstance(frame, Close):
             self._on_close(frame)
@@ -268,21 +302,28 @@ class Connection:
             self._owner.on_data(self, frame)
 
     def _on_close(self, frame: Close) -> None:
+        self._reader = None
         if self.state is State.OPEN:
-            self._start_closing(Ending(frame.code, frame.reason, "client"))
+            self._start_closing(Ending(frame.code, frame.reason, "client"), State.DRAINING)
+        elif self.backlog_bytes:
+            self.state = State.DRAINING  # the two close frames cross, ours is still queued
         elif self._ending is not None:
             self._end(self._ending)
 
     def _fail(self, error: ProtocolError) -> None:
         """RFC 6455 §7.1.7. Draining before the end keeps a reset from eating the close frame."""
         self._reader = None
+        if error.code is CloseCode.POLICY_VIOLATION:
+            self._read_watcher.stop()  # from here on TCP's flow control holds the flood back
         if self.state is State.OPEN:
-            self._start_closing(Ending(error.code, error.reason, "server"))
-        elif self._backlog is None or not self._backlog.chunks:
-            self._half_close()
+            self._start_closing(Ending(error.code, error.reason, "server"), State.DRAINING)
+        elif self.state is State.CLOSING:
+            self.state = State.DRAINING
+            if not self.backlog_bytes:
+                self._half_close()
 
-    def _start_closing(self, ending: Ending) -> None:
-        self.state = State.CLOSING
+    def _start_closing(self, ending: Ending, state: State) -> None:
+        self.state = state
         self._ending = ending
         # RFC 6455 §5.5.1: the answer to a close frame carries the code received.
         frame = close_frame(ending.code, ending.reason if ending.by == "server" else "")

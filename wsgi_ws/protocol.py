@@ -10,13 +10,16 @@ front of the payload, built once and shared by every socket that gets it.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from wsproto.frame_protocol import FrameDecoder, MessageDecoder, Opcode, ParseFailed
+from wsproto.frame_protocol import Frame as RawFrame
+from wsproto.frame_protocol import FrameDecoder, Header, MessageDecoder, Opcode, ParseFailed
 
 CONTROL_PAYLOAD_MAX = 125  # RFC 6455 §5.5
+UNLIMITED = sys.maxsize
 
 
 class CloseCode(IntEnum):
@@ -116,17 +119,22 @@ def _head(first: int, size: int) -> bytes:
 class FrameReader:
     """Frames of one client, parsed incrementally at any split of the bytes.
 
-    After `ProtocolError` it must not be fed again.
+    After `ProtocolError` or a close frame it must not be fed again.
+
+    :ivar frames_left: how many more frames the client may send. It counts those on the wire, so
+        also a message's fragments; and bytes that complete no frame count as one, so that no client
+        can keep the parser busy for nothing.
     """
 
-    __slots__ = ("_decoder", "_limit", "_message", "_parts", "_size")
+    __slots__ = ("_decoder", "_limit", "_message", "_octets", "_size", "frames_left")
 
     def __init__(self, max_message_bytes: int) -> None:
+        self.frames_left = UNLIMITED
         self._decoder = FrameDecoder(client=False)
         self._message = MessageDecoder()
         self._limit = max_message_bytes
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._octets = bytearray()  # of the message under way
+        self._size = 0  # what its frames so far have announced
 
     @property
     def at_rest(self) -> bool:
@@ -139,49 +147,62 @@ class FrameReader:
 
         :raises ProtocolError: at the first broken rule; frames before it have been yielded.
         """
+        before = self.frames_left
         self._decoder.receive_bytes(data)
         try:
-            while True:
-                frame = self._next()
-                if frame is None:
-                    return
+            while (frame := self._next()) is not None:
                 yield frame
                 if isinstance(frame, Close):
                     return  # RFC 6455 §5.5.1: nothing may follow; it is not even looked at
         except ParseFailed as error:
             raise ProtocolError(CloseCode(error.code), str(error)) from None
+        if self.frames_left == before:
+            self._count_frame()
 
     def _next(self) -> Frame | None:
+        decoder = self._decoder
         while True:
-            raw = self._decoder.process_buffer()
-            self._check_size()
+            # By hand, so that a head is judged before its payload at any split of the bytes.
+            if decoder.header is None and decoder.parse_header():
+                self._check_size(decoder.header)
+            raw = decoder.process_buffer()
             if raw is None:
                 return None
-            if raw.opcode is Opcode.PING:
-                return Ping(_octets(raw.payload))
-            if raw.opcode is Opcode.PONG:
-                return Pong(_octets(raw.payload))
-            if raw.opcode is Opcode.CLOSE:
-                return parse_close(_octets(raw.payload))
-            part = self._message.process_frame(raw)
-            payload = part.payload
-            octets = payload.encode() if isinstance(payload, str) else _octets(payload)
-            self._size += len(octets)
-            self._parts.append(octets)
-            if part.message_finished:
-                whole = b"".join(self._parts)
-                self._parts.clear()
-                self._size = 0
-                return Data(whole, part.opcode is Opcode.TEXT)
+            if raw.frame_finished:
+                self._count_frame()
+            frame = self._take(raw)
+            if frame is not None:
+                return frame
 
-    def _check_size(self) -> None:
+    def _take(self, raw: RawFrame) -> Frame | None:
+        """A frame, or a part of one: what it completes."""
+        if raw.opcode is Opcode.PING:
+            return Ping(_bytes(raw.payload))
+        if raw.opcode is Opcode.PONG:
+            return Pong(_bytes(raw.payload))
+        if raw.opcode is Opcode.CLOSE:
+            return parse_close(_bytes(raw.payload))
+        part = self._message.process_frame(raw)
+        self._octets += _bytes(part.payload)
+        if not part.message_finished:
+            return None
+        whole = bytes(self._octets)
+        self._octets.clear()
+        self._size = 0
+        return Data(whole, part.opcode is Opcode.TEXT)
+
+    def _check_size(self, head: Header | None) -> None:
         """Refuse a message as soon as a frame's head announces that it will be too big."""
-        header = self._decoder.header
-        if header is None or header.opcode.iscontrol():
+        if head is None or head.opcode.iscontrol():
             return
-        remaining = header.payload_len - self._decoder.payload_consumed
-        if self._size + remaining > self._limit:
+        self._size += head.payload_len
+        if self._size > self._limit:
             raise ProtocolError(CloseCode.TOO_BIG, f"a message is limited to {self._limit} bytes")
+
+    def _count_frame(self) -> None:
+        self.frames_left -= 1
+        if self.frames_left < 0:
+            raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many frames per second")
 
 
 def parse_close(payload: bytes) -> Close:
@@ -208,6 +229,9 @@ def _may_be_received(code: int) -> bool:
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
-def _octets(payload: object) -> bytes:
+def _bytes(payload: object) -> bytes:
+    """wsproto's payloads: bytes, but str where it has checked UTF-8."""
+    if isinstance(payload, str):
+        return payload.encode()
     assert isinstance(payload, bytes | bytearray)
     return bytes(payload)
