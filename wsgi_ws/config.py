@@ -9,6 +9,8 @@ bounds. Everything else in the service gets a `Settings` passed in and never loo
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -65,7 +67,7 @@ def option(
     }
     if isinstance(default, list | dict):
         raise TypeError("defaults are immutable: use a tuple")
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 def _comma_list(text: str) -> list[str]:
@@ -127,10 +129,15 @@ class Settings:
     ping_sockets_interval_ms: int = option(20000, env="PING_SOCKETS_INTERVAL_MS", minimum=1)
     gc_channels_interval_ms: int = option(120000, env="GC_CHANNELS_INTERVAL_MS", minimum=1)
     allowed_origins: tuple[str, ...] = _list((), "ALLOWED_ORIGINS")
+    trusted_proxies: tuple[str, ...] = _list((), "TRUSTED_PROXIES")
     max_total_connections: int = option(0, env="MAX_TOTAL_CONNECTIONS")
     max_connections_per_channel: int = option(0, env="MAX_CONNECTIONS_PER_CHANNEL")
     max_socket_buffer_bytes: int = option(1048576, env="MAX_SOCKET_BUFFER_BYTES")
+    max_message_bytes: int = option(4096, env="MAX_MESSAGE_BYTES", minimum=125)
+    max_frames_per_second: int = option(50, env="MAX_FRAMES_PER_SECOND")
+    max_bytes_per_second: int = option(65536, env="MAX_BYTES_PER_SECOND")
     history_bytes: int = option(33554432, env="HISTORY_BYTES")
+    handshake_timeout_ms: int = option(10000, env="HANDSHAKE_TIMEOUT_MS", minimum=1)
     close_timeout_ms: int = option(5000, env="CLOSE_TIMEOUT_MS", minimum=1)
     statsd: StatsdSettings = field(default_factory=StatsdSettings)
 
@@ -216,6 +223,8 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
             f"configuration file {path}, line {error.lineno}, column {error.colno}: "
             f"not valid JSON ({error.msg}); compare with config.example.json"
         ) from None
+    except (ValueError, RecursionError) as error:  # a number or a nesting beyond all measure
+        raise ConfigError(f"configuration file {path} can't be read: {error}") from None
     if not isinstance(document, dict):
         raise ConfigError(f"configuration file {path}: the top level must be an object {{…}}")
     return document
@@ -247,7 +256,7 @@ def _from_file(
         block = _block_of(f)
         if block:
             if not isinstance(raw, dict):
-                raise ConfigError(f"{path}: {dotted} must be an object {{…}}, not {_shown(raw)}")
+                raise ConfigError(f"{path}: {dotted} must be an object {{…}}")
             values[f.name] = _from_file(block, raw, path, dotted + ".", sources, warnings)
         else:
             values[f.name] = _typed(f, raw, dotted, str(path))
@@ -319,7 +328,8 @@ def _typed_list(raw: Any, where: str, *, allow_object: bool) -> tuple[str, ...]:
 
 def _tag_text(value: Any) -> str:
     # The seed's client library replaces the separators of the wire format in tags from an object.
-    return re.sub(r"[:|,]", "_", str(value))
+    text = value if isinstance(value, str) else json.dumps(value)
+    return re.sub(r"[:|@,]", "_", text)
 
 
 # --- the environment ----------------------------------------------------------------------------
@@ -341,9 +351,11 @@ def _overlay_environment(
             _overlay_environment(block, inner, environ, dotted + ".", sources, warnings)
             continue
         name = f.metadata["env"]
-        text = environ.get(name, "").strip() if name else ""
-        if not text:
+        text = environ.get(name, "") if name else ""
+        if not text.strip():
             continue
+        if not f.metadata["secret"]:  # Superset's HMAC takes the secret to the byte
+            text = text.strip()
         try:
             values[f.name] = _from_text(f, text)
             sources[dotted] = f"environment variable {name}"
@@ -399,11 +411,30 @@ def _check_whole(settings: Settings, sources: Mapping[str, str], warnings: list[
         raise ConfigError(
             f"{where} contains {', '.join(unknown)}: allowed are {', '.join(JWT_ALGORITHMS)}"
         )
+    if importlib.util.find_spec("cryptography") is None:
+        asymmetric = [name for name in algorithms if not name.startswith("HS")]
+        if asymmetric:
+            raise ConfigError(
+                f"{where} contains {', '.join(asymmetric)}, which need a library that is not "
+                "installed: pip install cryptography"
+            )
+    _check_trusted_proxies(settings, sources)
     if not settings.redis_stream_prefix:
         raise ConfigError(
             "redisStreamPrefix is empty: it must be Superset's "
             "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX, by default async-events-"
         )
+
+
+def _check_trusted_proxies(settings: Settings, sources: Mapping[str, str]) -> None:
+    for text in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ConfigError(
+                f"trustedProxies (from {sources.get('trustedProxies')}) contains {_shown(text)}: "
+                "write addresses or networks, like 127.0.0.1 or 10.0.0.0/8"
+            ) from None
 
 
 JWT_ALGORITHMS = (
@@ -413,7 +444,10 @@ JWT_ALGORITHMS = (
 
 
 def _check_secret(secret: str, source: str | None, warnings: list[str]) -> None:
-    size = len(secret.encode())
+    try:
+        size = len(secret.encode())
+    except UnicodeEncodeError:
+        raise ConfigError(f"jwtSecret (from {source}) is not valid UTF-8") from None
     if size < SECRET_MIN_BYTES:
         found = f"has {size} bytes (from {source})" if source else "is not set"
         raise ConfigError(

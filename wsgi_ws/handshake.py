@@ -12,14 +12,17 @@ import base64
 import binascii
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
+import gevent
 from geventwebsocket.handler import WebSocketHandler
 
+from wsgi_ws import origin
 from wsgi_ws.auth import Authenticator, AuthError, Identity
+from wsgi_ws.request_head import BadHead, RequestHead
 from wsgi_ws.stream_id import StreamId
 
 log = logging.getLogger(__name__)
@@ -31,16 +34,24 @@ class Refusal(Exception):
     """A request that is answered with an HTTP error instead of the 101."""
 
     def __init__(
-        self, status: str, reason: str, message: str, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        status: str,
+        reason: str,
+        message: str,
+        *,
+        advice: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """
         :param status: the HTTP status line's end, like `401 Unauthorized`.
         :param reason: a slug for metrics.
         :param message: for the operator's log.
+        :param advice: for the client, in place of the message.
         """
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.advice = advice or message
         self.headers = headers
 
 
@@ -66,6 +77,11 @@ def check_request(environ: Mapping[str, Any]) -> str:
         raise _malformed(f"the method is {environ['REQUEST_METHOD']}, not GET")
     if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
         raise _malformed(f"{environ.get('SERVER_PROTOCOL')} instead of HTTP/1.1")
+    if environ.get("HTTP_TRANSFER_ENCODING") or environ.get("CONTENT_LENGTH", "0") != "0":
+        raise _malformed("a handshake has no body")
+    host = environ.get("HTTP_HOST", "")
+    if not host or "," in host:
+        raise _malformed("there must be one Host header")
     if "upgrade" not in _tokens(environ.get("HTTP_CONNECTION", "")):
         raise _malformed("the header Connection: Upgrade is missing (a proxy may have removed it)")
     version = environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip()
@@ -74,7 +90,7 @@ def check_request(environ: Mapping[str, Any]) -> str:
             "426 Upgrade Required",
             "bad_version",
             f"Sec-WebSocket-Version is {version or 'missing'}, only 13 is spoken here",
-            (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")),
+            headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")),
         )
     return accept_value(environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip())
 
@@ -98,17 +114,37 @@ class Admission:
     """Decides about opening handshakes."""
 
     authenticator: Authenticator
+    allowed_origins: Sequence[str]
+    trusted_proxies: Sequence[origin.Network]
 
     def decide(self, environ: Mapping[str, Any]) -> Admitted:
         """
         :raises Refusal: with the answer that the client gets.
         """
         accept = check_request(environ)
+        self._check_origin(environ)
         try:
             identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""))
         except AuthError as error:
-            raise Refusal("401 Unauthorized", error.reason, str(error)) from None
+            raise Refusal(
+                "401 Unauthorized",
+                error.reason,
+                str(error),
+                advice="no valid token in the cookie; open Superset under this host name first",
+            ) from None
         return Admitted(identity, accept, requested_last_id(environ))
+
+    def _check_origin(self, environ: Mapping[str, Any]) -> None:
+        page = environ.get("HTTP_ORIGIN", "")
+        host = origin.asked_host(environ, self.trusted_proxies)
+        if not origin.is_allowed(page, host, self.allowed_origins):
+            raise Refusal(
+                "403 Forbidden",
+                "foreign_origin",
+                f"Origin {page} has another host name than {host}: if that page is yours, add it "
+                "to allowedOrigins (or the proxy to trustedProxies if it changes the Host)",
+                advice="a page of this origin may not connect here",
+            )
 
 
 def requested_last_id(environ: Mapping[str, Any]) -> StreamId | None:
@@ -122,27 +158,61 @@ def requested_last_id(environ: Mapping[str, Any]) -> StreamId | None:
     return last_id
 
 
+class Door(Protocol):
+    """What stands behind the handler."""
+
+    @property
+    def admission(self) -> Admission: ...
+
+    @property
+    def request_timeout(self) -> float:
+        """Seconds for a whole request; also how long an idle keep-alive connection is kept."""
+
+    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> None:
+        """Take over an admitted client: descriptor, who it is, and the bytes that have already
+        arrived behind the request."""
+
+    def on_refused(self, refusal: Refusal) -> None:
+        """Hear of a refusal."""
+
+
 class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has no types
     """Serves one TCP connection until it is plain HTTP's end or a WebSocket's beginning."""
 
     socket: Any  # pywsgi's: gevent's socket, or None when it has been given away
 
-    def __init__(
-        self,
-        admission: Admission,
-        on_open: Callable[[int, Admitted, bytes], None],
-        on_refused: Callable[[Refusal], None],
-        *args: Any,
-    ) -> None:
-        """
-        :param on_open: takes over an admitted client: descriptor, who it is, and the bytes that
-            have already arrived behind the request.
-        :param on_refused: hears of each refusal.
-        """
+    def __init__(self, door: Door, *args: Any) -> None:
         super().__init__(*args)
-        self._admission = admission
-        self._on_open = on_open
-        self._on_refused = on_refused
+        self._door = door
+
+    def MessageClass(self, stream: Any, _seekable: int) -> RequestHead:  # noqa: N802  pywsgi's name
+        """The header section's reader."""
+        return RequestHead(stream)
+
+    def handle_one_request(self) -> Any:
+        """Bound the whole request in time: a client may not hold a greenlet by dripping bytes."""
+        self.requestline = None
+        timeout = gevent.Timeout.start_new(self._door.request_timeout)
+        try:
+            return super().handle_one_request()
+        except gevent.Timeout as raised:
+            if raised is not timeout:
+                raise
+        finally:
+            timeout.close()
+        if self.requestline and not self.headers_sent:
+            return self._answer("408 Request Timeout", "the request took too long")
+        return None
+
+    def get_environ(self) -> dict[str, Any]:
+        """The WSGI environ, with the header fields as `RequestHead` names them."""
+        environ: dict[str, Any] = super().get_environ()
+        environ.update(self.headers.environ())
+        return environ
+
+    def _headers(self) -> Iterable[tuple[str, str]]:
+        """What pywsgi would copy into the environ by itself: nothing, see `get_environ`."""
+        return ()
 
     def run_application(self) -> None:
         """Called by pywsgi once per request, with `self.environ` complete."""
@@ -150,7 +220,7 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
             super(WebSocketHandler, self).run_application()  # past gevent-websocket's own upgrade
             return
         try:
-            admitted = self._admission.decide(self.environ)
+            admitted = self._door.admission.decide(self.environ)
         except Refusal as refusal:
             self._refuse(refusal)
         else:
@@ -158,8 +228,8 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
 
     def _refuse(self, refusal: Refusal) -> None:
         log.warning("handshake from %s refused: %s", self._peer(), refusal)
-        self._on_refused(refusal)
-        body = (refusal.status + "\n").encode()
+        self._door.on_refused(refusal)
+        body = f"{refusal.status}: {refusal.advice}\n".encode()
         headers = [
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Content-Length", str(len(body))),
@@ -182,14 +252,25 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
         self.close_connection = True
         descriptor = self.socket.detach()
         self.socket = None  # pywsgi would close it
-        self._on_open(descriptor, admitted, early)
+        self._door.on_open(descriptor, admitted, early)
 
     def log_request(self) -> None:
         """No access log: what matters is logged where it happens."""
 
-    def log_error(self, msg: str, *args: Any) -> None:
-        """Invalid HTTP: the client's fault, one line."""
-        log.warning("bad request: %s", msg % args if args else msg)
+    def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
+        """Invalid HTTP is the client's fault: one line, no traceback."""
+        log.warning("bad request from %s: %.200s", self._peer(), ex)
+        status = ex.status if isinstance(ex, BadHead) else "400 Bad Request"
+        return self._answer(status, str(ex) if isinstance(ex, BadHead) else "not HTTP/1.1")
+
+    def _answer(self, status: str, text: str) -> tuple[str, bytes]:
+        """An answer for pywsgi to send before it closes, outside the WSGI way."""
+        body = f"{status}: {text}\n".encode()
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        return status, head.encode() + body
 
     def _peer(self) -> str:
         address = self.client_address

@@ -7,9 +7,10 @@ reach it); between the two lies its catch-up. `by_channel` is the look-up of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 
-from wsgi_ws.connection import Connection, State
+from wsgi_ws.connection import Connection
 
 
 class Registry:
@@ -17,6 +18,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._all: set[Connection] = set()
+        self._waiting: Counter[str] = Counter()  # channel → connections that are catching up
         self.by_channel: dict[str, set[Connection]] = {}
 
     def __len__(self) -> int:
@@ -28,27 +30,42 @@ class Registry:
     def add(self, connection: Connection) -> None:
         """Take note of a new connection; it gets no events yet."""
         self._all.add(connection)
+        self._waiting[connection.channel] += 1
+
+    def count(self, channel: str) -> int:
+        """How many connections the channel has."""
+        return len(self.by_channel.get(channel, ())) + self._waiting[channel]
 
     def subscribe(self, connection: Connection) -> None:
         """From now on the connection gets its channel's events."""
-        self.by_channel.setdefault(connection.channel, set()).add(connection)
+        if connection in self._all:
+            self._forget_waiting(connection.channel)
+            self.by_channel.setdefault(connection.channel, set()).add(connection)
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection, and its channel when it was the last one there."""
-        self._all.discard(connection)
-        peers = self.by_channel.get(connection.channel)
-        if peers is not None:
-            peers.discard(connection)
-            if not peers:
-                del self.by_channel[connection.channel]
+        if connection not in self._all:
+            return
+        self._all.remove(connection)
+        peers = self.by_channel.get(connection.channel, set())
+        if connection not in peers:
+            self._forget_waiting(connection.channel)
+            return
+        peers.remove(connection)
+        if not peers:
+            del self.by_channel[connection.channel]
 
     def sweep(self) -> int:
         """Drop what should have gone already; returns how many stale references there were.
 
         Every end of a connection removes it, so anything but 0 is a defect worth a log line.
         """
-        stale: Iterable[Connection] = [c for c in self._all if c.state is State.ENDED]
-        stale = {*stale, *(c for peers in self.by_channel.values() for c in peers - self._all)}
+        stale = [connection for connection in self._all if connection.ended]
         for connection in stale:
             self.remove(connection)
         return len(stale)
+
+    def _forget_waiting(self, channel: str) -> None:
+        self._waiting[channel] -= 1
+        if not self._waiting[channel]:
+            del self._waiting[channel]

@@ -24,6 +24,7 @@ from wsgi_ws.handshake import Admission, Admitted, Refusal
 from wsgi_ws.heartbeat import Heartbeat
 from wsgi_ws.history import ENTRY_OVERHEAD_BYTES, History
 from wsgi_ws.metrics import Metrics, StatsdClient
+from wsgi_ws.origin import networks
 from wsgi_ws.protocol import CloseCode, Data
 from wsgi_ws.redis_client import connect, describe
 from wsgi_ws.registry import Registry
@@ -31,7 +32,6 @@ from wsgi_ws.stream import PAGE, READ_MARGIN, StreamFollower
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES = 4096  # this protocol's clients never send; what they do send is dropped
 REPORT_INTERVAL = 10.0  # seconds between two values of the gauge
 START_PATIENCE = 3.0  # seconds to wait for Redis before accepting sockets without it
 READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
@@ -50,7 +50,11 @@ class Service:
         self.metrics = Metrics(StatsdClient(settings.statsd, [f"worker:{worker_name}"]))
         self.registry = Registry()
         self.limits = Limits(
-            MAX_MESSAGE_BYTES, settings.max_socket_buffer_bytes, settings.close_timeout_ms / 1000
+            max_message_bytes=settings.max_message_bytes,
+            max_backlog_bytes=settings.max_socket_buffer_bytes,
+            close_timeout=settings.close_timeout_ms / 1000,
+            max_frames_per_second=settings.max_frames_per_second,
+            max_bytes_per_second=settings.max_bytes_per_second,
         )
         self.admission = Admission(
             Authenticator(
@@ -58,12 +62,16 @@ class Service:
                 settings.jwt_algorithms,
                 settings.jwt_cookie_name,
                 settings.jwt_channel_id_key,
-            )
+            ),
+            settings.allowed_origins,
+            networks(settings.trusted_proxies),
         )
+        self.request_timeout = settings.handshake_timeout_ms / 1000
         self.heartbeat = Heartbeat(
             settings.ping_sockets_interval_ms / 1000, settings.socket_response_timeout_ms / 1000
         )
         self.history = History(settings.history_bytes)
+        self._expiries: dict[Connection, Any] = {}  # timers, for tokens that have an `exp`
         self._numbers = itertools.count(1)
         self._greenlets: list[Greenlet[..., Any]] = []
         self._catch_up = self._make_catch_up()
@@ -109,12 +117,18 @@ class Service:
 
     def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> None:
         """Take over a client whose handshake is done."""
-        channel = admitted.identity.channel
-        connection = Connection(self, descriptor, channel, next(self._numbers))
+        identity = admitted.identity
+        connection = Connection(self, descriptor, identity.channel, next(self._numbers))
+        limit = self._limit_reached(identity.channel)
+        if limit:
+            self._turn_away(connection, limit)
+            return
         self.registry.add(connection)
         self.heartbeat.add(connection)
         self.metrics.client_connected()
         log.debug("%r opened, last_id %s", connection, admitted.last_id)
+        if identity.expires_at is not None:
+            self._expire_at(connection, identity.expires_at)
         if early:
             connection.receive(early)
         if admitted.last_id is None:
@@ -147,7 +161,30 @@ class Service:
         """A connection is over."""
         self.registry.remove(connection)
         self.heartbeat.remove(connection)
+        expiry = self._expiries.pop(connection, None)
+        if expiry is not None:
+            expiry.close()
         log.debug("%r ended by %s: %d %s", connection, ending.by, ending.code, ending.reason)
+
+    def _limit_reached(self, channel: str) -> str | None:
+        """The key of the limit that leaves no place for one more connection, or None."""
+        settings = self._settings
+        if 0 < settings.max_total_connections <= len(self.registry):
+            return "maxTotalConnections"
+        if 0 < settings.max_connections_per_channel <= self.registry.count(channel):
+            return "maxConnectionsPerChannel"
+        return None
+
+    def _turn_away(self, connection: Connection, limit: str) -> None:
+        log.warning("%r is closed with 1013: %s is reached", connection, limit)
+        self.metrics.connection_rejected(limit)
+        connection.close(CloseCode.TRY_AGAIN_LATER, f"{limit} is reached")
+
+    def _expire_at(self, connection: Connection, expires_at: float) -> None:
+        """Close when the token expires. `exp` is a time of day, so this counts from now on."""
+        timer = self.loop.timer(max(0.0, expires_at - time.time()))
+        timer.start(connection.close, CloseCode.POLICY_VIOLATION, "the token has expired")
+        self._expiries[connection] = timer
 
     # --- greenlets -------------------------------------------------------------------------------
 

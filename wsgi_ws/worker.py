@@ -71,15 +71,12 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         from wsgi_ws.handshake import UpgradeHandler
 
         sock.setblocking(True)
-        handler = functools.partial(
-            UpgradeHandler, service.admission, service.on_open, service.on_refused
-        )
         server = self.server_class(
             sock,
             application=self.wsgi,
             spawn=Pool(self.worker_connections),
             log=self.log,
-            handler_class=handler,
+            handler_class=functools.partial(UpgradeHandler, service),
             environ=base_environ(self.cfg) | {"wsgi.multithread": True},
         )
         server.start()

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-site WebSocket hijacking, and who may say which host was asked for. Pure.
+
+A foreign page can open a WebSocket here and the browser sends the cookie along; only the `Origin`
+header tells. Superset's page and this server share a host name (the cookie needs it), so an origin
+of another host name is foreign unless it is configured.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def is_allowed(origin: str, asked_host: str, allowed: Sequence[str]) -> bool:
+    """Whether a page of this origin may connect.
+
+    :param origin: the `Origin` header; pages send it, other programs don't and are let through.
+    :param asked_host: the host (with or without port) that the client asked for.
+    :param allowed: more origins (`https://bi.example.com`), or `*` for all.
+    """
+    if not origin or "*" in allowed:
+        return True
+    if _normal(origin) in {_normal(entry) for entry in allowed}:
+        return True
+    _, name, _ = _normal(origin)
+    return bool(name) and name == _host_name("//" + asked_host)
+
+
+def asked_host(environ: Mapping[str, Any], trusted_proxies: Sequence[Network]) -> str:
+    """The host that the browser asked for.
+
+    `X-Forwarded-Host` counts when the peer is a trusted proxy (or a Unix socket is between): anyone
+    can send it.
+    """
+    forwarded = environ.get("HTTP_X_FORWARDED_HOST", "")
+    if forwarded and is_trusted(environ.get("REMOTE_ADDR"), trusted_proxies):
+        return str(forwarded).split(",")[0].strip()
+    return str(environ.get("HTTP_HOST", ""))
+
+
+def is_trusted(peer: str | None, trusted_proxies: Sequence[Network]) -> bool:
+    """Whether the peer's address is one of a trusted proxy. `None` stands for a Unix socket."""
+    if not trusted_proxies:
+        return False
+    if peer is None:
+        return True
+    address = ipaddress.ip_address(peer.split("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)  # an IPv4 peer at a dual-stack listener
+    return any((mapped or address) in network for network in trusted_proxies)
+
+
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Addresses and networks in CIDR form.
+
+    :raises ValueError: naming the one that is neither.
+    """
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+
+
+def _host_name(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _normal(origin: str) -> tuple[str, str, int | None]:
+    """Scheme, host name and port, so that `https://a` and `https://A:443/` are one."""
+    try:
+        parts = urlsplit(origin)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return (origin, "", None)
+    return (parts.scheme, _host_name(origin), port)
