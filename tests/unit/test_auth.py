@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom a cookie admits, whom it doesn't, and what the operator hears about it (never a token)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsgi_ws.auth import Authenticator, AuthError, Identity
+
+SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
+OTHER_SECRET = SECRET[::-1]
+LONG_AGO, FAR_AHEAD = 1, 2**33  # seconds since the epoch
+HS256 = Authenticator(SECRET, ("HS256",), "async-token", "channel")
+
+
+def token(secret: str | None = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+    """A token as Superset makes it, with changes."""
+    payload = {"channel": "c1", "sub": None} | claims
+    # Not jwt.encode: it would check the claims that are to be wrong here.
+    return jwt.PyJWS().encode(json.dumps(payload).encode(), secret or "", algorithm)
+
+
+def cookie(value: str, name: str = "async-token") -> str:
+    return f"{name}={value}"
+
+
+def refusal(header: str, authenticator: Authenticator = HS256) -> AuthError:
+    with pytest.raises(AuthError) as caught:
+        authenticator.identify(header)
+    return caught.value
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+# --- admitted ------------------------------------------------------------------------------------
+
+
+def test_supersets_token_gives_its_channel() -> None:
+    assert HS256.identify(cookie(token())) == Identity("c1")
+
+
+@pytest.mark.parametrize("sub", [None, "42", "", 42, ["a"]])
+def test_the_subject_does_not_matter(sub: object) -> None:
+    assert HS256.identify(cookie(token(sub=sub))).channel == "c1"
+
+
+def test_a_token_without_a_subject_is_admitted() -> None:
+    assert HS256.identify(cookie(jwt.encode({"channel": "c1"}, SECRET))).channel == "c1"
+
+
+@pytest.mark.parametrize("claim", [{"aud": "somebody"}, {"iss": "x"}, {"iat": FAR_AHEAD}])
+def test_claims_that_the_seed_does_not_check_are_not_checked(claim: dict[str, Any]) -> None:
+    assert HS256.identify(cookie(token(**claim))).channel == "c1"
+
+
+def test_the_expiry_is_told() -> None:
+    assert HS256.identify(cookie(token(exp=FAR_AHEAD))).expires_at == FAR_AHEAD
+
+
+def test_the_cookies_name_is_the_configured_one() -> None:
+    renamed = replace(HS256, cookie_name="other-token")
+    assert renamed.identify(cookie(token(), "other-token")).channel == "c1"
+
+
+def test_the_channels_claim_is_the_configured_one() -> None:
+    renamed = replace(HS256, channel_key="room")
+    assert renamed.identify(cookie(token(room="c2"))).channel == "c2"
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_each_configured_algorithm_is_accepted(algorithm: str) -> None:
+    several = replace(HS256, algorithms=("HS256", "HS384", "HS512"))
+    assert several.identify(cookie(token(algorithm=algorithm))).channel == "c1"
+
+
+@pytest.mark.parametrize("header", ["a=1; {}; b=2", "{};a=1", 'a="x;y"; {}', "async-token2=x; {}"])
+def test_the_cookie_is_found_among_others(header: str) -> None:
+    assert HS256.identify(header.format(cookie(token()))).channel == "c1"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_cookies_of_the_name_any_valid_one_admits(order: int) -> None:
+    both = [cookie(token()), cookie(token(OTHER_SECRET))][::order]
+    assert HS256.identify("; ".join(both)).channel == "c1"
+
+
+def test_other_cookies_need_not_be_utf8() -> None:
+    assert HS256.identify("name=Jos\xe9; " + cookie(token())).channel == "c1"
+
+
+# --- refused -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        pytest.param("", "no_cookie", id="no header"),
+        pytest.param("other=1", "no_cookie", id="another cookie"),
+        pytest.param("ASYNC-TOKEN=abc", "no_cookie", id="names are case-sensitive"),
+        pytest.param(cookie(""), "malformed_token", id="empty"),
+        pytest.param(cookie("abc"), "malformed_token", id="no token"),
+        pytest.param(cookie("a.b.c"), "malformed_token", id="no base64"),
+        pytest.param(cookie(token()[:-4]), "bad_signature", id="cut"),
+        pytest.param(cookie(token(OTHER_SECRET)), "bad_signature", id="another secret"),
+        pytest.param(cookie(token(exp=LONG_AGO)), "expired", id="expired"),
+        pytest.param(cookie(token(nbf=FAR_AHEAD)), "not_yet_valid", id="not yet valid"),
+        pytest.param(cookie(token(channel=None)), "no_channel", id="channel null"),
+        pytest.param(cookie(token(channel="")), "no_channel", id="channel empty"),
+        pytest.param(cookie(token(channel=5)), "no_channel", id="channel a number"),
+        pytest.param(cookie(token(channel=["c1"])), "no_channel", id="channel a list"),
+        pytest.param(cookie(jwt.encode({}, SECRET)), "no_channel", id="no channel"),
+        pytest.param(cookie(token(algorithm="HS512")), "bad_algorithm", id="not configured"),
+        pytest.param(cookie(token(None, "none")), "bad_algorithm", id="none"),
+    ],
+)
+def test_a_bad_cookie_is_refused_with_its_own_reason(header: str, reason: str) -> None:
+    assert refusal(header).reason == reason
+
+
+@pytest.mark.parametrize("alg", ["none", "None", "NONE", "", None, 5, ["HS256"]])
+def test_a_token_without_signature_is_refused_however_it_is_spelt(alg: object) -> None:
+    header = base64url(json.dumps({"alg": alg}).encode())
+    payload = base64url(b'{"channel":"c1"}')
+    assert refusal(cookie(f"{header}.{payload}.")).reason in ("bad_algorithm", "malformed_token")
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf"])
+@pytest.mark.parametrize("value", [None, "soon", [], {}, float("inf"), float("nan")])
+def test_a_time_that_is_no_time_is_refused(claim: str, value: object) -> None:
+    assert refusal(cookie(token(**{claim: value}))).reason == "malformed_token"
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"null", b"{", b"\xff", b"[" * 3000])
+def test_a_signed_payload_that_is_no_object_is_refused(payload: bytes) -> None:
+    signed = jwt.PyJWS().encode(payload, SECRET, "HS256")
+    assert refusal(cookie(signed)).reason == "malformed_token"
+
+
+def test_a_deeply_nested_header_is_refused() -> None:
+    assert refusal(cookie(base64url(b"[" * 3000) + ".e30.AAAA")).reason == "malformed_token"
+
+
+def test_a_token_whose_algorithm_does_not_fit_the_secret_is_refused() -> None:
+    both = replace(HS256, algorithms=("HS256", "RS256"))
+    header = base64url(b'{"alg":"RS256"}')
+    assert isinstance(refusal(cookie(f"{header}.e30.AAAA"), both), AuthError)
+
+
+@given(st.text(st.characters(max_codepoint=255)))  # what WSGI can hand over
+def test_any_cookie_header_is_refused_and_never_an_error(header: str) -> None:
+    refusal(header)
+
+
+@given(st.text(st.characters(max_codepoint=255, exclude_characters=";")))
+def test_any_value_of_the_cookie_is_refused_and_never_an_error(value: str) -> None:
+    refusal(cookie(value))
+
+
+# --- what the operator hears ---------------------------------------------------------------------
+
+
+def test_a_missing_cookie_is_named_with_those_that_came() -> None:
+    assert str(refusal("session=1; theme=2")) == (
+        "no cookie named async-token (cookies: session, theme)"
+    )
+
+
+def test_no_cookie_at_all_is_said() -> None:
+    assert "none at all" in str(refusal(""))
+
+
+def test_a_wrong_signature_names_both_sides_settings() -> None:
+    message = str(refusal(cookie(token(OTHER_SECRET))))
+    assert "jwtSecret" in message
+    assert "GLOBAL_ASYNC_QUERIES_JWT_SECRET" in message
+
+
+def test_of_several_bad_cookies_the_first_ones_problem_is_told() -> None:
+    header = f"{cookie(token(exp=LONG_AGO))}; {cookie('abc')}"
+    assert refusal(header).reason == "expired"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        token(OTHER_SECRET),
+        token(exp=LONG_AGO),
+        token(nbf=FAR_AHEAD),
+        token(channel=None),
+        token(algorithm="HS512"),
+        token()[:-4],
+    ],
+)
+@pytest.mark.parametrize("form", ["async-token={}", "{}", "other=1; {}", "={}"])
+def test_no_message_contains_a_token(form: str, bad: str) -> None:
+    error = refusal(form.format(bad))
+    assert not [part for part in bad.split(".") if part and part in str(error)]
+
+
+def test_the_secret_is_not_in_the_authenticators_representation() -> None:
+    assert SECRET not in repr(HS256)

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decision about an opening handshake: which requests are one, and the answer to each kind."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from typing import Any
+from urllib.parse import quote
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.utils import accept_key
+
+from wsgi_ws.auth import Authenticator
+from wsgi_ws.handshake import (
+    Admission,
+    Refusal,
+    accept_value,
+    check_request,
+    requested_last_id,
+    wants_upgrade,
+)
+from wsgi_ws.stream_id import StreamId
+
+SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
+KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 §1.3
+
+
+def request(**changes: str | None) -> dict[str, Any]:
+    """The environ of a correct handshake, with changes; None leaves a variable out."""
+    environ: dict[str, str | None] = {
+        "REQUEST_METHOD": "GET",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "PATH_INFO": "/ws",
+        "QUERY_STRING": "",
+        "HTTP_HOST": "example.org",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": KEY,
+    }
+    return {name: value for name, value in (environ | changes).items() if value is not None}
+
+
+def cookie(secret: str = SECRET, **claims: Any) -> str:
+    return "async-token=" + jwt.encode({"channel": "c1", "sub": None} | claims, secret)
+
+
+@pytest.fixture
+def admission() -> Admission:
+    authenticator = Authenticator(SECRET, ["HS256"], "async-token", "channel")
+    return Admission(authenticator, allowed_origins=["https://elsewhere.org"], trusted_proxies=[])
+
+
+# --- is it one? ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["websocket", "WebSocket", " websocket ", "h2c, websocket"])
+def test_an_upgrade_header_that_names_websocket_makes_it_a_handshake(value: str) -> None:
+    assert wants_upgrade(request(HTTP_UPGRADE=value))
+
+
+@pytest.mark.parametrize("value", [None, "", "h2c", "websockets", "web socket"])
+def test_any_other_upgrade_header_leaves_it_plain_http(value: str | None) -> None:
+    assert not wants_upgrade(request(HTTP_UPGRADE=value))
+
+
+@pytest.mark.parametrize("path", ["/", "/ws", "/health", "/a/b?c"])
+def test_a_handshake_is_one_on_any_path(path: str) -> None:
+    assert wants_upgrade(request(PATH_INFO=path))
+
+
+# --- is it correct? ------------------------------------------------------------------------------
+
+
+def test_the_rfcs_own_example_gets_the_rfcs_answer() -> None:
+    assert check_request(request()) == ACCEPT
+
+
+@pytest.mark.parametrize("value", ["upgrade", "keep-alive, Upgrade", "Upgrade,keep-alive"])
+def test_upgrade_may_be_one_of_several_connection_options(value: str) -> None:
+    assert check_request(request(HTTP_CONNECTION=value)) == ACCEPT
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"REQUEST_METHOD": "POST"}, "POST"),
+        ({"REQUEST_METHOD": "HEAD"}, "HEAD"),
+        ({"SERVER_PROTOCOL": "HTTP/1.0"}, "HTTP/1.0"),
+        ({"CONTENT_LENGTH": "5"}, "body"),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, "body"),
+        ({"HTTP_HOST": None}, "Host"),
+        ({"HTTP_HOST": ""}, "Host"),
+        ({"HTTP_HOST": "a.org,b.org"}, "Host"),
+        ({"HTTP_CONNECTION": None}, "Connection"),
+        ({"HTTP_CONNECTION": "close"}, "proxy"),
+        ({"HTTP_SEC_WEBSOCKET_KEY": None}, "Sec-WebSocket-Key"),
+        ({"HTTP_SEC_WEBSOCKET_KEY": "short"}, "16 bytes"),
+    ],
+)
+def test_a_malformed_handshake_is_answered_with_400_and_says_why(
+    changes: dict[str, str | None], word: str
+) -> None:
+    with pytest.raises(Refusal, match=word) as caught:
+        check_request(request(**changes))
+    assert (caught.value.status, caught.value.reason) == ("400 Bad Request", "malformed_handshake")
+
+
+@pytest.mark.parametrize("version", [None, "", "8", "0", "14", "13, 8", "thirteen"])
+def test_another_version_is_answered_with_426_and_the_one_spoken_here(version: str | None) -> None:
+    with pytest.raises(Refusal) as caught:
+        check_request(request(HTTP_SEC_WEBSOCKET_VERSION=version))
+    assert caught.value.status == "426 Upgrade Required"
+    assert ("Sec-WebSocket-Version", "13") in caught.value.headers
+
+
+# --- the key -------------------------------------------------------------------------------------
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_the_accept_value_agrees_with_another_implementation(nonce: bytes) -> None:
+    key = base64.b64encode(nonce).decode()
+    assert accept_value(key) == accept_key(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "=",
+        "AAAA",
+        "dGhlIHNhbXBsZSBub25jZQ",  # padding is missing
+        "dGhlIHNhbXBsZSBub25jZQ!=",
+        "dGhlIHNhbXBs ZSBub25jZQ==",
+        base64.b64encode(b"x" * 15).decode(),
+        base64.b64encode(b"x" * 17).decode(),
+        "é" * 24,
+    ],
+)
+def test_a_key_that_is_not_16_bytes_in_base64_is_refused(key: str) -> None:
+    with pytest.raises(Refusal):
+        accept_value(key)
+
+
+@given(st.text(st.characters(max_codepoint=255)))
+def test_any_key_is_accepted_or_refused_and_never_an_error(key: str) -> None:
+    try:
+        result = accept_value(key)
+    except Refusal as refusal:
+        result = refusal.status
+    assert len(result) == 28 or result == "400 Bad Request"
+
+
+# --- who is it? ----------------------------------------------------------------------------------
+
+
+def test_a_valid_cookie_is_admitted_to_its_channel(admission: Admission) -> None:
+    assert admission.decide(request(HTTP_COOKIE=cookie())).identity.channel == "c1"
+
+
+def test_an_admitted_client_gets_its_accept_value(admission: Admission) -> None:
+    assert admission.decide(request(HTTP_COOKIE=cookie())).accept == ACCEPT
+
+
+def test_an_admitted_client_brings_its_last_id(admission: Admission) -> None:
+    environ = request(HTTP_COOKIE=cookie(), QUERY_STRING="last_id=5-1")
+    assert admission.decide(environ).last_id == StreamId(5, 1)
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (None, "no_cookie"),
+        ("other=1", "no_cookie"),
+        ("async-token=abc", "malformed_token"),
+        (cookie(secret=SECRET[::-1]), "bad_signature"),
+        (cookie(exp=1), "expired"),
+        (cookie(channel=None), "no_channel"),
+    ],
+)
+def test_a_client_without_a_valid_token_is_answered_with_401(
+    admission: Admission, header: str | None, reason: str
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        admission.decide(request(HTTP_COOKIE=header))
+    assert (caught.value.status, caught.value.reason) == ("401 Unauthorized", reason)
+
+
+def test_a_malformed_handshake_is_told_so_before_its_cookie_is_looked_at(
+    admission: Admission,
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        admission.decide(request(HTTP_CONNECTION="close", HTTP_COOKIE="async-token=abc"))
+    assert caught.value.status == "400 Bad Request"
+
+
+@pytest.mark.parametrize(
+    "page", [None, "https://example.org", "http://example.org:8088", "https://elsewhere.org"]
+)
+def test_a_page_of_this_host_or_an_allowed_one_is_admitted(
+    admission: Admission, page: str | None
+) -> None:
+    environ = request(HTTP_COOKIE=cookie(), HTTP_ORIGIN=page)
+    assert admission.decide(environ).identity.channel == "c1"
+
+
+@pytest.mark.parametrize("header", [None, cookie()])
+def test_a_page_of_a_foreign_origin_is_answered_with_403_whatever_its_cookie(
+    admission: Admission, header: str | None
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        admission.decide(request(HTTP_COOKIE=header, HTTP_ORIGIN="https://evil.example"))
+    assert (caught.value.status, caught.value.reason) == ("403 Forbidden", "foreign_origin")
+
+
+def test_a_client_is_not_told_what_is_wrong_with_its_token(admission: Admission) -> None:
+    with pytest.raises(Refusal) as caught:
+        admission.decide(request(HTTP_COOKIE=cookie(secret=SECRET[::-1])))
+    assert "signature" in str(caught.value)
+    assert "signature" not in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "header", [cookie(secret=SECRET[::-1]), cookie(exp=1), cookie(channel=None)]
+)
+def test_a_refusals_message_never_contains_the_token(admission: Admission, header: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        admission.decide(request(HTTP_COOKIE=header))
+    parts = header.removeprefix("async-token=").split(".")
+    assert not any(part in str(caught.value) for part in parts)
+
+
+# --- where did it stop? --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", None),
+        ("a=b", None),
+        ("last_id=", None),
+        ("last_id=1700000000000-0", StreamId(1700000000000, 0)),
+        ("a=b&last_id=5-1&c=d", StreamId(5, 1)),
+        ("last_id=5%2D1", StreamId(5, 1)),
+        ("last_id=5-1&last_id=6-1", StreamId(5, 1)),
+        ("LAST_ID=5-1", None),
+    ],
+)
+def test_last_id_is_taken_from_the_query(query: str, expected: StreamId | None) -> None:
+    assert requested_last_id(request(QUERY_STRING=query)) == expected
+
+
+@pytest.mark.parametrize("query", ["", "last_id=5-1"])
+def test_a_missing_or_correct_last_id_is_no_reason_to_warn(
+    query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    requested_last_id(request(QUERY_STRING=query))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("value", ["null", "5", "$", "5-1-2", "-5-1", "5-1\n", "1" * 16 + "-0"])
+def test_a_malformed_last_id_is_ignored_with_a_warning(
+    value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert requested_last_id(request(QUERY_STRING="last_id=" + quote(value))) is None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_the_warning_about_a_last_id_is_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
+    requested_last_id(request(QUERY_STRING="last_id=" + quote("\n" * 5000)))
+    (line,) = caplog.messages
+    assert len(line) < 150
+    assert "\n" not in line
+
+
+@given(st.text(st.characters(max_codepoint=255)))
+def test_no_query_is_an_error(query: str) -> None:
+    assert requested_last_id(request(QUERY_STRING=query)) is None or "last_id" in query

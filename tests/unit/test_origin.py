@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pages may connect, and whose word counts for the host that was asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsgi_ws.origin import asked_host, is_allowed, networks
+
+HERE = "bi.example.com:8080"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://bi.example.com", HERE),
+        ("http://bi.example.com:8088", HERE),
+        ("http://BI.Example.com", HERE),
+        ("http://bi.example.com.", HERE),
+        ("http://[::1]:8088", "[::1]:8080"),
+        ("http://localhost:8088", "localhost"),
+    ],
+)
+def test_a_page_of_the_same_host_name_may_connect(origin: str, host: str) -> None:
+    assert is_allowed(origin, host, [])
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://evil.example.com", HERE),
+        ("https://bi.example.com.evil.org", HERE),
+        ("https://evil.org/bi.example.com", HERE),
+        ("https://bi.example.com@evil.org", HERE),
+        ("http://127.0.0.1:8088", "localhost:8080"),
+        ("null", HERE),
+        ("null", ""),
+        ("file://", ""),
+        ("https://[", HERE),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_a_page_of_another_host_name_may_not_connect(origin: str, host: str) -> None:
+    assert not is_allowed(origin, host, [])
+
+
+def test_a_program_that_sends_no_origin_may_connect() -> None:
+    assert is_allowed("", HERE, [])
+
+
+@pytest.mark.parametrize(
+    "entry", ["https://app.example.org", "https://APP.example.org", "https://app.example.org:443"]
+)
+def test_a_configured_origin_may_connect(entry: str) -> None:
+    assert is_allowed("https://app.example.org", HERE, [entry])
+
+
+@pytest.mark.parametrize(
+    "entry", ["http://app.example.org", "https://app.example.org:444", "https://example.org"]
+)
+def test_a_configured_origin_is_meant_exactly(entry: str) -> None:
+    assert not is_allowed("https://app.example.org", HERE, [entry])
+
+
+def test_a_star_lets_every_page_connect() -> None:
+    assert is_allowed("https://evil.org", HERE, ["*"])
+
+
+FORWARDED = {"HTTP_HOST": "10.0.0.7:8080", "HTTP_X_FORWARDED_HOST": "bi.example.com, inner"}
+
+
+@pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3"])
+def test_a_trusted_proxy_says_which_host_was_asked_for(peer: str) -> None:
+    environ = FORWARDED | {"REMOTE_ADDR": peer}
+    assert asked_host(environ, networks(["10.0.0.0/8"])) == "bi.example.com"
+
+
+def test_a_proxy_behind_a_unix_socket_is_trusted_when_any_proxy_is() -> None:
+    assert asked_host(FORWARDED, networks(["127.0.0.1"])) == "bi.example.com"
+
+
+@pytest.mark.parametrize("trusted", [[], ["192.168.0.1"], ["2001:db8::/32"]])
+def test_nobody_else_s_word_counts(trusted: list[str]) -> None:
+    environ = FORWARDED | {"REMOTE_ADDR": "10.1.2.3"}
+    assert asked_host(environ, networks(trusted)) == "10.0.0.7:8080"
+
+
+def test_what_is_no_address_is_named() -> None:
+    with pytest.raises(ValueError, match=r"proxy\.local"):
+        networks(["127.0.0.1", "proxy.local"])
