@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An echo server of this service's own handshake, protocol and connection code, for tests only.
+
+The service never answers data messages; conformance suites need an answer to judge by. Everybody
+is admitted, limits are those of the suite's largest messages.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
+
+import gevent
+from gevent.pywsgi import WSGIServer
+
+from wsgi_ws.auth import Identity
+from wsgi_ws.connection import Connection, Ending, Limits
+from wsgi_ws.handshake import Admission, Admitted, Refusal, UpgradeHandler, check_request
+from wsgi_ws.protocol import Data, binary_frame, text_frame
+
+MIB = 1024 * 1024
+
+log = logging.getLogger("echo")
+
+
+class Everybody:
+    """Stands in for `wsgi_ws.handshake.Admission`."""
+
+    def decide(self, environ: Mapping[str, Any]) -> Admitted:
+        """Admit whoever sends a correct handshake."""
+        return Admitted(Identity(channel="echo"), check_request(environ), last_id=None)
+
+
+class Echo:
+    """Stands in for `wsgi_ws.service.Service`: sends each message back."""
+
+    request_timeout = 10.0
+
+    def __init__(self) -> None:
+        self.admission = cast(Admission, Everybody())
+        self.loop = gevent.get_hub().loop
+        self.limits = Limits(
+            max_message_bytes=64 * MIB, max_backlog_bytes=256 * MIB, close_timeout=2.0
+        )
+        self._numbers = itertools.count(1)
+        self._connections: set[Connection] = set()
+
+    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> None:
+        """Take over a client whose handshake is done."""
+        channel = admitted.identity.channel
+        connection = Connection(self, descriptor, channel, next(self._numbers))
+        self._connections.add(connection)
+        if early:
+            connection.receive(early)
+
+    def on_refused(self, refusal: Refusal) -> None:
+        """A handshake was answered with an error."""
+        log.error("handshake refused: %s", refusal)
+
+    def on_data(self, connection: Connection, message: Data) -> None:
+        """The echo."""
+        frame = text_frame if message.is_text else binary_frame
+        connection.send(frame(message.payload))
+
+    def on_send_error(self, connection: Connection, error: OSError) -> None:
+        """A write failed."""
+        log.info("%r: send failed: %s", connection, error)
+
+    def on_slow(self, connection: Connection) -> None:
+        """A client reads more slowly than it sends."""
+        log.error("%r reads too slowly", connection)
+
+    def on_ended(self, connection: Connection, ending: Ending) -> None:
+        """A connection is over."""
+        self._connections.discard(connection)
+
+
+def not_found(environ: Mapping[str, Any], start_response: Any) -> list[bytes]:
+    """The WSGI application for anything but a handshake."""
+    start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+    return [b"Not Found\n"]
+
+
+def main() -> None:
+    """Serve on the loopback port given as argument (0: a free one); prints the URL."""
+    logging.basicConfig(level=logging.WARNING)
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+    echo = Echo()
+    handler: Any = functools.partial(UpgradeHandler, echo)
+    server: Any = WSGIServer(("127.0.0.1", port), not_found, handler_class=handler)
+    server.start()
+    print(f"ws://127.0.0.1:{server.server_port}", flush=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, server.stop)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
