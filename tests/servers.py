@@ -148,11 +148,15 @@ class Server:
                 stderr=subprocess.STDOUT,
             )
         if wait:
-            eventually(self._is_ready, f"the server answers; its log:\n{self.log_text()}")
-            eventually(
-                lambda: self.log_text().count("following stream") >= workers,
-                "every worker follows the stream",
-            )
+            try:
+                eventually(self.is_ready, "the server answers")
+                eventually(
+                    lambda: self.log_text().count("following stream") >= workers,
+                    "every worker follows the stream",
+                )
+            except BaseException:
+                self.stop()
+                raise
 
     def url(self, path: str = "/") -> str:
         """The WebSocket URL of a path."""
@@ -187,7 +191,7 @@ class Server:
                 self.process.kill()
                 self.process.wait()
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         if self.process.poll() is not None:
             raise AssertionError(f"the server ended:\n{self.log_text()}")
         try:

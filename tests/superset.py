@@ -41,6 +41,7 @@ def publish(
     data = json.dumps(message)
     client.xadd(prefix + channel, {"data": data}, "*", STREAM_LIMIT)
     entry_id = client.xadd(prefix + "full", {"data": data}, "*", STREAM_LIMIT_FIREHOSE)
+    assert isinstance(entry_id, bytes)
     return entry_id.decode(), message
 
 

@@ -112,7 +112,7 @@ class _Backlog:
 
 
 class Connection:
-    """An open WebSocket. `unanswered_since` is a time of `time.monotonic`."""
+    """An open WebSocket. `pong_at` and `unanswered_since` are times of `time.monotonic`."""
 
     __slots__ = (
         "_backlog",
@@ -128,6 +128,7 @@ class Connection:
         "_write_watcher",
         "channel",
         "number",
+        "pong_at",
         "slot",
         "state",
         "unanswered_since",
@@ -142,6 +143,7 @@ class Connection:
         self.channel = channel
         self.number = number
         self.state = State.OPEN
+        self.pong_at = time.monotonic()  # the last sign of life; at first, the handshake
         self.unanswered_since: float | None = None  # first ping without a pong
         self.slot = 0  # the heartbeat's place for it
         self._owner = owner
@@ -291,6 +293,7 @@ class Connection:
 
     def _on_frame(self, frame: Frame) -> None:
         if isinstance(frame, Pong):
+            self.pong_at = time.monotonic()
             self.unanswered_since = None
         elif isinstance(frame, Close):
             self._on_close(frame)

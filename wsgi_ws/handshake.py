@@ -185,6 +185,13 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
         super().__init__(*args)
         self._door = door
 
+    def handle(self) -> None:
+        """Serve the connection. A client that leaves before its answer is nobody's problem."""
+        try:
+            super().handle()
+        except OSError as error:
+            log.debug("connection from %s lost: %s", self._peer(), error)
+
     def MessageClass(self, stream: Any, _seekable: int) -> RequestHead:  # noqa: N802  pywsgi's name
         """The header section's reader."""
         return RequestHead(stream)
@@ -259,6 +266,8 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
         """Invalid HTTP is the client's fault: one line, no traceback."""
+        if isinstance(ex, OSError):
+            raise ex  # the connection is gone, see `handle`
         log.warning("bad request from %s: %.200s", self._peer(), ex)
         status = ex.status if isinstance(ex, BadHead) else "400 Bad Request"
         return self._answer(status, str(ex) if isinstance(ex, BadHead) else "not HTTP/1.1")

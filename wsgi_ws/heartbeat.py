@@ -53,7 +53,7 @@ class Heartbeat:
         for connection in self._slots[(self._tick - self._lag) % count]:
             since = connection.unanswered_since
             if since is not None and now - since >= self._timeout:
-                connection.terminate(f"no pong for {now - since:.1f} s")
+                connection.terminate(f"no pong for {now - connection.pong_at:.1f} s")
         for connection in self._slots[self._tick % count]:
             connection.ping(now)
         self._tick += 1

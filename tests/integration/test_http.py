@@ -90,7 +90,7 @@ UNAUTHORIZED = {
     "no channel": ("async-token=" + jwt.encode({"sub": "1"}, SECRET), "has no channel"),
     "empty channel": (cookie(""), "has no channel"),
     "algorithm none": (
-        "async-token=" + jwt.encode({"channel": "c"}, None, "none"),
+        "async-token=" + jwt.encode({"channel": "c"}, "", "none"),
         "algorithm is not one of jwtAlgorithms",
     ),
     "other algorithm": (

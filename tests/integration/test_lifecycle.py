@@ -78,7 +78,7 @@ def test_it_serves_without_redis_until_that_comes(
     redis_server.stop()
     server = start_server(redis_port=redis_server.port, wait=False)
     eventually(lambda: "sockets are accepted and held" in server.log_text(), "it starts anyway")
-    eventually(server._is_ready, "it answers")
+    eventually(server.is_ready, "it answers")
     channel = new_channel()
     with connect(server.url(), additional_headers={"Cookie": cookie(channel)}) as client:
         redis_server.start()

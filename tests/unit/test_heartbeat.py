@@ -27,6 +27,7 @@ class FakeConnection:
 
     def __init__(self, *, answers: bool = True) -> None:
         self.slot = -1
+        self.pong_at = 0.0
         self.unanswered_since: float | None = None
         self.pings: list[float] = []
         self.terminated: list[str] = []
@@ -130,9 +131,10 @@ def test_the_reason_tells_how_long_the_pong_was_missing() -> None:
     heartbeat = Heartbeat(INTERVAL, timeout=0.5)
     silent = make(answers=False)
     heartbeat.add(silent)
+    silent.pong_at = -20.0
     for number in range(SLOTS):
         tick(heartbeat, number)
-    assert silent.terminated == ["no pong for 0.5 s"]
+    assert silent.terminated == ["no pong for 20.5 s"]
 
 
 def test_a_late_pong_before_the_timeout_saves_the_connection() -> None:

@@ -381,11 +381,12 @@ def test_unmasking_agrees_with_another_implementation(payload: bytes, mask: byte
 
 @given(st.sampled_from([Opcode.BINARY, Opcode.PING, Opcode.PONG]), st.binary(max_size=125))
 def test_another_implementations_frames_are_understood(opcode: Opcode, payload: bytes) -> None:
-    expected: Frame = {
+    frames: dict[Opcode, Frame] = {
         Opcode.BINARY: Data(payload, is_text=False),
         Opcode.PING: Ping(payload),
         Opcode.PONG: Pong(payload),
-    }[opcode]
+    }
+    expected = frames[opcode]
     assert read(WitnessFrame(opcode, payload).serialize(mask=True)) == [expected]
 
 
