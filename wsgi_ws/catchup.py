@@ -32,7 +32,7 @@ from wsgi_ws.redis_client import StreamClient
 from wsgi_ws.registry import Registry
 from wsgi_ws.replay import Entry, Knowledge
 from wsgi_ws.stream import PAGE
-from wsgi_ws.stream_id import ZERO, StreamId
+from wsgi_ws.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.timeslice import TimeSlice
 
 log = logging.getLogger(__name__)
@@ -40,9 +40,15 @@ log = logging.getLogger(__name__)
 BATCH = 128  # clients per round trip: 10 missed events each make a reply of half a megabyte
 PATIENCE = 15.0  # seconds that a client waits while Redis fails, before it is sent away
 RETRY_DELAY = 0.25  # seconds
-# How far the global stream is searched around a last_id that is older than the history: entries.
-SEARCH_BEFORE, SEARCH_AFTER = 2_000, 5_000
+# How much of the global stream is searched for what neither the history nor the channel's stream
+# has any more: pages. A client may ask for it with any last_id it likes.
+SEARCH_PAGES = 10
+# How far the second half of an event is looked for behind the first. Nearly all come at once, and
+# what is read at each step grows with the whole stream's rate.
+REACHES_MS = (20, 200, replay.TWIN_GRACE_MS)
+PLACES = 32  # of the global stream, read in one round trip
 SEND_CHUNK = 65536  # bytes handed to a socket at once
+_END = StreamId(MAX_SEQUENCE, MAX_SEQUENCE)
 
 
 @dataclass(slots=True)
@@ -62,13 +68,15 @@ class Request:
 class Snapshot:
     """What one round trip has read, for all of its clients.
 
-    :ivar newest: the global stream's newest ID, read after the channels.
-    :ivar now_ms: Redis's clock after that.
+    :ivar now_ms: Redis's clock before that.
+    :ivar newest: the global stream's newest ID, read last.
+    :ivar places: whether the global stream has an entry with an ID, as far as somebody has asked.
     """
 
+    now_ms: int
     channels: Sequence[Sequence[Entry]]
     newest: StreamId
-    now_ms: int
+    places: dict[StreamId, bool] = field(default_factory=dict)
 
 
 class CatchUp:
@@ -86,10 +94,12 @@ class CatchUp:
     ) -> None:
         self._client = client
         self._prefix = prefix
+        self._full = prefix + "full"
         self._registry = registry
         self._history = history
         self._metrics = metrics
         self._max_backlog_bytes = max_backlog_bytes
+        self._chunk_bytes = min(SEND_CHUNK, max_backlog_bytes or SEND_CHUNK)
         self._queue: SimpleQueue[Request] = SimpleQueue()
         self._progress = Event()
         self._slice = TimeSlice()
@@ -127,56 +137,148 @@ class CatchUp:
     # --- reading Redis ---------------------------------------------------------------------------
 
     def _read(self, requests: Iterable[Request]) -> Snapshot:
-        """The channels' streams first, then the global stream's end: see `replay.plan`."""
+        """First the clock, last the global stream's end: see `replay.plan`."""
         pipe = self._client.pipeline(transaction=False)
+        pipe.execute_command("TIME")
         for request in requests:
             start = bytes(replay.look_back_from(request.last_id))
             pipe.execute_command("XRANGE", self._key(request.connection), start, "+", "COUNT", PAGE)
-        pipe.execute_command("XREVRANGE", self._prefix + "full", "+", "-", "COUNT", 1)
-        pipe.execute_command("TIME")
-        *pages, newest, (seconds, microseconds) = pipe.execute()
+        pipe.execute_command("XREVRANGE", self._full, "+", "-", "COUNT", 1)
+        (seconds, microseconds), *pages, newest = pipe.execute()
         channels = [
-            self._whole_range(request, page) for request, page in zip(requests, pages, strict=True)
+            self._whole_stream(request, page) for request, page in zip(requests, pages, strict=True)
         ]
         newest_id = StreamId.parse(newest[0][0]) if newest else ZERO
-        return Snapshot(channels, newest_id, int(seconds) * 1000 + int(microseconds) // 1000)
+        return Snapshot(int(seconds) * 1000 + int(microseconds) // 1000, channels, newest_id)
 
-    def _whole_range(self, request: Request, page: list[Any]) -> list[Entry]:
-        key = self._key(request.connection)
-        entries = list(self._events_of(page, request.connection.channel))
-        while len(page) == PAGE:
-            page = self._client.execute_command("XRANGE", key, page[-1][0], "+", "COUNT", PAGE)
-            del page[:1]  # a range includes its start
-            entries += self._events_of(page, request.connection.channel)
-            if len(page) < PAGE - 1:
-                break
+    def _whole_stream(self, request: Request, page: list[Any]) -> list[Entry]:
+        channel = request.connection.channel
+        entries = list(self._events_of(page, channel))
+        if len(page) == PAGE:
+            rest = _successor(page[-1][0])
+            entries += self._range(self._key(request.connection), channel, rest, _END)
         return entries
 
-    def _search_global(self, request: Request) -> Knowledge:
-        """Knowledge around a `last_id` that the history doesn't reach back to."""
+    def _knowledge(
+        self, request: Request, channel_entries: Sequence[Entry], snapshot: Snapshot
+    ) -> Knowledge:
+        """What is known for this client. The last step of this is a look into the history."""
         last_id, channel = request.last_id, request.connection.channel
-        key, start = self._prefix + "full", replay.look_back_from(last_id)
-        before = self._client.execute_command(
-            "XREVRANGE", key, bytes(last_id), bytes(start), "COUNT", SEARCH_BEFORE
+        before = replay.look_back_from(last_id).predecessor()
+        remembered = self._remembered(channel, before)
+        is_a_place = any(e.id == last_id for e in channel_entries) or any(
+            e.id == last_id for e in remembered
         )
-        before.reverse()
-        after = self._client.execute_command(
-            "XRANGE", key, bytes(last_id), "+", "COUNT", SEARCH_AFTER
-        )
-        if before and after and after[0][0] == before[-1][0]:
-            del after[:1]
+        if not is_a_place:  # of this channel's
+            is_a_place = self._is_in_stream(last_id, snapshot)
+            remembered = self._remembered(channel, before)
         floor = self._history.floor
-        entries = [
-            entry for entry in self._events_of([*before, *after], channel) if entry.id <= floor
-        ]
-        reached = len(after) < SEARCH_AFTER - 1 or StreamId.parse(after[-1][0]) >= floor
+        if last_id > floor and not self._alone(channel_entries, remembered, floor):
+            return Knowledge(remembered, True, is_a_place)
+        return self._search(request, channel_entries, snapshot.now_ms, remembered, is_a_place)
+
+    def _is_in_stream(self, last_id: StreamId, snapshot: Snapshot) -> bool:
+        if last_id not in snapshot.places:
+            snapshot.places[last_id] = bool(self._page(last_id, last_id, 1))
+        return snapshot.places[last_id]
+
+    def _search(
+        self,
+        request: Request,
+        channel_entries: Sequence[Entry],
+        now_ms: int,
+        remembered: Sequence[Entry],
+        is_a_place: bool,
+    ) -> Knowledge:
+        """Knowledge that needs more than the history: Redis is asked for the rest.
+
+        Of the global stream this reads only the places where this channel's entries must be, and
+        what is newer than `channel_entries` if the history has forgotten that, too.
+        """
+        last_id, channel = request.last_id, request.connection.channel
+        floor = self._history.floor
+        read_to = min(self._history.position, StreamId(now_ms, 0))
+        found = {entry.id: entry for entry in remembered}
+        continuous = True
+        if last_id <= floor:
+            lost, continuous = self._beyond_the_channel(request, channel_entries, floor)
+            found.update((entry.id, entry) for entry in lost)
+        alone = self._alone(channel_entries, sorted(found.values()), floor)
+        for reach_ms in REACHES_MS:
+            part = sorted(self._places(channel, replay.twin_windows(alone, reach_ms), floor))
+            found.update((entry.id, entry) for entry in part)
+            alone = replay.without_twin(alone, part)
+        while read_to < self._history.floor:  # which goes on during the search
+            start, read_to = read_to, self._history.floor
+            newer = self._range(self._full, channel, start, read_to)
+            found.update((entry.id, entry) for entry in newer)
+        found.update((entry.id, entry) for entry in self._remembered(channel, read_to))
+        return Knowledge(sorted(found.values()), continuous, is_a_place)
+
+    def _alone(
+        self, channel_entries: Sequence[Entry], known: Sequence[Entry], floor: StreamId
+    ) -> Sequence[Entry]:
+        """The channel's entries whose twin may be one that the history has forgotten."""
+        if not channel_entries or channel_entries[0].id.ms > floor.ms:
+            return ()
+        return [e for e in replay.without_twin(channel_entries, known) if e.id.ms <= floor.ms]
+
+    def _beyond_the_channel(
+        self, request: Request, channel_entries: Sequence[Entry], floor: StreamId
+    ) -> tuple[list[Entry], bool]:
+        """The global entries from `last_id` on whose twin may be gone from the channel's stream.
+
+        Also tells whether nothing after `last_id` is missing. The search has a bound and begins
+        with the newest.
+        """
+        last_id, channel = request.last_id, request.connection.channel
+        end = floor
+        if channel_entries:
+            end = min(end, replay.twin_windows(channel_entries[:1], replay.TWIN_GRACE_MS)[0][1])
+        end = max(end, last_id)
+        count = PAGE if end > last_id else 1
+        entries: list[Entry] = []
+        for _ in range(SEARCH_PAGES):
+            page = self._page(end, ZERO, count)
+            entries += [e for e in self._events_of(page, channel) if e.id >= last_id]
+            if len(page) < count or StreamId.parse(page[-1][0]) <= last_id:
+                break
+            end = StreamId.parse(page[-1][0])
         # Something at or before last_id is still there: the stream has not been trimmed past it.
-        known_from = StreamId.parse(before[0][0]) if before else ZERO
-        return Knowledge(
-            [*entries, *self._remembered(channel, floor)],
-            known_from if before else last_id,
-            continuous=bool(before) and reached,
+        return entries, bool(page) and StreamId.parse(page[-1][0]) <= last_id
+
+    def _page(self, end: StreamId, start: StreamId, count: int) -> list[Any]:
+        """The newest entries of a part of the global stream, the newest first."""
+        page: list[Any] = self._client.execute_command(
+            "XREVRANGE", self._full, bytes(end), bytes(start), "COUNT", count
         )
+        return page
+
+    def _places(
+        self, channel: str, windows: Iterable[tuple[StreamId, StreamId]], floor: StreamId
+    ) -> Iterable[Entry]:
+        """The channel's entries in some parts of the global stream, up to `floor`."""
+        waiting = deque((start, min(end, floor)) for start, end in windows if start <= floor)
+        while waiting:
+            batch = [waiting.popleft() for _ in range(min(PLACES, len(waiting)))]
+            pipe = self._client.pipeline(transaction=False)
+            for start, end in batch:
+                pipe.execute_command("XRANGE", self._full, bytes(start), bytes(end), "COUNT", PAGE)
+            for (_, end), page in zip(batch, pipe.execute(), strict=True):
+                yield from self._events_of(page, channel)
+                if len(page) == PAGE:
+                    waiting.append((_successor(page[-1][0]), end))
+
+    def _range(self, key: str, channel: str, start: StreamId, end: StreamId) -> Iterable[Entry]:
+        """The channel's entries in a part of a stream, both ends included."""
+        while start <= end:
+            page = self._client.execute_command(
+                "XRANGE", key, bytes(start), bytes(end), "COUNT", PAGE
+            )
+            yield from self._events_of(page, channel)
+            if len(page) < PAGE:
+                break
+            start = _successor(page[-1][0])
 
     # --- the seam --------------------------------------------------------------------------------
 
@@ -189,13 +291,10 @@ class CatchUp:
                 raise redis.TimeoutError("the global stream is not being followed")
 
     def _finish(self, request: Request, entries: Sequence[Entry], snapshot: Snapshot) -> None:
-        if request.recheck:
-            self._second_look(request)
-            return
         last_id = request.last_id
         newest = max(snapshot.newest, self._history.position)
-        everything = last_id == ZERO
-        if not everything and replay.is_from_the_future(last_id, newest, entries):
+        first_look, everything = not request.recheck, last_id == ZERO
+        if first_look and not everything and replay.is_from_the_future(last_id, newest, entries):
             log.warning(
                 "%r: last_id %s is newer than anything in Redis (flushed or restored?): "
                 "sending all that is there",
@@ -205,31 +304,29 @@ class CatchUp:
             self._metrics.stream_gap()
             self._queue.put(Request(request.connection, ZERO, since=request.since))
             return
-        known = self._knowledge(request)
+        known = self._knowledge(request, entries, snapshot)
         # No switch to another greenlet from here on: `known` is what has been handed out.
-        plan = replay.plan(last_id, entries, known, snapshot.now_ms)
+        if first_look:
+            plan = replay.plan(last_id, entries, known, snapshot.now_ms)
+        else:
+            plan = replay.second_look(request.recheck, last_id, entries, known, snapshot.now_ms)
         if plan.gap and not everything:
             self._metrics.stream_gap()
             log.warning(
-                "%r: the streams were trimmed past last_id %s, events may be lost; "
-                "sending the %d that are left",
+                "%r: events since last_id %s may be lost (the streams were trimmed, flushed or "
+                "restored); sending the %d that are left",
                 request.connection,
                 last_id,
                 len(plan.missed),
             )
-        if self._send(request.connection, plan.missed):
+        if not self._send(request.connection, plan.missed):
+            return
+        request.connection.events_sent += len(plan.missed)
+        if first_look:
             self._registry.subscribe(request.connection)
             self._metrics.caught_up(len(plan.missed), time.monotonic() - request.since)
-            if plan.in_flight:
-                self._look_again_later(request, plan.in_flight)
-
-    def _knowledge(self, request: Request) -> Knowledge:
-        floor = self._history.floor
-        if request.last_id >= floor or request.last_id == ZERO:
-            return Knowledge(
-                self._remembered(request.connection.channel, ZERO), floor, continuous=True
-            )
-        return self._search_global(request)
+        if plan.in_flight:
+            self._look_again_later(request, plan.in_flight)
 
     def _remembered(self, channel: str, after: StreamId) -> list[Entry]:
         return [
@@ -241,18 +338,19 @@ class CatchUp:
         """Send to this connection only; False when it can't take it all (it is closed then)."""
         buffer = bytearray()
         for frame in _frames(missed):
-            buffer += frame
-            if len(buffer) >= SEND_CHUNK:
+            if buffer and len(buffer) + len(frame) > self._chunk_bytes:
                 if not self._send_chunk(connection, bytes(buffer)):
                     return False
                 buffer.clear()
+            buffer += frame
         if buffer and not self._send_chunk(connection, bytes(buffer)):
             return False
         return connection.state is State.OPEN
 
     def _send_chunk(self, connection: Connection, chunk: bytes) -> bool:
         limit = self._max_backlog_bytes
-        if limit and connection.backlog_bytes + len(chunk) > limit:
+        unread = connection.backlog_bytes
+        if limit and unread and unread + len(chunk) > limit:
             # Nothing is lost: the client comes back with the last_id of what it has read by then.
             connection.close(CloseCode.TRY_AGAIN_LATER, "reconnect to get the rest")
             return False
@@ -264,16 +362,6 @@ class CatchUp:
     def _look_again_later(self, request: Request, in_flight: Sequence[Entry]) -> None:
         again = Request(request.connection, request.last_id, recheck=in_flight)
         gevent.spawn_later(replay.TWIN_GRACE_MS / 1000, self._queue.put, again)
-
-    def _second_look(self, request: Request) -> None:
-        """Deliver what was in flight and has not come through the global stream since."""
-        remembered = self._remembered(request.connection.channel, request.last_id)
-        position = self._history.position
-        orphans = [
-            Entry(max(entry.id, position), entry.data)
-            for entry in replay.without_twin(request.recheck, remembered)
-        ]
-        self._send(request.connection, orphans)
 
     # --- helpers ---------------------------------------------------------------------------------
 
@@ -307,6 +395,11 @@ class CatchUp:
                 continue
             if event.channel == channel:
                 yield Entry(StreamId.parse(event.id), event.data)
+
+
+def _successor(entry_id: bytes) -> StreamId:
+    ms, seq = StreamId.parse(entry_id)
+    return StreamId(ms, seq + 1)
 
 
 def _frames(missed: Iterable[Entry]) -> Iterable[bytes]:

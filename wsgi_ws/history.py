@@ -22,8 +22,13 @@ from wsgi_ws.stream_id import ZERO, StreamId
 ENTRY_OVERHEAD_BYTES = 320
 
 
+# What is kept of an entry: ID, channel, data. Plain tuples of plain values cost a tenth of named
+# ones to make, and the garbage collector leaves them alone.
+Kept = tuple[bytes, str, bytes]
+
+
 class Past(NamedTuple):
-    """An entry of the global stream that has been handed out."""
+    """An entry of the global stream that has been handed out: a `Kept` with names."""
 
     id: bytes
     channel: str
@@ -39,9 +44,9 @@ class History:
         self.position = ZERO
         self.size_bytes = 0
         self._max_bytes = max_bytes
-        self._indexed: deque[tuple[Sequence[Past], int]] = deque()
-        self._fresh: deque[tuple[Sequence[Past], int]] = deque()
-        self._by_channel: dict[str, deque[Past]] = {}
+        self._indexed: deque[tuple[Sequence[Kept], int]] = deque()
+        self._fresh: deque[tuple[Sequence[Kept], int]] = deque()
+        self._by_channel: dict[str, deque[Kept]] = {}
 
     def start_at(self, floor: StreamId) -> None:
         """Begin anew: what comes next is all that follows `floor`."""
@@ -51,7 +56,7 @@ class History:
         self._fresh.clear()
         self._by_channel.clear()
 
-    def append(self, chunk: Sequence[Past], position: bytes) -> None:
+    def append(self, chunk: Sequence[Kept], position: bytes) -> None:
         """Keep the well-formed entries of a piece of the stream.
 
         :param position: ID of the piece's last entry, well-formed or not.
@@ -59,30 +64,36 @@ class History:
         self.position = StreamId.parse(position)
         if not chunk:
             return
-        size = sum([len(past.data) for past in chunk]) + ENTRY_OVERHEAD_BYTES * len(chunk)
+        size = sum([len(data) for _, _, data in chunk]) + ENTRY_OVERHEAD_BYTES * len(chunk)
         self._fresh.append((chunk, size))
         self.size_bytes += size
         while self.size_bytes > self._max_bytes and (self._indexed or self._fresh):
             self._forget_oldest()
+
+    def ids(self) -> set[bytes]:
+        """The IDs of all entries."""
+        chunks = (*self._indexed, *self._fresh)
+        return {entry_id for chunk, _ in chunks for entry_id, _, _ in chunk}
 
     def of_channel(self, channel: str, after: StreamId = ZERO) -> list[Past]:
         """The channel's entries with IDs above `after`, in the order of the stream."""
         while self._fresh:
             chunk = self._fresh.popleft()
             self._indexed.append(chunk)
-            for past in chunk[0]:
-                self._by_channel.setdefault(past.channel, deque()).append(past)
+            for kept in chunk[0]:
+                self._by_channel.setdefault(kept[1], deque()).append(kept)
         entries = list(self._by_channel.get(channel, ()))
-        return entries[bisect_right(entries, after, key=lambda past: StreamId.parse(past.id)) :]
+        first = bisect_right(entries, after, key=lambda kept: StreamId.parse(kept[0]))
+        return [Past._make(kept) for kept in entries[first:]]
 
     def _forget_oldest(self) -> None:
         indexed = bool(self._indexed)
         chunk, size = (self._indexed if indexed else self._fresh).popleft()
         self.size_bytes -= size
-        self.floor = StreamId.parse(chunk[-1].id)
+        self.floor = StreamId.parse(chunk[-1][0])
         if indexed:
-            for past in chunk:
-                entries = self._by_channel[past.channel]
+            for _, channel, _ in chunk:
+                entries = self._by_channel[channel]
                 entries.popleft()
                 if not entries:
-                    del self._by_channel[past.channel]
+                    del self._by_channel[channel]

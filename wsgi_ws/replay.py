@@ -14,13 +14,13 @@ docs/reconnection.md has the argument why this is exact and under which assumpti
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from wsgi_ws.events import identity
-from wsgi_ws.stream_id import ZERO, StreamId
+from wsgi_ws.stream_id import MAX_SEQUENCE, ZERO, StreamId
 
 # The assumption: a producer that does its second XADD at all does it this soon after the first.
 # They are two commands in a row, a millisecond apart; two seconds leave room for a stalled process.
@@ -44,7 +44,7 @@ class Plan:
 
     :ivar missed: to be sent now, in this order, with these IDs.
     :ivar in_flight: entries of the channel's stream to look at again after `TWIN_GRACE_MS`.
-    :ivar gap: events between `last_id` and the first one available may be lost for good.
+    :ivar gap: events that the client has not got may be lost for good.
     """
 
     missed: Sequence[Entry]
@@ -56,14 +56,16 @@ class Plan:
 class Knowledge:
     """What is known of the global stream for one channel.
 
-    :ivar entries: the channel's entries, ascending.
-    :ivar known_from: from here up to `last_id` nothing is missing in `entries`.
-    :ivar continuous: nothing is missing from `last_id` up to now either.
+    :ivar entries: the channel's entries, ascending: what Redis and memory have of those after
+        `last_id`, and of the twins of the channel's stream from `look_back_from(last_id)` on.
+    :ivar continuous: the stream has not been trimmed past `last_id`, and none of the entries after
+        it is missing here.
+    :ivar is_a_place: there is an entry with the ID `last_id` in the streams as they are now.
     """
 
     entries: Sequence[Entry]
-    known_from: StreamId
     continuous: bool
+    is_a_place: bool = True
 
 
 def look_back_from(last_id: StreamId) -> StreamId:
@@ -88,60 +90,110 @@ def plan(
     """What a client with this `last_id` has missed.
 
     :param last_id: `ZERO` when everything available is due.
-    :param channel_entries: the channel's stream from `look_back_from(last_id)` on, ascending, read
-        *before* the end of what is known of the global stream.
-    :param now_ms: Redis's clock at that moment, milliseconds since the epoch.
+    :param channel_entries: the channel's stream from `look_back_from(last_id)` on, ascending.
+    :param now_ms: Redis's clock, read *before* `channel_entries` and before the end of what is
+        known of the global stream.
     """
-    unmatched = without_twin(channel_entries, known.entries)
-    horizon = _horizon_ms(last_id, known)
-    proven = _is_orphan_id(last_id, unmatched, known.entries)
+    alone, trimmed = _matched(channel_entries, known.entries)
+    proven = known.continuous and _is_orphan_id(last_id, alone, known.entries)
+    orphans, in_flight = _by_age(alone, now_ms)
     missed = [entry for entry in known.entries if entry.id > last_id]
-    in_flight = []
-    for entry in unmatched:
-        if entry.id.ms < horizon or (proven and entry.id <= last_id):
-            continue
-        if now_ms - entry.id.ms < TWIN_GRACE_MS:
-            in_flight.append(entry)
-        else:
-            missed.append(entry)
+    missed += [entry for entry in orphans if not (proven and entry.id <= last_id)]
     missed.sort(key=lambda entry: entry.id)  # stable: at equal IDs the global entry goes first
-    covered = known.continuous or any(entry.id <= last_id for entry in channel_entries)
-    return Plan(_with_rising_ids(missed, last_id), in_flight, gap=not covered)
+    # The twin of a global entry is gone from the channel's stream, and orphans may be gone with it.
+    # (It may also have been written after that stream was read, but then it is younger.)
+    orphans_lost = any(last_id <= entry.id and entry.id.ms < now_ms for entry in trimmed)
+    # Whatever comes after last_id has its first half after this.
+    reaches_back = any(entry.id.ms < last_id.ms - TWIN_GRACE_MS for entry in channel_entries)
+    # Redis was restored from a copy that is older than last_id.
+    restored = known.continuous and not known.is_a_place
+    lost = orphans_lost or restored or not (known.continuous or reaches_back)
+    return Plan(_with_rising_ids(missed, last_id), in_flight, gap=lost)
 
 
-def without_twin(channel_entries: Iterable[Entry], global_entries: Iterable[Entry]) -> list[Entry]:
-    """The channel's entries whose data is not among the global ones, ascending.
+def second_look(
+    in_flight: Sequence[Entry],
+    last_id: StreamId,
+    channel_entries: Sequence[Entry],
+    known: Knowledge,
+    now_ms: int,
+) -> Plan:
+    """What of the entries in flight at the first look has turned out to be an orphan.
 
-    Events may be alike (`events.identity`); they are matched one to one, the newest first, so that
-    what is left over is the oldest, whose twin may have been forgotten.
+    The client is live since the first look: it has all of `known`. Parameters as for `plan`.
     """
-    twins = Counter(identity(entry.data) for entry in global_entries)
+    there = {entry.id: entry for entry in [*in_flight, *channel_entries]}
+    alone, _ = _matched(sorted(there.values()), known.entries)
+    looked_for = {entry.id for entry in in_flight}
+    orphans, still = _by_age([e for e in alone if e.id in looked_for], now_ms)
+    place = max(last_id, known.entries[-1].id) if known.entries else last_id
+    return Plan(_with_rising_ids(orphans, place), still, gap=False)
+
+
+def without_twin(
+    channel_entries: Sequence[Entry], global_entries: Sequence[Entry]
+) -> Sequence[Entry]:
+    """The channel's entries whose twin is not among the global ones, ascending."""
+    return _matched(channel_entries, global_entries)[0]
+
+
+def twin_windows(entries: Iterable[Entry], reach_ms: int) -> list[tuple[StreamId, StreamId]]:
+    """Where in the global stream to look for the twins of `entries`: ranges, both ends included.
+
+    :param entries: of the channel's stream, ascending.
+    :param reach_ms: how long after the first half the second one is looked for.
+    """
+    windows: list[tuple[StreamId, StreamId]] = []
+    for entry in entries:
+        start = StreamId(entry.id.ms, 0)  # the sequence numbers of two streams can't be compared
+        end = StreamId(entry.id.ms + reach_ms, MAX_SEQUENCE)
+        if windows and start <= windows[-1][1]:
+            windows[-1] = (windows[-1][0], end)
+        else:
+            windows.append((start, end))
+    return windows
+
+
+# --- helpers -------------------------------------------------------------------------------------
+
+
+def _matched(
+    channel_entries: Sequence[Entry], global_entries: Sequence[Entry]
+) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """Those of either stream that have no twin in the other, ascending.
+
+    Events may be alike (`events.identity`), so they are matched one to one, the newest first. The
+    second half never comes before the first: that tells most of the alike ones apart.
+    """
+    twins: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in global_entries:
+        twins[identity(entry.data)].append(entry)
     left = []
-    for entry in reversed(list(channel_entries)):
-        key = identity(entry.data)
-        if twins[key]:
-            twins[key] -= 1
+    for entry in reversed(channel_entries):
+        candidates = twins.get(identity(entry.data))
+        if candidates and candidates[-1].id.ms >= entry.id.ms:
+            candidates.pop()
         else:
             left.append(entry)
     left.reverse()
-    return left
+    return left, sorted(entry for candidates in twins.values() for entry in candidates)
 
 
-def _horizon_ms(last_id: StreamId, known: Knowledge) -> int:
-    """The oldest moment at which an entry without a twin counts as possibly not received.
-
-    Where the global stream is not known no twin can be found; there only what a producer may have
-    written just before `last_id` is in doubt.
-    """
-    wanted = max(last_id.ms - ORPHAN_LOOK_BACK_MS, known.known_from.ms)
-    return min(wanted, last_id.ms - TWIN_GRACE_MS)
+def _by_age(alone: Iterable[Entry], now_ms: int) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """Entries without a twin as orphans and, when the twin may still come, as in flight."""
+    orphans: list[Entry] = []
+    in_flight: list[Entry] = []
+    for entry in alone:
+        young = now_ms - entry.id.ms < TWIN_GRACE_MS
+        (in_flight if young else orphans).append(entry)
+    return orphans, in_flight
 
 
 def _is_orphan_id(
-    last_id: StreamId, unmatched: Sequence[Entry], global_entries: Sequence[Entry]
+    last_id: StreamId, alone: Sequence[Entry], global_entries: Sequence[Entry]
 ) -> bool:
     """Whether `last_id` is an orphan's, and so proves that the orphans up to it were received."""
-    return any(entry.id == last_id for entry in unmatched) and not any(
+    return any(entry.id == last_id for entry in alone) and not any(
         entry.id == last_id for entry in global_entries
     )
 
