@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings: defaults < configuration file < environment, validated once, frozen and typed.
+"""Settings: defaults < Superset's settings, if asked for < configuration file < environment.
+
+Validated once, frozen and typed.
 
 Every key is declared once, in the dataclasses below: its type, default, environment variable and
 bounds. Everything else in the service gets a `Settings` passed in and never looks at a file or at
@@ -12,15 +14,23 @@ import difflib
 import importlib.util
 import ipaddress
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from wsgi_ws.redis_address import BadAddress, parse_url, split_address
+from wsgi_ws.superset_settings import Said, SupersetError, Unknown, own_values, read, target_of
+
 CONFIG_PATH_VARIABLE = "WSGI_WS_CONFIG"
 DEFAULT_CONFIG_PATH = "config.json"
 SECRET_MIN_BYTES = 32  # the seed's rule: a shorter HMAC secret can be guessed offline
+REDIS_DOWN_POLICIES = ("hold", "refuse")
+UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
+LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("error", "warn", "info", "verbose", "debug", "silly")
 
 # Options of the StatsD object that the Node server hands to its client library and that have no
@@ -80,8 +90,13 @@ def _list(default: tuple[str, ...], env: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """Where the streams are. `password` counts as absent when it is empty."""
+    """Where the streams are. A text counts as absent when it is empty.
 
+    `sentinels` win over `unix_socket_path`, which wins over `host` and `port`. `load` spells `url`
+    out into the other keys and leaves it empty.
+    """
+
+    url: str = option("", env="REDIS_URL", secret=True)
     host: str = option("127.0.0.1", env="REDIS_HOST")
     port: int = option(6379, env="REDIS_PORT", minimum=1, maximum=65535)
     username: str = option("default", env="REDIS_USERNAME")
@@ -89,6 +104,22 @@ class RedisSettings:
     db: int = option(0, env="REDIS_DB")
     ssl: bool = option(False, env="REDIS_SSL")
     validate_hostname: bool = option(True, env="REDIS_VALIDATE_HOSTNAME")
+    ssl_ca_certs: str = option("", env="REDIS_SSL_CA_CERTS")
+    ssl_certfile: str = option("", env="REDIS_SSL_CERTFILE")
+    ssl_keyfile: str = option("", env="REDIS_SSL_KEYFILE")
+    # Without a variable: Superset's chart sets REDIS_SSL_CERT_REQS, usually to CERT_NONE, which
+    # must not switch anything off here by accident.
+    ssl_cert_reqs: str = option("required", choices=("required", "none"))
+    unix_socket_path: str = option("", env="REDIS_UNIX_SOCKET_PATH")
+    sentinels: tuple[str, ...] = _list((), "REDIS_SENTINELS")
+    sentinel_master: str = option("", env="REDIS_SENTINEL_MASTER")
+    sentinel_username: str = option("default", env="REDIS_SENTINEL_USERNAME")
+    sentinel_password: str = option("", env="REDIS_SENTINEL_PASSWORD", secret=True)
+    sentinel_ssl: bool = option(False, env="REDIS_SENTINEL_SSL")
+
+    def sentinel_addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each Sentinel."""
+        return [split_address(text) for text in self.sentinels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +146,9 @@ class Settings:
     log_level: str = option("info", env="LOG_LEVEL", choices=LOG_LEVELS)
     log_to_file: bool = option(False, env="LOG_TO_FILE")
     log_filename: str = option("app.log", env="LOG_FILENAME")
+    log_format: str = option("text", env="LOG_FORMAT", choices=LOG_FORMATS)
+    access_log: bool = option(True, env="ACCESS_LOG")
+    superset_config: str = option("", env="WSGI_WS_SUPERSET_CONFIG")
     redis: RedisSettings = field(default_factory=RedisSettings)
     redis_stream_prefix: str = option(
         "async-events-", env="REDIS_STREAM_PREFIX", alias="streamPrefix"
@@ -133,12 +167,16 @@ class Settings:
     max_total_connections: int = option(0, env="MAX_TOTAL_CONNECTIONS")
     max_connections_per_channel: int = option(0, env="MAX_CONNECTIONS_PER_CHANNEL")
     max_socket_buffer_bytes: int = option(1048576, env="MAX_SOCKET_BUFFER_BYTES")
+    redis_down_policy: str = option("hold", env="REDIS_DOWN_POLICY", choices=REDIS_DOWN_POLICIES)
     max_message_bytes: int = option(4096, env="MAX_MESSAGE_BYTES", minimum=125)
     max_frames_per_second: int = option(50, env="MAX_FRAMES_PER_SECOND")
     max_bytes_per_second: int = option(65536, env="MAX_BYTES_PER_SECOND")
     history_bytes: int = option(33554432, env="HISTORY_BYTES")
     handshake_timeout_ms: int = option(10000, env="HANDSHAKE_TIMEOUT_MS", minimum=1)
+    drain_ms: int = option(2000, env="DRAIN_MS", maximum=600000)
     close_timeout_ms: int = option(5000, env="CLOSE_TIMEOUT_MS", minimum=1)
+    metrics_port: int = option(0, env="METRICS_PORT", maximum=65535)
+    metrics_host: str = option("127.0.0.1", env="METRICS_HOST")
     statsd: StatsdSettings = field(default_factory=StatsdSettings)
 
 
@@ -168,7 +206,12 @@ def load(environ: Mapping[str, str], directory: Path | None = None) -> Loaded:
     sources: dict[str, str] = {}
     document = _read_file(path, required=bool(named))
     values = _from_file(Settings, document, path, "", sources, warnings)
+    redis = values.setdefault("redis", {})
+    below = _spell_out_url(redis, sources, warnings)
     _overlay_environment(Settings, values, environ, "", sources, warnings)
+    if not _spell_out_url(redis, sources, warnings):
+        _warn_of_overruled_parts(below, redis, sources, warnings)
+    _fill_from_superset(values, environ, sources, warnings)
     settings = _build(Settings, values)
     _check_whole(settings, sources, warnings)
     return Loaded(settings, sources, tuple(warnings))
@@ -395,6 +438,145 @@ def _boolean(text: str) -> bool:
     raise ValueError("neither true nor false")
 
 
+# --- the URL of Redis ----------------------------------------------------------------------------
+
+
+def _spell_out_url(
+    block: dict[str, Any], sources: dict[str, str], warnings: list[str]
+) -> dict[str, Any]:
+    """Put what `redis.url` says into the keys that it stands for, over their values so far.
+
+    :param block: the values of the `redis` block up to the level (file, environment) of the URL.
+    :returns: the fields that the URL has set; none without one.
+    """
+    url = block.pop("url", "").strip()
+    if not url:
+        return {}
+    source = sources["redis.url"]
+    try:
+        said, ignored = parse_url(url)
+    except BadAddress as error:
+        raise ConfigError(f"redis.url (from {source}) {error}") from None
+    said |= {"sentinels": (), "sentinel_master": ""}
+    overruled = [
+        f"{dotted} (from {sources[dotted]})"
+        for dotted, name in ((_redis_key(name), name) for name in said)
+        if block.get(name) != said[name]
+        and not sources.get(dotted, "redis.url").startswith("redis.url")
+    ]
+    if overruled:
+        warnings.append(f"redis.url (from {source}) wins over {', '.join(sorted(overruled))}")
+    if ignored:
+        warnings.append(
+            f"redis.url (from {source}): options without effect here: {', '.join(sorted(ignored))}"
+        )
+    for name, value in said.items():
+        block[name] = value
+        sources[_redis_key(name)] = f"redis.url, {source}"
+    return said
+
+
+def _warn_of_overruled_parts(
+    said: Mapping[str, Any],
+    block: Mapping[str, Any],
+    sources: Mapping[str, str],
+    warnings: list[str],
+) -> None:
+    """Half of an address from here and half from there is rarely meant."""
+    overruling = [
+        f"{_redis_key(name)} (from {sources[_redis_key(name)]})"
+        for name, value in said.items()
+        if block[name] != value
+    ]
+    if overruling:
+        warnings.append(
+            f"redis.url (from {sources['redis.url']}) is overruled in parts by "
+            f"{', '.join(sorted(overruling))}"
+        )
+
+
+def _redis_key(name: str) -> str:
+    return "redis." + json_key(name)
+
+
+# --- Superset's own settings ---------------------------------------------------------------------
+
+_ADDRESS = (  # half of an address from here and half from there leads nowhere
+    *("redis.host", "redis.port", "redis.unixSocketPath"),
+    *("redis.sentinels", "redis.sentinelMaster", "redis.sentinelPassword"),
+)
+
+
+def _fill_from_superset(
+    values: dict[str, Any],
+    environ: Mapping[str, str],
+    sources: dict[str, str],
+    warnings: list[str],
+) -> None:
+    """Take what Superset's settings say for every key that neither file nor environment has."""
+    target = values.get("superset_config", "").strip()
+    if not target:
+        return
+    try:
+        said = own_values(read(target_of(target, environ), environ))
+    except SupersetError as error:
+        raise ConfigError(f"supersetConfig (from {sources['supersetConfig']}): {error}") from None
+    if _has_other_address(values["redis"], sources, said):
+        chosen = ", ".join(f"{k} (from {sources[k]})" for k in _ADDRESS if k in sources)
+        warnings.append(f"{chosen} wins over Superset's {said[_address_kind(said)]}")
+        said = {dotted: value for dotted, value in said.items() if dotted not in _ADDRESS}
+    secret = {key.path for key in keys() if key.secret}
+    for dotted, value in said.items():
+        block, f = _place_of(dotted, values)
+        if dotted not in sources:
+            if isinstance(value.value, Unknown):
+                raise ConfigError(
+                    f"{dotted} can't be taken from Superset's {value}, which is made with "
+                    "something that is not installed here: set it here too"
+                )
+            block[f.name] = value.value
+            sources[dotted] = str(value)
+        elif not _agree(block[f.name], value.value):
+            shown = "differs from" if dotted in secret else f"is {_shown(block[f.name])}, unlike"
+            warnings.append(
+                f"{dotted} (from {sources[dotted]}) {shown} Superset's {value}, and wins"
+            )
+
+
+def _has_other_address(
+    block: Mapping[str, Any], sources: Mapping[str, str], said: Mapping[str, Said]
+) -> bool:
+    """Whether file or environment have an address of another kind than Superset."""
+    for dotted in ("redis.sentinels", "redis.unixSocketPath", "redis.host"):
+        _, f = _place_of(dotted, {"redis": dict(block)})
+        if dotted in sources and block.get(f.name):
+            return dotted != _address_kind(said)
+    return False
+
+
+def _address_kind(said: Mapping[str, Said]) -> str:
+    path = said.get("redis.unixSocketPath")
+    if "redis.sentinels" in said:
+        return "redis.sentinels"
+    return "redis.unixSocketPath" if path and path.value else "redis.host"
+
+
+def _place_of(dotted: str, values: dict[str, Any]) -> tuple[dict[str, Any], Field[Any]]:
+    """The block of values that a key belongs to, and its field."""
+    cls: type = Settings
+    *blocks, last = dotted.split(".")
+    for name in blocks:
+        f = next(f for f in fields(cls) if json_key(f.name) == name)
+        cls, values = cast(type, _block_of(f)), values.setdefault(f.name, {})
+    return values, next(f for f in fields(cls) if json_key(f.name) == last)
+
+
+def _agree(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, tuple) and isinstance(theirs, tuple):
+        return set(theirs) <= set(ours)  # more algorithms than Superset's do no harm
+    return isinstance(theirs, Unknown) or bool(ours == theirs)
+
+
 # --- what single values can't tell ---------------------------------------------------------------
 
 
@@ -419,6 +601,7 @@ def _check_whole(settings: Settings, sources: Mapping[str, str], warnings: list[
                 "installed: pip install cryptography"
             )
     _check_trusted_proxies(settings, sources)
+    _check_redis(settings.redis, sources, warnings)
     if not settings.redis_stream_prefix:
         raise ConfigError(
             "redisStreamPrefix is empty: it must be Superset's "
@@ -435,6 +618,107 @@ def _check_trusted_proxies(settings: Settings, sources: Mapping[str, str]) -> No
                 f"trustedProxies (from {sources.get('trustedProxies')}) contains {_shown(text)}: "
                 "write addresses or networks, like 127.0.0.1 or 10.0.0.0/8"
             ) from None
+
+
+def _check_redis(redis: RedisSettings, sources: Mapping[str, str], warnings: list[str]) -> None:
+    def source(name: str) -> str:
+        return sources.get(_redis_key(name), "the defaults")
+
+    def warn_of(names: Iterable[str], why: str) -> None:
+        """One line about the keys among these that were changed in vain."""
+        default = RedisSettings()
+        vain = [n for n in names if getattr(redis, n) != getattr(default, n)]
+        if vain:
+            keys = ", ".join(f"{_redis_key(n)} (from {source(n)})" for n in vain)
+            warnings.append(f"without effect {why}: {keys}")
+
+    if redis.sentinels:
+        _check_sentinels(redis, source)
+        warn_of(("host", "port", "unix_socket_path"), "beside redis.sentinels")
+    else:
+        warn_of((n for n in _names_of(redis) if n.startswith("sentinel_")), "without sentinels")
+        if redis.unix_socket_path:
+            _check_socket_path(redis.unix_socket_path, source("unix_socket_path"))
+            warn_of(("host", "port", "ssl"), "beside redis.unixSocketPath")
+    if redis.sentinels:
+        tls = redis.ssl or redis.sentinel_ssl
+    else:
+        tls = redis.ssl and not redis.unix_socket_path
+    if tls:
+        _check_tls(redis, source)
+        if redis.ssl_cert_reqs == "none":
+            warnings.append(
+                f"redis.sslCertReqs (from {source('ssl_cert_reqs')}) is none: any server is "
+                "believed to be Redis; name its certificate's CA in redis.sslCaCerts instead"
+            )
+    else:
+        warn_of((n for n in _names_of(redis) if n.startswith("ssl_")), "without redis.ssl")
+
+
+def _names_of(block: Any) -> Iterator[str]:
+    return (f.name for f in fields(block))
+
+
+def _check_sentinels(redis: RedisSettings, source: Callable[[str], str]) -> None:
+    for text in redis.sentinels:
+        try:
+            split_address(text)
+        except BadAddress as error:
+            raise ConfigError(
+                f"redis.sentinels (from {source('sentinels')}) contains {_shown(text)}, which "
+                f"{error}: write host:port, like sentinel-1:26379"
+            ) from None
+    if not redis.sentinel_master:
+        raise ConfigError(
+            f"redis.sentinels (from {source('sentinels')}) needs redis.sentinelMaster: the name "
+            "after `sentinel monitor` in the Sentinels' configuration, often mymaster"
+        )
+
+
+def _check_socket_path(path: str, source: str) -> None:
+    if len(os.fsencode(path)) > UNIX_PATH_MAX_BYTES:
+        raise ConfigError(
+            f"redis.unixSocketPath (from {source}) is longer than {UNIX_PATH_MAX_BYTES} bytes, "
+            "which no socket can be: shorten it, in Redis's `unixsocket` too"
+        )
+
+
+def _check_tls(redis: RedisSettings, source: Callable[[str], str]) -> None:
+    """Load the files once, so that a wrong one stops the start instead of every connection."""
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        path = getattr(redis, name)
+        try:
+            if path:
+                Path(path).read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"{_redis_key(name)} (from {source(name)}): {path} can't be read "
+                f"({error.strerror}): name a file in PEM form that this process may read"
+            ) from None
+    if redis.ssl_keyfile and not redis.ssl_certfile:
+        raise ConfigError(
+            f"redis.sslKeyfile (from {source('ssl_keyfile')}) needs redis.sslCertfile: the "
+            "certificate that belongs to the key"
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if redis.ssl_ca_certs:
+            context.load_verify_locations(redis.ssl_ca_certs)
+    except OSError:
+        raise ConfigError(
+            f"redis.sslCaCerts (from {source('ssl_ca_certs')}): {redis.ssl_ca_certs} holds no "
+            "certificates in PEM form: name the file of the CA that signed Redis's"
+        ) from None
+    try:
+        if redis.ssl_certfile:
+            # The empty password keeps OpenSSL from asking for one on the terminal.
+            context.load_cert_chain(redis.ssl_certfile, redis.ssl_keyfile or None, password="")
+    except OSError as error:
+        raise ConfigError(
+            f"redis.sslCertfile (from {source('ssl_certfile')}): {redis.ssl_certfile} can't be "
+            f"used ({error}): it must be a certificate in PEM form, and redis.sslKeyfile, or the "
+            "same file, its key, not encrypted"
+        ) from None
 
 
 JWT_ALGORITHMS = (

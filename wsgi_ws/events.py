@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import msgspec
 import orjson
 
 from wsgi_ws.protocol import text_frame
@@ -67,6 +68,28 @@ def data_of(fields: Sequence[bytes]) -> bytes:
     raise MalformedEntry("it has no field data")
 
 
+class _Head(msgspec.Struct):
+    channel_id: str
+
+
+_head_of = msgspec.json.Decoder(_Head).decode
+
+
+def channel_of(data: bytes) -> str:
+    """The event's channel, without making anything of the other members.
+
+    Most events are for nobody at this worker, and this is all that they cost. What is wrong in the
+    text of other members is seen by `members_of`, when somebody wants them.
+
+    :raises MalformedEntry: not JSON, not an object, no channel.
+    """
+    try:
+        channel = _head_of(data).channel_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        channel = ""
+    return channel or members_of(data)["channel_id"]  # which knows better or says what is wrong
+
+
 def members_of(data: bytes) -> dict[str, Any]:
     """The event's members; `channel_id` is among them and a text.
 
@@ -91,12 +114,16 @@ def frame_of(entry_id: bytes, members: dict[str, Any]) -> bytes:
 
     :raises MalformedEntry: the event is nested too deeply to be written.
     """
-    message = {"id": entry_id.decode("ascii"), **members}
+    own_id = "id" in members
+    if own_id:
+        members = {"id": members["id"]} | members
     try:
-        payload = orjson.dumps(message)
+        text = orjson.dumps(members)
     except (TypeError, orjson.JSONEncodeError):
-        payload = _dumps_slowly(message)
-    return text_frame(payload)
+        text = _dumps_slowly(members)
+    if not own_id:
+        text = b'{"id":"' + entry_id + b'",' + text[1:]  # never empty: it has a channel
+    return text_frame(text)
 
 
 def identity(data: bytes) -> bytes:

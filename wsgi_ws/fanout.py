@@ -10,14 +10,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from wsgi_ws.events import Entry, MalformedEntry, data_of, frame_of, members_of, parse_entry
-from wsgi_ws.history import History, Past
+from wsgi_ws.events import (
+    Entry,
+    MalformedEntry,
+    channel_of,
+    data_of,
+    frame_of,
+    members_of,
+    parse_entry,
+)
+from wsgi_ws.history import History
 from wsgi_ws.metrics import Metrics
 from wsgi_ws.registry import Registry
 from wsgi_ws.stream_id import StreamId
 from wsgi_ws.timeslice import TimeSlice
 
 log = logging.getLogger(__name__)
+
+PIECE = 500  # entries parsed before the first of them is sent: about a millisecond
 
 
 class Fanout:
@@ -28,10 +38,16 @@ class Fanout:
         registry: Registry,
         history: History,
         metrics: Metrics,
+        *,
         on_progress: Callable[[], None],
+        on_gap: Callable[[StreamId], None],
     ) -> None:
-        """:param on_progress: called after each batch, when the history has it."""
+        """
+        :param on_progress: called after each batch, when the history has it.
+        :param on_gap: called when live sockets have missed what followed an ID.
+        """
         self._on_progress = on_progress
+        self._on_gap = on_gap
         self._registry = registry
         self._history = history
         self._metrics = metrics
@@ -46,32 +62,54 @@ class Fanout:
                 event = parse_entry(entry)
             except MalformedEntry:
                 continue  # counted by the worker that saw it live
-            kept.append(Past(event.id, event.channel, event.data))
+            kept.append((event.id, event.channel, event.data))
         if past:
             self._history.append(kept, past[-1][0])
 
+    def unseen(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of the entries that are not in the history and not older than it."""
+        known, floor = self._history.ids(), self._history.floor
+        return [e for e in entries if e[0] not in known and StreamId.parse(e[0]) > floor]
+
+    def gap(self, position: StreamId, oldest: StreamId) -> None:
+        """The global stream was trimmed between two reads; the channels' own may have the rest."""
+        self._metrics.stream_gap()
+        self._history.start_at(oldest.predecessor())
+        self._on_gap(position)
+
     def deliver(self, entries: Sequence[Entry]) -> None:
         """Hand a batch out, oldest first, giving way to the loop when it has taken too long."""
+        for start in range(0, len(entries), PIECE):
+            self._deliver_piece(entries[start : start + PIECE])
+            self._slice.give_way()
+
+    def _deliver_piece(self, entries: Sequence[Entry]) -> None:
+        """Parse all, then send: a socket gets its events of a piece in one `send`, in order."""
         by_channel = self._registry.by_channel
         kept = []
-        delivered = 0
+        frames: dict[str, list[bytes]] = {}
         for entry_id, fields in entries:
             try:
                 data = data_of(fields)
-                members = members_of(data)
-                channel = members["channel_id"]
-                connections = by_channel.get(channel)
-                frame = frame_of(entry_id, members) if connections else b""
+                channel = channel_of(data)
+                if channel in by_channel:
+                    frame = frame_of(entry_id, members_of(data))
+                    frames.setdefault(channel, []).append(frame)
             except MalformedEntry as error:
                 self._metrics.malformed_entry()
                 log.warning("entry %s of the stream is skipped: %s", entry_id.decode(), error)
                 continue
-            kept.append(Past(entry_id, channel, data))
-            if connections:
-                for connection in connections:
-                    connection.send(frame)
-                delivered += len(connections)
+            kept.append((entry_id, channel, data))
+        matched = delivered = 0
+        for channel, parts in frames.items():
+            count = len(parts)
+            message = parts[0] if count == 1 else b"".join(parts)
+            connections = by_channel[channel]
+            for connection in connections:
+                connection.send(message)
+                connection.events_sent += count
+            matched += count
+            delivered += count * len(connections)
         self._history.append(kept, entries[-1][0])
-        self._metrics.delivered(len(kept), delivered)
+        self._metrics.delivered(len(kept), matched, delivered, entries[0][0])
         self._on_progress()
-        self._slice.give_way()

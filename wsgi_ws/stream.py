@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The global stream in Redis: follow it without a gap, through outages; read ranges of any stream.
+"""The global stream in Redis: follow it without a gap, through outages.
 
 Knows Redis, but not what an entry means or who wants it. Positions are always concrete IDs: `$`
 would skip what is written between two reads.
@@ -9,22 +9,43 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import gevent
 import redis
 from gevent.event import Event
 
-from wsgi_ws.redis_client import StreamClient
+from wsgi_ws.redis_client import BlockingReader
 from wsgi_ws.stream_id import ZERO, StreamId
 
 log = logging.getLogger(__name__)
 
 RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as Redis sends them
+COUNT_MAX = 4000  # entries per read under a backlog: some 2 MB, and 10 ms of work
 PAGE = 1000  # entries per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to parse
 
 RETRY_DELAY_MIN, RETRY_DELAY_MAX = 0.1, 5.0  # seconds
 READ_MARGIN = 5.0  # seconds that a blocking read may last beyond its BLOCK before it counts as dead
+
+
+class Sink(Protocol):
+    """Whom a follower tells what it has read."""
+
+    def start(self, past: Sequence[RawEntry], position: StreamId) -> None:
+        """The newest entries of the past, and the position where following starts.
+
+        Called first, and again when the IDs in Redis went backwards.
+        """
+
+    def deliver(self, entries: Sequence[RawEntry]) -> None:
+        """New entries, in order. Must not wait for anything but the loop."""
+
+    def unseen(self, entries: Sequence[RawEntry]) -> list[RawEntry]:
+        """Those of the entries that have not been delivered."""
+
+    def gap(self, position: StreamId, oldest: StreamId) -> None:
+        """Entries between `position` and `oldest` were trimmed before they could be read."""
 
 
 class StreamFollower:
@@ -32,32 +53,30 @@ class StreamFollower:
 
     def __init__(
         self,
-        client: StreamClient,
+        client: redis.Redis,
         key: str,
+        sink: Sink,
         *,
         count: int,
         block_ms: int,
-        on_start: Callable[[Sequence[RawEntry], StreamId], None],
-        on_entries: Callable[[Sequence[RawEntry]], None],
         history_pages: int,
     ) -> None:
         """
         :param key: name of the global stream.
-        :param on_start: gets the newest entries of the past and the position where following
-            starts; called once, before any `on_entries`.
-        :param on_entries: gets each batch of new entries; must not wait for anything but the loop.
-        :param history_pages: how many pages of the past `on_start` gets at most.
+        :param history_pages: how many pages of the past the sink gets at most.
         """
         self.connected = Event()
+        self.caught_up = False  # whether the last read brought all that there was
+        self.reconnects = 0
         self._client = client
         self._key = key
+        self._sink = sink
         self._count = count
         self._block_ms = block_ms
-        self._on_start = on_start
-        self._on_entries = on_entries
         self._history_pages = history_pages
         self._position: bytes | None = None
         self._delay = RETRY_DELAY_MIN
+        self._outage_noted = False
 
     def run(self) -> None:
         """Follow until killed. Outages are logged once each and retried with growing delays."""
@@ -65,6 +84,8 @@ class StreamFollower:
             try:
                 if self._position is None:
                     self._start()
+                else:
+                    self._check(self._position)
                 self._follow()
             except (redis.RedisError, OSError) as error:
                 self._note_outage(error)
@@ -73,36 +94,99 @@ class StreamFollower:
 
     def _start(self) -> None:
         past = newest_entries(self._client, self._key, self._history_pages)
+        self._begin(past)
+
+    def _begin(self, past: Sequence[RawEntry]) -> None:
         position = past[-1][0] if past else bytes(ZERO)
-        self._on_start(past, StreamId.parse(position))
+        self._sink.start(past, StreamId.parse(position))
         self._position = position
-        self._note_connected()
+
+    def _check(self, position: bytes) -> None:
+        """After an outage, and when nothing comes: is it still the stream that was followed?"""
+        newest = self._client.execute_command("XREVRANGE", self._key, "+", "-", "COUNT", 1)
+        oldest = self._client.execute_command("XRANGE", self._key, "-", "+", "COUNT", 1)
+        at = StreamId.parse(position)
+        if at == ZERO:
+            return
+        if not newest or StreamId.parse(newest[0][0]) < at:
+            self._restart_behind(at)
+        elif StreamId.parse(oldest[0][0]) > at:
+            log.error("stream %s was trimmed past the last ID read, %s", self._key, at)
+            self._sink.gap(at, StreamId.parse(oldest[0][0]))
+
+    def _restart_behind(self, position: StreamId) -> None:
+        """The newest ID is older than the last one read: Redis was flushed or restored, or another
+        server has taken over. What is there now and was not delivered yet is delivered."""
+        past = newest_entries(self._client, self._key, self._history_pages)
+        unseen = self._sink.unseen(past)
+        log.warning(
+            "stream %s ends before the last ID read, %s (Redis flushed or restored?): "
+            "going on from its end, delivering the %d entries not seen yet",
+            self._key,
+            position,
+            len(unseen),
+        )
+        if unseen:
+            self._sink.deliver(unseen)
+        self._begin(past)
 
     def _follow(self) -> None:
+        reader = BlockingReader(self._client)
+        try:
+            self._read_on(reader)
+        finally:
+            reader.close()
+
+    def _read_on(self, reader: BlockingReader) -> None:
+        count = self._count
+        self._ask(reader, count, block_ms=1)  # the first answer shows whether reading works at all
         while True:
-            reply = self._client.execute_command(
-                *("XREAD", "COUNT", self._count, "BLOCK", self._block_ms),
-                *("STREAMS", self._key, self._position),
-            )
+            entries = reader.take()
             if not self.connected.is_set():
                 self._note_connected()
-            if reply:
-                entries = reply[0][1]
-                self._on_entries(entries)
+            backlog = len(entries) == count
+            if backlog:
+                # There is more. Redis prepares it while this is handed out, and larger batches cost
+                # less per entry. An error here loses nothing: the position is still the old one.
+                count = min(2 * count, max(self._count, COUNT_MAX))
+                self._ask(reader, count, entries[-1][0])
+            self.caught_up = not backlog
+            if entries:
+                self._sink.deliver(entries)
                 self._position = entries[-1][0]
+            elif self._position is not None:
+                self._check(self._position)
+            if not backlog:
+                count = self._count
+                self._ask(reader, count)
+
+    def _ask(
+        self,
+        reader: BlockingReader,
+        count: int,
+        position: bytes | None = None,
+        block_ms: int | None = None,
+    ) -> None:
+        position = position or self._position or bytes(ZERO)
+        reader.ask(self._key, position, count=count, block_ms=block_ms or self._block_ms)
 
     def _note_connected(self) -> None:
         log.info("following stream %s from %s", self._key, (self._position or b"").decode())
+        if self._outage_noted:
+            self.reconnects += 1
+        self._outage_noted = False
         self._delay = RETRY_DELAY_MIN
         self.connected.set()
 
     def _note_outage(self, error: Exception) -> None:
-        if self.connected.is_set() or self._delay == RETRY_DELAY_MIN:
-            log.error("Redis can't be read (%s); sockets stay open, retrying until it can", error)
         self.connected.clear()
+        self.caught_up = False
+        if not self._outage_noted:
+            self._outage_noted = True
+            log.error("Redis can't be read (%s); sockets stay open, retrying until it can", error)
 
 
-def newest_entries(client: StreamClient, key: str, pages: int) -> list[RawEntry]:
+def newest_entries(client: redis.Redis, key: str, pages: int) -> list[RawEntry]:
     """The newest entries of a stream, ascending, at most `pages` times `PAGE` and at least one."""
     entries: list[RawEntry] = []
     end = b"+"

@@ -122,7 +122,9 @@ def test_every_variable_belongs_to_one_key() -> None:
 
 
 def test_the_secret_keys_are_these() -> None:
-    assert {key.path for key in KEYS.values() if key.secret} == {"jwtSecret", "redis.password"}
+    assert {key.path for key in KEYS.values() if key.secret} == {
+        *("jwtSecret", "redis.url", "redis.password", "redis.sentinelPassword"),
+    }
 
 
 @pytest.mark.parametrize("text", ["true", "True", "1", "yes", "on"])
@@ -454,7 +456,9 @@ def test_no_secret_of_the_file_is_in_any_message(document: object, tmp_path: Pat
 
 
 @pytest.mark.parametrize("value", [MARK, "CHANGE-ME" + MARK * 8, f"tcp://{MARK}"])
-@pytest.mark.parametrize("variable", ["JWT_SECRET", "REDIS_PASSWORD"])
+@pytest.mark.parametrize(
+    "variable", ["JWT_SECRET", "REDIS_PASSWORD", "REDIS_URL", "REDIS_SENTINEL_PASSWORD"]
+)
 def test_no_secret_of_the_environment_is_in_any_message(
     variable: str, value: str, tmp_path: Path
 ) -> None:

@@ -92,14 +92,9 @@ def start() -> tuple[subprocess.Popen[bytes], RedisSettings]:
 
 
 def environment(settings: RedisSettings) -> dict[str, str]:
-    """The variables that make the server use a started Redis, whatever its file says."""
+    """The variable that makes the server use a started Redis, whatever else is configured."""
     return {
-        "REDIS_HOST": settings.host,
-        "REDIS_PORT": str(settings.port),
-        "REDIS_USERNAME": settings.username,
-        "REDIS_PASSWORD": settings.password,
-        "REDIS_DB": str(settings.db),
-        "REDIS_SSL": str(settings.ssl),
+        "REDIS_URL": f"redis://:{settings.password}@{settings.host}:{settings.port}/{settings.db}"
     }
 
 
