@@ -9,7 +9,9 @@ import sys
 from typing import Any
 
 from wsgi_ws.config import ConfigError, load
+from wsgi_ws.exposure import DIRECTORY_VARIABLE, Exposure
 from wsgi_ws.logs import logging_config
+from wsgi_ws.worker import prepare_descriptors, unsupported
 
 try:
     _loaded = load(os.environ)
@@ -28,12 +30,52 @@ logconfig_dict = logging_config(_loaded.settings)
 
 
 def on_starting(server: Any) -> None:
-    """The configuration's warnings, where gunicorn's own lines go."""
+    """Refuse what can't work, warn of what may not be meant, where gunicorn's own lines go."""
     log = logging.getLogger("wsgi_ws.config")
+    problem = unsupported(server.cfg)
+    if problem:
+        log.error("the service does not start: %s", problem)
+        sys.exit(1)
+    prepare_descriptors(_loaded.settings.max_total_connections)
+    # At the arbiter, which stays when a SIGHUP loads this file again.
+    server.exposure = Exposure()
+    _listen_for_prometheus(server.exposure, log)
     for warning in _loaded.warnings:
         log.warning("%s", warning)
+
+
+def _listen_for_prometheus(exposure: Exposure, log: logging.Logger) -> None:
+    host, port = _loaded.settings.metrics_host, _loaded.settings.metrics_port
+    if not port:
+        return
+    try:
+        exposure.listen(host, port, replacing="GUNICORN_PID" in os.environ)
+    except (OSError, UnicodeError) as error:
+        log.error(
+            "the service does not start: metricsHost %s and metricsPort %d can't be listened at "
+            "(%s): choose another port, or 0 for none",
+            *(host, port, error),
+        )
+        sys.exit(1)
+
+
+def when_ready(server: Any) -> None:
+    """From here on the arbiter ends by `on_exit`."""
+    server.exposure.make_directory(os.environ.get(DIRECTORY_VARIABLE))
 
 
 def post_fork(server: Any, worker: Any) -> None:
     """Workers get the settings that the master has validated."""
     worker.settings = _loaded.settings
+    worker.exposure = server.exposure
+    server.exposure.enter_worker(os.environ)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Called in the master when a worker has ended, however."""
+    server.exposure.forget_worker(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Called in the master at its end."""
+    server.exposure.close()

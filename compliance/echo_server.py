@@ -21,6 +21,7 @@ from gevent.pywsgi import WSGIServer
 from wsgi_ws.auth import Identity
 from wsgi_ws.connection import Connection, Ending, Limits
 from wsgi_ws.handshake import Admission, Admitted, Refusal, UpgradeHandler, check_request
+from wsgi_ws.log_limiter import LogLimiter
 from wsgi_ws.protocol import Data, binary_frame, text_frame
 
 MIB = 1024 * 1024
@@ -31,6 +32,8 @@ log = logging.getLogger("echo")
 class Everybody:
     """Stands in for `wsgi_ws.handshake.Admission`."""
 
+    trusted_proxies = ()
+
     def decide(self, environ: Mapping[str, Any]) -> Admitted:
         """Admit whoever sends a correct handshake."""
         return Admitted(Identity(channel="echo"), check_request(environ), last_id=None)
@@ -40,6 +43,7 @@ class Echo:
     """Stands in for `wsgi_ws.service.Service`: sends each message back."""
 
     request_timeout = 10.0
+    log_limiter = LogLimiter(interval=0.0)
 
     def __init__(self) -> None:
         self.admission = cast(Admission, Everybody())
@@ -50,17 +54,21 @@ class Echo:
         self._numbers = itertools.count(1)
         self._connections: set[Connection] = set()
 
-    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> None:
+    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
         """Take over a client whose handshake is done."""
         channel = admitted.identity.channel
         connection = Connection(self, descriptor, channel, next(self._numbers))
         self._connections.add(connection)
         if early:
             connection.receive(early)
+        return connection.number
 
     def on_refused(self, refusal: Refusal) -> None:
         """A handshake was answered with an error."""
         log.error("handshake refused: %s", refusal)
+
+    def on_bad_request(self) -> None:
+        """A request was no HTTP."""
 
     def on_data(self, connection: Connection, message: Data) -> None:
         """The echo."""

@@ -24,7 +24,11 @@ SECRET = "a-secret-of-tests-with-more-than-32-bytes"
 DEADLINE = 30.0  # seconds; generous, since machines are shared: waits end as soon as they can
 
 # Variables that would reach into the servers under test from the developer's own shell.
-_PRIVATE_PREFIXES = ("REDIS_", "JWT_", "STATSD_", "LOG_", "SOCKET_", "PING_", "GC_", "MAX_", "PORT")
+_PRIVATE_PREFIXES = (
+    *("REDIS_", "JWT_", "STATSD_", "LOG_", "SOCKET_", "PING_", "GC_", "MAX_", "PORT"),
+    *("METRICS_", "ACCESS_", "PROMETHEUS_"),
+)
+
 
 T = TypeVar("T")
 
@@ -62,25 +66,41 @@ def redis_executable() -> str:
 class RedisServer:
     """A redis-server without persistence unless `arguments` say otherwise."""
 
-    def __init__(self, directory: Path, *arguments: str, port: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        port: int | None = None,
+        password: str | None = None,
+        executable: str | None = None,
+    ) -> None:
+        """
+        :param password: the default user's.
+        :param executable: another one than `redis_executable()`.
+        """
         self.port = port or free_port()
         self.directory = directory
-        self._arguments = arguments
+        self._arguments = (*arguments, *(("--requirepass", password) if password else ()))
+        self._executable = executable or redis_executable()
         self.process: subprocess.Popen[bytes]
-        self.client = redis.Redis(port=self.port)
+        self.client = redis.Redis(port=self.port, password=password)
         self.start()
 
-    def start(self) -> None:
-        """Start it, again on the same port after `stop`."""
+    def start(self, *arguments: str, wait: bool = True) -> None:
+        """Start it, again on the same port after `stop`.
+
+        :param wait: until it answers; False while it is to be seen loading its data.
+        """
         self.process = subprocess.Popen(
             [
-                *(redis_executable(), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *(self._executable, "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
-                *self._arguments,
+                *(*self._arguments, *arguments),
             ],
             stdout=subprocess.DEVNULL,
         )
-        eventually(self._answers, "redis-server answers")
+        if wait:
+            eventually(self._answers, "redis-server answers")
 
     def stop(self) -> None:
         """Stop it at once; without persistence its data is gone."""
@@ -114,11 +134,13 @@ class Server:
         arguments: Iterable[str] = (),
         wait: bool = True,
         port: int | None = None,
+        max_files: int | None = None,
     ) -> None:
         """
         :param directory: where config.json and the log are put.
         :param config: the configuration file's content, if there is to be one.
         :param arguments: more options for gunicorn.
+        :param max_files: limit of open descriptors, soft and hard.
         :param wait: until it answers; False for servers that are not meant to start.
         """
         self.port = port or free_port()
@@ -139,6 +161,8 @@ class Server:
             *(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"),
             *("--workers", str(workers), *arguments),
         ]
+        if max_files:
+            command = ["sh", "-c", f'ulimit -n {max_files}; exec "$@"', "sh", *command]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 command,

@@ -112,7 +112,7 @@ class _Backlog:
 
 
 class Connection:
-    """An open WebSocket. `pong_at` and `unanswered_since` are times of `time.monotonic`."""
+    """An open WebSocket. `opened_at`, `pong_at`, `unanswered_since`: times of `time.monotonic`."""
 
     __slots__ = (
         "_backlog",
@@ -127,7 +127,9 @@ class Connection:
         "_window_ends",
         "_write_watcher",
         "channel",
+        "events_sent",
         "number",
+        "opened_at",
         "pong_at",
         "slot",
         "state",
@@ -143,7 +145,9 @@ class Connection:
         self.channel = channel
         self.number = number
         self.state = State.OPEN
-        self.pong_at = time.monotonic()  # the last sign of life; at first, the handshake
+        self.events_sent = 0  # counted by those who send them
+        self.opened_at = time.monotonic()
+        self.pong_at = self.opened_at  # the last sign of life; at first, the handshake
         self.unanswered_since: float | None = None  # first ping without a pong
         self.slot = 0  # the heartbeat's place for it
         self._owner = owner

@@ -12,7 +12,8 @@ import base64
 import binascii
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
@@ -21,11 +22,23 @@ import gevent
 from geventwebsocket.handler import WebSocketHandler
 
 from wsgi_ws import origin
+from wsgi_ws.app import METRICS_LISTENER, PLAIN_PATHS
 from wsgi_ws.auth import Authenticator, AuthError, Identity
+from wsgi_ws.log_limiter import LogLimiter
+from wsgi_ws.log_lines import (
+    HandshakeLine,
+    RefusalLine,
+    abbreviated,
+    and_more,
+    printable,
+    request_id,
+)
+from wsgi_ws.remedies import remedy_for
 from wsgi_ws.request_head import BadHead, RequestHead
 from wsgi_ws.stream_id import StreamId
 
 log = logging.getLogger(__name__)
+access_log = logging.getLogger("wsgi_ws.access")
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
@@ -66,6 +79,30 @@ class Admitted(NamedTuple):
 def wants_upgrade(environ: Mapping[str, Any]) -> bool:
     """Whether the request is meant as an opening handshake; anything else is plain HTTP."""
     return "websocket" in _tokens(environ.get("HTTP_UPGRADE", ""))
+
+
+def has_lost_its_upgrade(environ: Mapping[str, Any]) -> bool:
+    """Whether a plain request was an opening handshake before a proxy took its hop-by-hop headers.
+
+    What browsers add to a handshake and to nothing else goes through such a proxy.
+    """
+    return (
+        ("HTTP_SEC_WEBSOCKET_KEY" in environ or "HTTP_SEC_WEBSOCKET_VERSION" in environ)
+        and environ["REQUEST_METHOD"] == "GET"
+        and environ["PATH_INFO"] not in PLAIN_PATHS
+        and not wants_upgrade(environ)
+    )
+
+
+def lost_upgrade() -> Refusal:
+    """The answer to `has_lost_its_upgrade`."""
+    return Refusal(
+        "426 Upgrade Required",
+        "no_upgrade",
+        "the headers of a WebSocket handshake without Upgrade: websocket",
+        advice="the header Upgrade: websocket is missing, a proxy may have removed it",
+        headers=(("Upgrade", "websocket"),),
+    )
 
 
 def check_request(environ: Mapping[str, Any]) -> str:
@@ -116,12 +153,16 @@ class Admission:
     authenticator: Authenticator
     allowed_origins: Sequence[str]
     trusted_proxies: Sequence[origin.Network]
+    closed_because: Callable[[], str | None] = lambda: None  # why nobody is admitted at present
 
     def decide(self, environ: Mapping[str, Any]) -> Admitted:
         """
         :raises Refusal: with the answer that the client gets.
         """
         accept = check_request(environ)
+        closed = self.closed_because()
+        if closed:
+            raise Refusal("503 Service Unavailable", "closed", closed)
         self._check_origin(environ)
         try:
             identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""))
@@ -141,8 +182,7 @@ class Admission:
             raise Refusal(
                 "403 Forbidden",
                 "foreign_origin",
-                f"Origin {page} has another host name than {host}: if that page is yours, add it "
-                "to allowedOrigins (or the proxy to trustedProxies if it changes the Host)",
+                f"Origin {page} has another host name than {host}, which was asked for",
                 advice="a page of this origin may not connect here",
             )
 
@@ -168,12 +208,19 @@ class Door(Protocol):
     def request_timeout(self) -> float:
         """Seconds for a whole request; also how long an idle keep-alive connection is kept."""
 
-    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> None:
+    @property
+    def log_limiter(self) -> LogLimiter:
+        """Shared by all connections: a broken client that asks again and again fills no disk."""
+
+    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
         """Take over an admitted client: descriptor, who it is, and the bytes that have already
-        arrived behind the request."""
+        arrived behind the request. Returns the socket's number."""
 
     def on_refused(self, refusal: Refusal) -> None:
         """Hear of a refusal."""
+
+    def on_bad_request(self) -> None:
+        """Hear of a request that was no HTTP."""
 
 
 class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has no types
@@ -223,7 +270,10 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
 
     def run_application(self) -> None:
         """Called by pywsgi once per request, with `self.environ` complete."""
-        if not wants_upgrade(self.environ):
+        if METRICS_LISTENER in self.environ or not wants_upgrade(self.environ):
+            if has_lost_its_upgrade(self.environ):
+                self._refuse(lost_upgrade())
+                return
             super(WebSocketHandler, self).run_application()  # past gevent-websocket's own upgrade
             return
         try:
@@ -234,8 +284,8 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
             self._switch_protocols(admitted)
 
     def _refuse(self, refusal: Refusal) -> None:
-        log.warning("handshake from %s refused: %s", self._peer(), refusal)
         self._door.on_refused(refusal)
+        self._log_refusal(refusal)
         body = f"{refusal.status}: {refusal.advice}\n".encode()
         headers = [
             ("Content-Type", "text/plain; charset=utf-8"),
@@ -243,6 +293,9 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
             ("Connection", "close"),
             *refusal.headers,
         ]
+        asked_as = self._request_id()
+        if asked_as:
+            headers.append(("X-Request-ID", asked_as))
         self.result = [body]
         self.start_response(refusal.status, headers)
         self.process_result()
@@ -259,16 +312,50 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
         self.close_connection = True
         descriptor = self.socket.detach()
         self.socket = None  # pywsgi would close it
-        self._door.on_open(descriptor, admitted, early)
+        number = self._door.on_open(descriptor, admitted, early)
+        if access_log.isEnabledFor(logging.INFO):
+            channel = abbreviated(admitted.identity.channel)
+            self._log_access(101, channel=channel, socket=number)
+
+    def _log_refusal(self, refusal: Refusal) -> None:
+        """The access line, and now and then a warning that says what to do."""
+        if access_log.isEnabledFor(logging.INFO):
+            self._log_access(int(refusal.status[:3]), reason=refusal.reason)
+        held_back = self._door.log_limiter.admit(refusal.reason, time.monotonic())
+        if held_back is not None:
+            line = RefusalLine(
+                address=self._client(),
+                reason=refusal.reason,
+                problem=printable(str(refusal), 400),
+                remedy=remedy_for(refusal.reason),
+                held_back=held_back,
+                request_id=self._request_id(),
+            )
+            log.warning(line)
+
+    def _log_access(self, status: int, **who: Any) -> None:
+        line = HandshakeLine(
+            address=self._client(),
+            path=self._path(),
+            status=status,
+            duration_ms=round((time.time() - self.time_start) * 1000, 2),
+            request_id=self._request_id(),
+            **who,
+        )
+        access_log.info(line)
 
     def log_request(self) -> None:
-        """No access log: what matters is logged where it happens."""
+        """pywsgi's access log is not used."""
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
         """Invalid HTTP is the client's fault: one line, no traceback."""
         if isinstance(ex, OSError):
             raise ex  # the connection is gone, see `handle`
-        log.warning("bad request from %s: %.200s", self._peer(), ex)
+        self._door.on_bad_request()
+        held_back = self._door.log_limiter.admit("bad_request", time.monotonic())
+        if held_back is not None:
+            problem = printable(str(ex)) + and_more(held_back)
+            log.warning("bad request from %s: %s", self._peer(), problem)
         status = ex.status if isinstance(ex, BadHead) else "400 Bad Request"
         return self._answer(status, str(ex) if isinstance(ex, BadHead) else "not HTTP/1.1")
 
@@ -282,8 +369,27 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
         return status, head.encode() + body
 
     def _peer(self) -> str:
+        return origin.client_address(self._peer_address, "", ())
+
+    def _client(self) -> str:
+        """The address behind trusted proxies."""
+        forwarded_for = self.environ.get("HTTP_X_FORWARDED_FOR", "")
+        trusted = self._door.admission.trusted_proxies
+        return origin.client_address(self._peer_address, forwarded_for, trusted)
+
+    @property
+    def _peer_address(self) -> str | None:
         address = self.client_address
-        return str(address[0]) if isinstance(address, tuple) else "a Unix socket"
+        return str(address[0]) if isinstance(address, tuple) else None
+
+    def _path(self) -> str:
+        """The path, and that there is a `last_id`: whatever else is in a query may be a secret."""
+        path, _, query = self.path.partition("?")
+        return printable(path) + ("?last_id=…" if "last_id=" in query else "")
+
+    def _request_id(self) -> str | None:
+        header = self.environ.get("HTTP_X_REQUEST_ID")
+        return request_id(header) if header else None
 
 
 def _tokens(header: str) -> list[str]:

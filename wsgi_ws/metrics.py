@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted, behind one small interface; StatsD is where it goes.
+"""What is counted, behind one small interface; StatsD and Prometheus are where it goes.
 
-The names of the seed (`ws_connected_client`, `ws_client_send_error`) and of the newer Node releases
-are kept. StatsD is UDP: it never blocks, and nobody listening is no error.
+StatsD has the names of the seed (`ws_connected_client`, `ws_client_send_error`) and of the newer
+Node releases. It is UDP: it never blocks, and nobody listening is no error. What happens once per
+event is only summed up here, and handed to Prometheus by `report`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterable
-from typing import Any
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from statsd.client.base import StatsClientBase
 
 from wsgi_ws.config import StatsdSettings
+from wsgi_ws.prometheus import LATENCY_BOUNDS, Prometheus
 
 log = logging.getLogger(__name__)
 
@@ -102,53 +107,182 @@ class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no
             self._socket.send(data)
 
 
+class Totals(NamedTuple):
+    """What has happened since the worker's start."""
+
+    events_read: int
+    events_delivered: int
+    events_malformed: int
+    admitted: int
+    refused: Mapping[str, int]
+    catch_ups: int
+    gaps: int
+
+
+class Stock(NamedTuple):
+    """What there is at the moment.
+
+    :ivar lag: seconds that the reading is behind the stream.
+    :ivar redis_reconnects: since the worker's start.
+    """
+
+    connections: int
+    channels: int
+    backlog_bytes: int
+    pings_outstanding: int
+    ready: bool
+    lag: float
+    redis_reconnects: int
+
+
+# Close codes that are counted one by one: a client may send any of thousands.
+_KNOWN_CODES = frozenset(range(1000, 1015))
+
+
 class Metrics:
     """Everything that is counted, named after what happened."""
 
-    def __init__(self, statsd: Any) -> None:
-        """:param statsd: a `StatsdClient`."""
+    def __init__(
+        self, statsd: Any, prometheus: Prometheus | None = None, reasons: Iterable[str] = ()
+    ) -> None:
+        """
+        :param statsd: a `StatsdClient`.
+        :param reasons: of refusals, to be there from the start: a series that begins with its
+            first event hides that.
+        """
         self._statsd = statsd
+        self._prometheus = prometheus or Prometheus()
+        for reason in reasons:
+            self._prometheus.handshakes_refused.labels(reason)
         self.events_read = 0
+        self.events_matched = 0
         self.events_delivered = 0
         self.malformed_entries = 0
         self.gaps = 0
+        self._admitted = 0
+        self._refused: Counter[str] = Counter()
+        self._catch_ups = 0
+        self._latencies = [0] * (len(LATENCY_BOUNDS) + 1)  # of events: how many in each bucket
+        self._latency_sum = 0.0
+        self._passed_on = (0, 0, 0)  # of events read, matched, delivered: what Prometheus has
+        self._reconnects = 0  # likewise
+
+    # --- clients ---------------------------------------------------------------------------------
 
     def client_connected(self) -> None:
+        """A handshake was answered with 101."""
+        self._admitted += 1
         self._statsd.incr("ws_connected_client")
+        self._prometheus.handshakes_admitted.inc()
 
     def client_send_error(self) -> None:
         self._statsd.incr("ws_client_send_error")
+        self._prometheus.send_errors.inc()
 
     def client_too_slow(self) -> None:
         self._statsd.incr("ws_client_backpressure_disconnect")
+        self._prometheus.slow_disconnects.inc()
+
+    def client_gone(self, by: str, code: int) -> None:
+        """A socket has ended."""
+        label = str(int(code)) if code in _KNOWN_CODES else "other"
+        self._prometheus.connections_closed.labels(by, label).inc()
 
     def connection_rejected(self, reason: str) -> None:
         """An authenticated client was turned away for a limit."""
         self._statsd.incr("ws_connection_rejected", tags=[f"reason:{reason}"])
+        self._prometheus.connections_rejected.labels(reason).inc()
 
     def upgrade_rejected(self, reason: str) -> None:
         """A handshake was refused."""
+        self._refused[reason] += 1
         self._statsd.incr("ws_upgrade_rejected", tags=[f"reason:{reason}"])
+        self._prometheus.handshakes_refused.labels(reason).inc()
 
-    def delivered(self, events: int, deliveries: int) -> None:
-        """`events` of the stream were handed out, to `deliveries` sockets in all."""
+    def bad_request(self) -> None:
+        """A request was no HTTP."""
+        self._prometheus.bad_requests.inc()
+
+    # --- events ----------------------------------------------------------------------------------
+
+    def delivered(self, events: int, matched: int, deliveries: int, oldest: bytes) -> None:
+        """A batch of `events` was handed out: `matched` of them had sockets here, `deliveries` in
+        all.
+
+        :param oldest: ID of the batch's first entry. Its age now stands for all that were matched.
+        """
         self.events_read += events
-        self.events_delivered += deliveries
+        if matched:
+            self.events_matched += matched
+            self.events_delivered += deliveries
+            age = max(0.0, time.time() - int(oldest.partition(b"-")[0]) / 1000)
+            self._latencies[bisect_left(LATENCY_BOUNDS, age)] += matched
+            self._latency_sum += age * matched
 
     def malformed_entry(self) -> None:
         self.malformed_entries += 1
         self._statsd.incr("ws_malformed_entry")
+        self._prometheus.events_malformed.inc()
 
     def stream_gap(self) -> None:
         """A client asked for events that are no longer there."""
         self.gaps += 1
         self._statsd.incr("stream_gap")
+        self._prometheus.stream_gaps.inc()
 
     def caught_up(self, events: int, seconds: float) -> None:
         """A reconnected client got what it had missed."""
+        self._catch_ups += 1
         self._statsd.incr("ws_catch_up")
+        self._prometheus.catch_up_events.observe(events)
+        self._prometheus.catch_up_duration.observe(seconds)
+
+    # --- from time to time -----------------------------------------------------------------------
+
+    def loop_delay(self, seconds: float) -> None:
+        """How late the event loop came to a timer."""
+        self._prometheus.loop_delay.observe(seconds)
 
     def connections_now(self, count: int) -> None:
         """The gauge of sockets now connected to this worker."""
         self._statsd.gauge("ws_connected_clients", count)
         self._statsd.flush()
+
+    def report(self, stock: Stock) -> None:
+        """Set the gauges, and pass on what was summed up."""
+        self.connections_now(stock.connections)
+        prometheus = self._prometheus
+        prometheus.workers.set(1)
+        prometheus.workers_ready.set(stock.ready)
+        prometheus.connections.set(stock.connections)
+        prometheus.channels.set(stock.channels)
+        prometheus.backlog.set(stock.backlog_bytes)
+        prometheus.pings_outstanding.set(stock.pings_outstanding)
+        prometheus.reader_lag.set(stock.lag)
+        prometheus.redis_reconnects.inc(stock.redis_reconnects - self._reconnects)
+        self._reconnects = stock.redis_reconnects
+        self._pass_on_events()
+
+    def totals(self) -> Totals:
+        """For the summary."""
+        return Totals(
+            self.events_read,
+            self.events_delivered,
+            self.malformed_entries,
+            self._admitted,
+            dict(self._refused),
+            self._catch_ups,
+            self.gaps,
+        )
+
+    def _pass_on_events(self) -> None:
+        prometheus = self._prometheus
+        read, matched, delivered = self._passed_on
+        new_read, new_matched = self.events_read - read, self.events_matched - matched
+        prometheus.events_read.inc(new_read)
+        prometheus.events_unmatched.inc(new_read - new_matched)
+        prometheus.events_delivered.inc(self.events_delivered - delivered)
+        prometheus.delivery_latency.add(self._latencies, self._latency_sum)
+        self._passed_on = (self.events_read, self.events_matched, self.events_delivered)
+        self._latencies = [0] * len(self._latencies)
+        self._latency_sum = 0.0

@@ -55,12 +55,43 @@ def is_trusted(peer: str | None, trusted_proxies: Sequence[Network]) -> bool:
     return any((mapped or address) in network for network in trusted_proxies)
 
 
+def client_address(peer: str | None, forwarded_for: str, trusted_proxies: Sequence[Network]) -> str:
+    """The client's address behind trusted proxies, for logs.
+
+    Each proxy appends its peer to `X-Forwarded-For`, and everything left of the first address that
+    no trusted proxy has written may be invented: so it is the right-most one that is not trusted.
+    """
+    address = _without_mapping(peer) if peer else "a Unix socket"
+    if not forwarded_for or not is_trusted(peer or None, trusted_proxies):
+        return address
+    for text in reversed(forwarded_for.split(",")):
+        try:
+            hop = str(ipaddress.ip_address(_without_port(text.strip())))
+        except ValueError:  # "unknown", or nonsense: beyond this nothing is known
+            break
+        address = _without_mapping(hop)
+        if not is_trusted(hop, trusted_proxies):
+            break
+    return address
+
+
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
     """Addresses and networks in CIDR form.
 
     :raises ValueError: naming the one that is neither.
     """
     return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+
+
+def _without_mapping(address: str) -> str:
+    return address.removeprefix("::ffff:")  # an IPv4 peer at a dual-stack listener
+
+
+def _without_port(hop: str) -> str:
+    """Some proxies write `203.0.113.7:50123` or `[2001:db8::1]:50123`."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _host_name(url: str) -> str:

@@ -27,6 +27,11 @@ class Registry:
     def __iter__(self) -> Iterator[Connection]:
         return iter(self._all)
 
+    @property
+    def channels(self) -> int:
+        """How many channels have connections."""
+        return len(self.by_channel.keys() | self._waiting.keys())
+
     def add(self, connection: Connection) -> None:
         """Take note of a new connection; it gets no events yet."""
         self._all.add(connection)
@@ -42,6 +47,13 @@ class Registry:
             self._forget_waiting(connection.channel)
             self.by_channel.setdefault(connection.channel, set()).add(connection)
 
+    def unsubscribe(self, connection: Connection) -> None:
+        """Stop its events for a while; it stays connected."""
+        peers = self.by_channel.get(connection.channel, set())
+        if connection in peers:
+            self._drop_peer(peers, connection)
+            self._waiting[connection.channel] += 1
+
     def remove(self, connection: Connection) -> None:
         """Forget a connection, and its channel when it was the last one there."""
         if connection not in self._all:
@@ -51,9 +63,7 @@ class Registry:
         if connection not in peers:
             self._forget_waiting(connection.channel)
             return
-        peers.remove(connection)
-        if not peers:
-            del self.by_channel[connection.channel]
+        self._drop_peer(peers, connection)
 
     def sweep(self) -> int:
         """Drop what should have gone already; returns how many stale references there were.
@@ -64,6 +74,11 @@ class Registry:
         for connection in stale:
             self.remove(connection)
         return len(stale)
+
+    def _drop_peer(self, peers: set[Connection], connection: Connection) -> None:
+        peers.remove(connection)
+        if not peers:
+            del self.by_channel[connection.channel]
 
     def _forget_waiting(self, channel: str) -> None:
         self._waiting[channel] -= 1

@@ -23,19 +23,26 @@ from wsgi_ws.fanout import Fanout
 from wsgi_ws.handshake import Admission, Admitted, Refusal
 from wsgi_ws.heartbeat import Heartbeat
 from wsgi_ws.history import ENTRY_OVERHEAD_BYTES, History
+from wsgi_ws.log_limiter import LogLimiter
+from wsgi_ws.log_lines import CloseLine, abbreviated, and_more, printable
 from wsgi_ws.metrics import Metrics, StatsdClient
 from wsgi_ws.origin import networks
 from wsgi_ws.protocol import CloseCode, Data
 from wsgi_ws.redis_client import connect, describe
 from wsgi_ws.registry import Registry
+from wsgi_ws.remedies import REMEDIES
+from wsgi_ws.reporter import Reporter
 from wsgi_ws.stream import PAGE, READ_MARGIN, StreamFollower
+from wsgi_ws.stream_id import StreamId
+from wsgi_ws.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
+access_log = logging.getLogger("wsgi_ws.access")
 
-REPORT_INTERVAL = 10.0  # seconds between two values of the gauge
 START_PATIENCE = 3.0  # seconds to wait for Redis before accepting sockets without it
 READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
 TYPICAL_EVENT_BYTES = 250
+ALIKE_INTERVAL = 60.0  # seconds between two warnings of one kind
 
 
 class Service:
@@ -47,7 +54,9 @@ class Service:
         :param worker_name: tags this worker's gauge in StatsD.
         """
         self._settings = settings
-        self.metrics = Metrics(StatsdClient(settings.statsd, [f"worker:{worker_name}"]))
+        statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
+        self.metrics = Metrics(statsd, reasons=REMEDIES)
+        self.log_limiter = LogLimiter(ALIKE_INTERVAL)
         self.registry = Registry()
         self.limits = Limits(
             max_message_bytes=settings.max_message_bytes,
@@ -65,17 +74,21 @@ class Service:
             ),
             settings.allowed_origins,
             networks(settings.trusted_proxies),
+            self._closed_because,
         )
         self.request_timeout = settings.handshake_timeout_ms / 1000
         self.heartbeat = Heartbeat(
             settings.ping_sockets_interval_ms / 1000, settings.socket_response_timeout_ms / 1000
         )
         self.history = History(settings.history_bytes)
+        self.watchdog = Watchdog(self.metrics.loop_delay)
+        self._draining = False
         self._expiries: dict[Connection, Any] = {}  # timers, for tokens that have an `exp`
         self._numbers = itertools.count(1)
         self._greenlets: list[Greenlet[..., Any]] = []
         self._catch_up = self._make_catch_up()
         self._follower = self._make_follower()
+        self._reporter = Reporter(self.registry, self.history, self.metrics, self._follower)
 
     # --- life cycle ------------------------------------------------------------------------------
 
@@ -90,7 +103,8 @@ class Service:
             self._catch_up.run,
             self._beat,
             self._sweep,
-            self._report,
+            self._reporter.run,
+            self.watchdog.run,
         ):
             greenlet = gevent.spawn(job)
             greenlet.name = job.__qualname__
@@ -102,31 +116,53 @@ class Service:
                 describe(self._settings.redis),
             )
 
+    def unreadiness(self) -> str | None:
+        """Why events don't reach sockets at once; None when they do."""
+        if self._draining:
+            return "draining"
+        if not self._follower.connected.is_set():
+            return f"Redis at {describe(self._settings.redis)} can't be read"
+        if not self._follower.caught_up:
+            return "catching up with the stream"
+        return None
+
     def stop(self) -> None:
-        """Say goodbye to every client and wait, as long as the close timeout, for the answers."""
+        """Say goodbye to every client and wait, as long as the close timeout, for the answers.
+
+        Spread over `drainMs`, so that not all come back at once; until its turn a socket gets its
+        events as ever.
+        """
+        self._draining = True
         log.info("closing %d sockets", len(self.registry))
-        for connection in list(self.registry):
-            connection.close(CloseCode.GOING_AWAY, "server is stopping")
+        self._close_all()
         deadline = time.monotonic() + self.limits.close_timeout + 0.5
         while len(self.registry) and time.monotonic() < deadline:
             gevent.sleep(0.02)
         gevent.killall(self._greenlets)
-        self.metrics.connections_now(len(self.registry))
+        self._reporter.report()
+
+    def _close_all(self) -> None:
+        begin, spread = time.monotonic(), self._settings.drain_ms / 1000
+        connections = list(self.registry)
+        for number, connection in enumerate(connections):
+            turn = begin + spread * number / len(connections)
+            if turn > time.monotonic():
+                gevent.sleep(turn - time.monotonic())
+            connection.close(CloseCode.GOING_AWAY, "server is stopping")
 
     # --- clients ---------------------------------------------------------------------------------
 
-    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> None:
-        """Take over a client whose handshake is done."""
+    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
+        """Take over a client whose handshake is done; returns its number."""
         identity = admitted.identity
         connection = Connection(self, descriptor, identity.channel, next(self._numbers))
         limit = self._limit_reached(identity.channel)
         if limit:
             self._turn_away(connection, limit)
-            return
+            return connection.number
         self.registry.add(connection)
         self.heartbeat.add(connection)
         self.metrics.client_connected()
-        log.debug("%r opened, last_id %s", connection, admitted.last_id)
         if identity.expires_at is not None:
             self._expire_at(connection, identity.expires_at)
         if early:
@@ -135,10 +171,15 @@ class Service:
             self.registry.subscribe(connection)
         else:
             self._catch_up.enqueue(connection, admitted.last_id)
+        return connection.number
 
     def on_refused(self, refusal: Refusal) -> None:
         """A handshake was answered with an error."""
         self.metrics.upgrade_rejected(refusal.reason)
+
+    def on_bad_request(self) -> None:
+        """A request was no HTTP."""
+        self.metrics.bad_request()
 
     def on_data(self, connection: Connection, message: Data) -> None:
         """Clients have nothing to say in this protocol: what they send is dropped."""
@@ -164,7 +205,35 @@ class Service:
         expiry = self._expiries.pop(connection, None)
         if expiry is not None:
             expiry.close()
-        log.debug("%r ended by %s: %d %s", connection, ending.by, ending.code, ending.reason)
+        self.metrics.client_gone(ending.by, ending.code)
+        if access_log.isEnabledFor(logging.INFO):
+            self._log_close(connection, ending)
+
+    def _log_close(self, connection: Connection, ending: Ending) -> None:
+        line = CloseLine(
+            socket=connection.number,
+            channel=abbreviated(connection.channel),
+            code=int(ending.code),
+            reason=printable(ending.reason),
+            by=ending.by,
+            lifetime_s=round(time.monotonic() - connection.opened_at, 3),
+            events_sent=connection.events_sent,
+        )
+        access_log.info(line)
+
+    def _closed_because(self) -> str | None:
+        if self._draining:
+            return "this server is stopping"
+        if self._settings.redis_down_policy == "refuse" and not self._follower.connected.is_set():
+            return "Redis can't be read (redisDownPolicy: refuse)"
+        return None
+
+    def _resynchronize(self, position: StreamId) -> None:
+        """Live sockets have every event up to `position`: let them catch up from there."""
+        for connection in list(self.registry):
+            if connection in self.registry.by_channel.get(connection.channel, ()):
+                self.registry.unsubscribe(connection)
+                self._catch_up.enqueue(connection, position)
 
     def _limit_reached(self, channel: str) -> str | None:
         """The key of the limit that leaves no place for one more connection, or None."""
@@ -176,7 +245,10 @@ class Service:
         return None
 
     def _turn_away(self, connection: Connection, limit: str) -> None:
-        log.warning("%r is closed with 1013: %s is reached", connection, limit)
+        held_back = self.log_limiter.admit(limit, time.monotonic())
+        if held_back is not None:
+            more = and_more(held_back)
+            log.warning("%r is closed with 1013: %s is reached%s", connection, limit, more)
         self.metrics.connection_rejected(limit)
         connection.close(CloseCode.TRY_AGAIN_LATER, f"{limit} is reached")
 
@@ -202,11 +274,6 @@ class Service:
             if stale:
                 log.error("%d ended sockets were still registered; removed", stale)
 
-    def _report(self) -> None:
-        while True:
-            self.metrics.connections_now(len(self.registry))
-            gevent.sleep(REPORT_INTERVAL)
-
     # --- parts -----------------------------------------------------------------------------------
 
     def _make_catch_up(self) -> CatchUp:
@@ -221,15 +288,20 @@ class Service:
 
     def _make_follower(self) -> StreamFollower:
         settings = self._settings
-        fanout = Fanout(self.registry, self.history, self.metrics, self._catch_up.on_progress)
+        fanout = Fanout(
+            self.registry,
+            self.history,
+            self.metrics,
+            on_progress=self._catch_up.on_progress,
+            on_gap=self._resynchronize,
+        )
         block = settings.redis_stream_read_block_ms
         page_bytes = PAGE * (TYPICAL_EVENT_BYTES + ENTRY_OVERHEAD_BYTES)
         return StreamFollower(
             connect(settings.redis, read_timeout=block / 1000 + READ_MARGIN),
             settings.redis_stream_prefix + "full",
+            fanout,
             count=settings.redis_stream_read_count,
             block_ms=block,
-            on_start=fanout.start,
-            on_entries=fanout.deliver,
             history_pages=-(-settings.history_bytes // page_bytes),
         )

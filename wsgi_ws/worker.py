@@ -6,30 +6,80 @@ This, `wsgi.py` and `gunicorn.conf.py` are all that knows gunicorn.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
+import gc
+import logging
+import os
+import resource
+import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
+from gunicorn.workers.ggevent import PyWSGIServer
 
+from wsgi_ws.app import METRICS, METRICS_LISTENER, UNREADINESS
 from wsgi_ws.config import Settings
+from wsgi_ws.exposure import Exposure
 
 if TYPE_CHECKING:
     from wsgi_ws.service import Service
 
-BOOT_ERROR = 3  # gunicorn's exit code for a worker whose replacement would fail alike
+log = logging.getLogger(__name__)
+
 WATCH_INTERVAL = 1.0  # seconds between two signs of life to the master
+OTHER_DESCRIPTORS = 64  # Redis, logs, StatsD, the loop and the listener, with room to spare
+TURN_AWAY_TIME = 0.05  # seconds: a refused client's time to read, and the pace of refusals
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Retry-After: 5\r\nConnection: close\r\nContent-Length: 27\r\n\r\n"
+    b"too many open connections\r\n"
+)
+
+
+def unsupported(cfg: Any) -> str | None:
+    """What of gunicorn's configuration can't work with this service, and the remedy; or None."""
+    if not issubclass(cfg.worker_class, Worker):
+        return "another worker class can't serve WebSockets: leave -k and worker_class out"
+    if cfg.is_ssl:
+        return "certfile and keyfile are not supported: let the proxy in front do TLS"
+    if cfg.preload_app:
+        return "preload_app would patch gunicorn's own process for gevent: leave it out"
+    if cfg.max_requests:
+        return "max_requests has no meaning for connections that stay: leave it out"
+    if 0 < cfg.timeout < 3:
+        return f"timeout {cfg.timeout} is shorter than a worker's signs of life: 3 or more, or 0"
+    return None
+
+
+def prepare_descriptors(max_total_connections: int) -> None:
+    """Raise the limit of open files as far as allowed, and warn when it can't be enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = max_total_connections + OTHER_DESCRIPTORS
+    if max_total_connections and hard != resource.RLIM_INFINITY and wanted > hard:
+        log.warning(
+            "maxTotalConnections is %d, but a worker may open only %d files: "
+            "raise the limit (ulimit -n, LimitNOFILE=) to at least %d",
+            max_total_connections,
+            hard,
+            wanted,
+        )
 
 
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no types
     """A worker process: its own sockets, its own reading of the whole stream."""
 
-    settings: Settings | None = None  # set by gunicorn.conf.py after the fork
+    settings: Settings  # set by gunicorn.conf.py after the fork
+    exposure: Exposure  # likewise
     _failed = False
 
     def run(self) -> None:
@@ -38,24 +88,31 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         gevent's own loop, which this replaces, looks for the end once a second and waits for every
         open connection.
         """
-        if self.settings is None:
-            self._refuse("start gunicorn with -c gunicorn.conf.py: it has the settings")
-        if self.cfg.is_ssl:
-            self._refuse("certfile and keyfile are not supported: let the proxy in front do TLS")
         # Imported here: the master loads this module too, and redis and PyJWT must not come before
-        # gevent's patch, which happens in the worker.
+        # gevent's patch, which happens in the worker; prometheus-client not before the fork.
+        from wsgi_ws.prometheus import scrape
         from wsgi_ws.service import Service
 
         self._wake = Event()
         service = Service(self.settings, str(self.age))
+        self.wsgi.config[UNREADINESS] = service.unreadiness
+        if self.exposure.directory:
+            self.wsgi.config[METRICS] = functools.partial(scrape, self.exposure.directory)
         service.start(self._on_failure)
+        # What is there now lives as long as the process: no need to look through it ever again.
+        gc.collect()
+        gc.freeze()
         servers = [self._listen(sock, service) for sock in self.sockets]
+        if self.exposure.listener is not None:
+            descriptor = os.dup(self.exposure.listener.fileno())
+            own = socket.socket(fileno=descriptor)
+            servers.append(self._listen(own, service, **{METRICS_LISTENER: True}))
         while self.alive:
             self.notify()
             self._wake.wait(WATCH_INTERVAL)
         for server in servers:
             server.close()
-        service.stop()
+        self._notify_while(service.stop)
         self._await_requests(servers)
         if self._failed:
             sys.exit(1)
@@ -66,21 +123,31 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         # Not set here: a signal handler may run anywhere, also in the middle of the loop's work.
         gevent.get_hub().loop.run_callback_threadsafe(self._wake.set)
 
-    def _listen(self, sock: Any, service: Service) -> Any:
-        """Accept connections on one of gunicorn's listening sockets."""
+    def _listen(self, sock: Any, service: Service, **environ: Any) -> Any:
+        """Accept connections on a listening socket.
+
+        :param environ: what its requests have in their environ besides the usual.
+        """
         from wsgi_ws.handshake import UpgradeHandler
 
         sock.setblocking(True)
-        server = self.server_class(
+        server = Listener(
             sock,
             application=self.wsgi,
             spawn=Pool(self.worker_connections),
             log=self.log,
             handler_class=functools.partial(UpgradeHandler, service),
-            environ=base_environ(self.cfg) | {"wsgi.multithread": True},
+            environ=base_environ(self.cfg) | {"wsgi.multithread": True} | environ,
         )
         server.start()
         return server
+
+    def _notify_while(self, job: Any) -> None:
+        """Run a job that may take longer than the master's patience."""
+        greenlet = gevent.spawn(job)
+        while not greenlet.ready():
+            self.notify()
+            greenlet.join(WATCH_INTERVAL)
 
     def _await_requests(self, servers: list[Any]) -> None:
         """Let plain requests and handshakes under way finish, as long as gunicorn allows."""
@@ -95,6 +162,54 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         self.alive = False
         self._wake.set()
 
-    def _refuse(self, remedy: str) -> NoReturn:
-        self.log.error("the service does not start: %s", remedy)
-        sys.exit(BOOT_ERROR)
+
+def _spare_descriptor() -> BinaryIO:
+    # A file object, since gevent's os.close closes only some turns of the loop later.
+    return open(os.devnull, "rb")
+
+
+class Listener(PyWSGIServer):  # type: ignore[misc]  # the package has no types
+    """Accepts connections; says so politely when there are no descriptors left."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._spare = _spare_descriptor()
+        self._exhausted = False
+
+    def do_read(self) -> Any:
+        """Accept one connection. Called by gevent's server for each."""
+        try:
+            accepted = super().do_read()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._turn_away(error)
+            return None
+        if accepted:
+            self._exhausted = False
+        return accepted
+
+    def _turn_away(self, error: OSError) -> None:
+        """Use the spare descriptor to answer one client: left alone it would wait for ever."""
+        if not self._exhausted:
+            self._exhausted = True
+            log.error("%s: new connections get 503 until some end", error.strerror)
+        self.stop_accepting()
+        self._spare.close()
+        client = None
+        with contextlib.suppress(OSError):  # another accept of the process may have been faster
+            client, _ = super().do_read() or (None, None)
+            if client is not None:
+                client.setblocking(False)
+                client.send(BUSY)
+                client.shutdown(socket.SHUT_WR)
+        gevent.spawn_later(TURN_AWAY_TIME, self._go_on, client)
+
+    def _go_on(self, client: Any) -> None:
+        """Read what the refused client has sent, or closing would reset its answer away."""
+        with contextlib.suppress(OSError):
+            if client is not None:
+                client.recv(16384)
+                client.close()
+            self._spare = _spare_descriptor()
+        self._start_accepting_if_started()

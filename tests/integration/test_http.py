@@ -81,33 +81,24 @@ def forged(**claims: Any) -> str:
 
 
 UNAUTHORIZED = {
-    "no cookie": (None, "no cookie named async-token (cookies: none at all)"),
-    "another cookie": ("session=1", "no cookie named async-token (cookies: session)"),
-    "no token": ("async-token=x", "is not a JSON Web Token"),
-    "wrong secret": (cookie("channel", "y" * 40), "signature is wrong"),
-    "expired": (forged(exp=int(time.time()) - 10), "has expired"),
-    "too early": (forged(nbf=int(time.time()) + 3600), "is not valid yet"),
-    "no channel": ("async-token=" + jwt.encode({"sub": "1"}, SECRET), "has no channel"),
-    "empty channel": (cookie(""), "has no channel"),
-    "algorithm none": (
-        "async-token=" + jwt.encode({"channel": "c"}, "", "none"),
-        "algorithm is not one of jwtAlgorithms",
-    ),
-    "other algorithm": (
-        "async-token=" + jwt.encode({"channel": "c"}, "z" * 64, "HS512"),
-        "algorithm is not one of jwtAlgorithms",
-    ),
+    "no cookie": None,
+    "another cookie": "session=1",
+    "no token": "async-token=x",
+    "wrong secret": cookie("channel", "y" * 40),
+    "expired": forged(exp=int(time.time()) - 10),
+    "too early": forged(nbf=int(time.time()) + 3600),
+    "no channel": "async-token=" + jwt.encode({"sub": "1"}, SECRET),
+    "empty channel": cookie(""),
+    "algorithm none": "async-token=" + jwt.encode({"channel": "c"}, "", "none"),
+    "other algorithm": "async-token=" + jwt.encode({"channel": "c"}, "z" * 64, "HS512"),
 }
 
 
-@pytest.mark.parametrize(("value", "why"), UNAUTHORIZED.values(), ids=UNAUTHORIZED.keys())
-def test_a_bad_cookie_is_refused_with_401(
-    shared_server: Server, value: str | None, why: str
-) -> None:
+@pytest.mark.parametrize("value", UNAUTHORIZED.values(), ids=UNAUTHORIZED.keys())
+def test_a_bad_cookie_is_refused_with_401(shared_server: Server, value: str | None) -> None:
     status, headers, body = ask(shared_server, headers=upgrade(Cookie=value))
     assert (status, headers["connection"]) == (401, "close")
     assert body.startswith(b"401 Unauthorized")
-    eventually(lambda: why in shared_server.log_text(), f"the log says {why}")
 
 
 @pytest.mark.parametrize("claims", [{"sub": None}, {"sub": "1"}, {"exp": int(time.time()) + 3600}])

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from wsgi_ws import create_app
+from wsgi_ws.app import METRICS, METRICS_LISTENER
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,6 +71,60 @@ def test_a_defect_is_answered_with_500_and_nothing_about_it() -> None:
 
 def test_two_applications_share_nothing() -> None:
     assert create_app() is not create_app()
+
+
+# --- metrics -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured() -> FlaskClient:
+    app = create_app()
+    app.config[METRICS] = lambda: ("text/plain; version=1", b"a 1")
+    return app.test_client()
+
+
+def test_without_a_worker_there_are_no_metrics(client: FlaskClient) -> None:
+    assert client.get("/metrics").status_code == 404
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "[::1]:8080"])
+def test_this_machine_may_see_the_metrics(measured: FlaskClient, peer: str, host: str) -> None:
+    response = measured.get("/metrics", environ_base={"REMOTE_ADDR": peer}, headers={"Host": host})
+    assert (response.status_code, response.data) == (200, b"a 1")
+    assert response.content_type == "text/plain; version=1"
+
+
+@pytest.mark.parametrize("peer", ["203.0.113.7", "10.0.0.1", "2001:db8::1", ""])
+def test_no_other_machine_may(measured: FlaskClient, peer: str) -> None:
+    response = measured.get("/metrics", environ_base={"REMOTE_ADDR": peer})
+    assert (response.status_code, response.text) == (404, "Not Found")
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("X-Forwarded-Proto", "https"),
+        ("Forwarded", "for=127.0.0.1"),
+        ("X-Real-IP", "127.0.0.1"),
+        ("Via", "1.1 proxy"),
+        ("Host", "superset.example.com"),
+    ],
+)
+def test_nobody_may_by_a_proxy_on_this_machine(
+    measured: FlaskClient, header: str, value: str
+) -> None:
+    assert measured.get("/metrics", headers={header: value}).status_code == 404
+
+
+def test_everybody_may_at_prometheuss_own_listener(measured: FlaskClient) -> None:
+    response = measured.get(
+        "/metrics",
+        headers={"Host": "a", "X-Forwarded-For": "b"},
+        environ_base={"REMOTE_ADDR": "203.0.113.7", METRICS_LISTENER: True},
+    )
+    assert response.status_code == 200
 
 
 # --- what it needs, and what it leaves alone -----------------------------------------------------

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -17,14 +19,30 @@ PACKAGE = "wsgi_ws"
 LAYERS = [
     {"worker"},
     {"service"},
-    {"handshake", "fanout", "catchup", "heartbeat"},
+    {"handshake", "fanout", "catchup", "heartbeat", "reporter"},
     {"stream", "replay"},
     {"registry", "redis_client"},
     {"connection", "events", "auth", "history", "origin", "request_head"},
-    {"protocol", "stream_id", "timeslice", "metrics", "logs", "app"},
+    {"protocol", "stream_id", "timeslice", "metrics", "logs", "app", "exposure", "watchdog"},
+    {"log_limiter", "log_lines", "remedies", "prometheus"},
     {"config"},
+    {"redis_address", "superset_settings", "read_superset"},
 ]
-LEAVES = {"config", "protocol", "stream_id", "auth", "app", "origin", "request_head", "timeslice"}
+# The command line stands on top of all that and beside the service. Within it:
+CLI_LAYERS = [
+    {"main"},
+    {"check"},
+    {"check_url"},
+    {"check_browser", "check_redis", "check_streams", "check_superset", "tail"},
+    {"check_config", "check_machine", "publish", "socket_client", "token"},
+    {"report"},
+    {"findings"},
+]
+# What it may use of the service: what needs no event loop.
+FOR_THE_CLI = {"config", "superset_settings", "redis_client", "events", "stream_id", "origin"}
+LEAVES = {"protocol", "stream_id", "auth", "app", "origin", "request_head", "timeslice"}
+LEAVES |= {"superset_settings", "read_superset"}
+LEAVES |= {"redis_address", "exposure", "log_limiter", "log_lines", "prometheus", "remedies"}
 
 # Library → the only modules that may import it.
 KNOWN_BY = {
@@ -33,11 +51,14 @@ KNOWN_BY = {
     "flask": {"app"},
     "redis": {"redis_client", "stream", "catchup"},
     "statsd": {"metrics"},
+    "prometheus_client": {"prometheus"},
     "jwt": {"auth"},
     "wsproto": {"protocol"},
 }
 PURE = ["protocol", "events", "auth", "replay", "history", "stream_id", "origin", "request_head"]
 PURE += ["registry", "heartbeat", "connection", "config", "metrics", "logs", "app"]
+PURE += ["superset_settings", "read_superset"]
+PURE += ["redis_address", "exposure", "log_limiter", "log_lines", "prometheus", "remedies"]
 FRAMEWORKS = {"gevent", "geventwebsocket", "redis", "flask", "gunicorn"}
 
 
@@ -53,6 +74,7 @@ def imported_names(file: Path) -> Iterator[str]:
 
 SOURCES = {file.stem: file for file in sorted((ROOT / PACKAGE).glob("*.py"))}
 MODULES = [name for name in SOURCES if name not in ("__init__", "__main__")]
+CLI = {file.stem: file for file in sorted((ROOT / PACKAGE / "cli").glob("*.py"))}
 DEMO = sorted((ROOT / PACKAGE / "demo").glob("*.py"))
 
 
@@ -98,9 +120,13 @@ def test_a_leaf_imports_nothing_of_the_package(module: str) -> None:
     assert own_imports(SOURCES[module]) == set()
 
 
-@pytest.mark.parametrize("module", ["metrics", "logs", "redis_client"])
-def test_who_takes_settings_knows_nothing_else_of_the_package(module: str) -> None:
-    assert own_imports(SOURCES[module]) == {"config"}
+@pytest.mark.parametrize(
+    ("module", "besides"), [("metrics", {"prometheus"}), ("logs", set()), ("redis_client", set())]
+)
+def test_who_takes_settings_knows_nothing_else_of_the_package(
+    module: str, besides: set[str]
+) -> None:
+    assert own_imports(SOURCES[module]) == {"config"} | besides
 
 
 @pytest.mark.parametrize(("library", "allowed"), KNOWN_BY.items(), ids=KNOWN_BY)
@@ -129,8 +155,41 @@ def test_the_demo_does_not_reach_into_the_service() -> None:
     assert set().union(*map(own_imports, DEMO)) <= {"config", "redis_client"}
 
 
+def test_the_service_does_not_import_the_command_line() -> None:
+    files = [*(SOURCES[name] for name in MODULES), SOURCES["__init__"], *DEMO]
+    files += [ROOT / "wsgi.py", ROOT / "gunicorn.conf.py"]
+    importing = [f.name for f in files if any("wsgi_ws.cli" in n for n in imported_names(f))]
+    assert importing == []
+
+
+def cli_imports(file: Path) -> set[str]:
+    names = (name.split(".") for name in imported_names(file))
+    return {part for n in names if n[:2] == [PACKAGE, "cli"] for part in n[2:3] if part in CLI}
+
+
+@pytest.mark.parametrize("module", [name for name in CLI if name != "__init__"])
+def test_a_module_of_the_command_line_imports_downwards_only(module: str) -> None:
+    (place,) = (i for i, layer in enumerate(CLI_LAYERS) if module in layer)
+    lower = set().union(*CLI_LAYERS[place + 1 :])
+    assert cli_imports(CLI[module]) <= lower
+    assert own_imports(CLI[module]) <= FOR_THE_CLI
+
+
+def test_the_command_line_needs_no_gevent() -> None:
+    program = (
+        "import sys, wsgi_ws.cli.main; sys.exit(bool({'gevent', 'gunicorn'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def test_the_reader_of_supersets_settings_needs_the_standard_library_only() -> None:
+    assert libraries(SOURCES["read_superset"]) <= sys.stdlib_module_names
+
+
 @pytest.mark.parametrize(
-    ("file", "expected"), [("wsgi.py", set()), ("gunicorn.conf.py", {"config", "logs"})]
+    ("file", "expected"),
+    [("wsgi.py", set()), ("gunicorn.conf.py", {"config", "exposure", "logs", "worker"})],
 )
 def test_the_entry_points_import_no_more_than_they_need(file: str, expected: set[str]) -> None:
     assert own_imports(ROOT / file) == expected
@@ -149,7 +208,7 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 HARMLESS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 
 
-@pytest.mark.parametrize("module", SOURCES)
+@pytest.mark.parametrize("module", [name for name in SOURCES if name != "__main__"])
 def test_nothing_but_definitions_happens_at_import(module: str) -> None:
     body = ast.parse(SOURCES[module].read_text(encoding="utf-8")).body
     assert isinstance(body[0], ast.Expr)  # the docstring

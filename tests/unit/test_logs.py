@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wsgi_ws.config import LOG_LEVELS, Settings
-from wsgi_ws.logs import logging_config
+from wsgi_ws.log_lines import CloseLine, HandshakeLine
+from wsgi_ws.logs import JsonFormatter, TextFormatter, logging_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} WARNING \[\d+\] a line\n")
@@ -22,17 +27,19 @@ import logging.config
 from wsgi_ws.config import Settings
 from wsgi_ws.logs import logging_config
 
-settings = Settings(log_level="warn", log_to_file={to_file}, log_filename={filename!r})
+settings = Settings(
+    log_level="warn", log_to_file={to_file}, log_filename={filename!r}, log_format={form!r}
+)
 logging.config.dictConfig(logging_config(settings))
 logging.getLogger({logger!r}).warning("a line")
 logging.getLogger({logger!r}).info("not a line")
 """
 
 
-def logged(tmp_path: Path, logger: str, *, to_file: bool) -> tuple[str, str]:
+def logged(tmp_path: Path, logger: str, *, to_file: bool, form: str = "text") -> tuple[str, str]:
     """What a process of its own writes to the console and to the file."""
     file = tmp_path / "ws.log"
-    script = SCRIPT.format(logger=logger, to_file=to_file, filename=str(file))
+    script = SCRIPT.format(logger=logger, to_file=to_file, filename=str(file), form=form)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -84,3 +91,68 @@ def test_other_libraries_are_heard_from_warnings_on() -> None:
 
 def test_loggers_that_exist_already_stay_alive() -> None:
     assert logging_config(Settings())["disable_existing_loggers"] is False
+
+
+def test_the_access_lines_can_be_switched_off() -> None:
+    levels = {on: logging_config(Settings(access_log=on))["loggers"] for on in (True, False)}
+    assert levels[True]["wsgi_ws.access"]["level"] == "NOTSET"
+    assert levels[False]["wsgi_ws.access"]["level"] == "WARNING"
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+def record(message: object, *arguments: object, error: BaseException | None = None) -> Any:
+    exc_info = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord(
+        "wsgi_ws.x", logging.WARNING, "file.py", 1, message, arguments, exc_info
+    )
+
+
+@pytest.mark.parametrize("logger", ["wsgi_ws.service", "gunicorn.error", "somebody.else"])
+def test_a_line_may_be_an_object(tmp_path: Path, logger: str) -> None:
+    console, _ = logged(tmp_path, logger, to_file=False, form="json")
+    line = json.loads(console)
+    assert (line["level"], line["logger"], line["message"]) == ("warning", logger, "a line")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+    assert line["pid"] > 0
+
+
+def test_what_a_line_holds_becomes_members_of_its_object() -> None:
+    message = CloseLine(7, "1a2b3c4d", 1000, "bye", "client", 1.5, 3)
+    line = json.loads(JsonFormatter().format(record(message)))
+    assert line["message"] == str(message)
+    assert {k: line[k] for k in message._fields} == message._asdict()
+
+
+def test_what_a_line_does_not_know_is_left_out() -> None:
+    message = HandshakeLine("::1", "/", 401, 0.5, reason="expired")
+    line = json.loads(JsonFormatter().format(record(message)))
+    assert "channel" not in line
+    assert "request_id" not in line
+
+
+@given(st.text())
+def test_no_text_breaks_an_object(text: str) -> None:
+    line = JsonFormatter().format(record("%s", text))
+    assert line.isascii()
+    assert "\n" not in line
+    assert json.loads(line)["message"] == text
+
+
+def test_a_traceback_is_a_member_of_its_object() -> None:
+    line = json.loads(JsonFormatter().format(record("x", error=ValueError("why"))))
+    assert "ValueError: why" in line["exception"]
+
+
+def test_a_traceback_is_below_its_line_of_text() -> None:
+    first, *rest = TextFormatter().format(record("x", error=ValueError("why"))).splitlines()
+    assert first.endswith(" x")
+    assert rest[-1] == "ValueError: why"
+
+
+def test_times_go_on() -> None:
+    formatter, now = TextFormatter(), record("x")
+    later = record("x")
+    later.created = now.created + 3600
+    assert formatter.format(now)[:19] < formatter.format(later)[:19]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_ws.origin import asked_host, is_allowed, networks
+from wsgi_ws.origin import asked_host, client_address, is_allowed, networks
 
 HERE = "bi.example.com:8080"
 
@@ -88,3 +88,39 @@ def test_nobody_else_s_word_counts(trusted: list[str]) -> None:
 def test_what_is_no_address_is_named() -> None:
     with pytest.raises(ValueError, match=r"proxy\.local"):
         networks(["127.0.0.1", "proxy.local"])
+
+
+# --- where from? ---------------------------------------------------------------------------------
+
+PROXIES = networks(["10.0.0.0/8", "127.0.0.1"])
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "expected"),
+    [
+        pytest.param("203.0.113.7", "", "203.0.113.7", id="nobody between"),
+        pytest.param("203.0.113.7", "198.51.100.1", "203.0.113.7", id="invented by the client"),
+        pytest.param("10.0.0.1", "", "10.0.0.1", id="a proxy that says nothing"),
+        pytest.param("10.0.0.1", "203.0.113.7", "203.0.113.7", id="one proxy"),
+        pytest.param("10.0.0.1", "203.0.113.7, 10.0.0.2", "203.0.113.7", id="two proxies"),
+        pytest.param("10.0.0.1", "1.1.1.1, 203.0.113.7", "203.0.113.7", id="invented in front"),
+        pytest.param("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3", id="a client inside"),
+        pytest.param("10.0.0.1", "unknown, 10.0.0.2", "10.0.0.2", id="a hop that hides"),
+        pytest.param("10.0.0.1", "x\x1b[31m", "10.0.0.1", id="nonsense"),
+        pytest.param("10.0.0.1", "203.0.113.7:50123", "203.0.113.7", id="with a port"),
+        pytest.param("10.0.0.1", "[2001:db8::1]:50123", "2001:db8::1", id="IPv6 with a port"),
+        pytest.param("10.0.0.1", "2001:db8::1", "2001:db8::1", id="IPv6"),
+        pytest.param("::ffff:203.0.113.7", "", "203.0.113.7", id="IPv4 at a dual-stack listener"),
+        pytest.param("::ffff:10.0.0.1", "203.0.113.7", "203.0.113.7", id="a proxy at one"),
+        pytest.param(None, "", "a Unix socket", id="a Unix socket"),
+        pytest.param(None, "203.0.113.7", "203.0.113.7", id="a proxy at a Unix socket"),
+    ],
+)
+def test_the_clients_address_is_the_right_most_that_no_trusted_proxy_has(
+    peer: str | None, forwarded_for: str, expected: str
+) -> None:
+    assert client_address(peer, forwarded_for, PROXIES) == expected
+
+
+def test_without_trusted_proxies_nobody_is_believed() -> None:
+    assert client_address("127.0.0.1", "203.0.113.7", ()) == "127.0.0.1"

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What gunicorn's master prepares so that Prometheus can ask any worker about all of them.
+
+It must not import prometheus-client: workers forked afterwards would have it with values that are
+not shared.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import MutableMapping
+
+log = logging.getLogger(__name__)
+
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_OLD_VARIABLE = "prometheus_multiproc_dir"
+
+
+class Exposure:
+    """A directory for the workers' values and, if wanted, a listening socket of their own."""
+
+    def __init__(self) -> None:
+        self.directory: str | None = None
+        self.listener: socket.socket | None = None
+
+    def listen(self, host: str, port: int, *, replacing: bool) -> None:
+        """Listen at an address for `/metrics`.
+
+        :param replacing: another master that listens there is about to leave (SIGUSR2).
+        :raises OSError: when the address can't be had.
+        """
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if not replacing:
+            # SO_REUSEPORT below would silently share the port with a stranger of the same user.
+            with socket.socket(family, kind, proto) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        listener = socket.socket(family, kind, proto)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
+        self.listener = listener
+
+    def make_directory(self, wanted: str | None) -> None:
+        """Make the directory: a fresh one, in `wanted` or where temporary files go.
+
+        It is never `wanted` itself, since Superset's environment may come along with the variable,
+        and Superset's own metrics be there.
+        """
+        for parent in (wanted, None) if wanted else (None,):
+            try:
+                self.directory = tempfile.mkdtemp(prefix="wsgi_ws-metrics-", dir=parent)
+                return
+            except OSError as error:
+                log.warning(
+                    "no directory for metrics can be made in %s (%s)",
+                    parent or "the directory for temporary files",
+                    error.strerror,
+                )
+        log.warning("/metrics is off: set %s to a directory to write to", DIRECTORY_VARIABLE)
+
+    def enter_worker(self, environ: MutableMapping[str, str]) -> None:
+        """Set the variable in a worker after the fork. The master's own stays as it was: a master
+        that takes its place (SIGUSR2) inherits it."""
+        environ.pop(_OLD_VARIABLE, None)
+        environ.pop(DIRECTORY_VARIABLE, None)
+        if self.directory:
+            environ[DIRECTORY_VARIABLE] = self.directory
+
+    def forget_worker(self, pid: int) -> None:
+        """A worker has ended: its gauges no longer count, its counters do.
+
+        What prometheus-client's `mark_process_dead` does.
+        """
+        if self.directory:
+            for path in glob.glob(
+                os.path.join(glob.escape(self.directory), f"gauge_live*_{pid}.db")
+            ):
+                os.remove(path)
+
+    def close(self) -> None:
+        """Remove what was made, at the master's end."""
+        if self.listener is not None:
+            self.listener.close()
+        if self.directory:
+            shutil.rmtree(self.directory, ignore_errors=True)

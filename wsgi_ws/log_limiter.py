@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says which of many alike log lines are to be written: one per key and interval. Pure."""
+
+from __future__ import annotations
+
+
+class LogLimiter:
+    """Holds lines back and counts them. Keys are few and fixed, never what a client sent."""
+
+    def __init__(self, interval: float) -> None:
+        """:param interval: seconds between two lines of the same key."""
+        self._interval = interval
+        self._written_at: dict[str, float] = {}
+        self._held_back: dict[str, int] = {}
+
+    def admit(self, key: str, now: float) -> int | None:
+        """None when the line is to be held back; else how many were since the last one written.
+
+        :param now: seconds of one monotonic clock.
+        """
+        written_at = self._written_at.get(key)
+        if written_at is not None and now - written_at < self._interval:
+            self._held_back[key] = self._held_back.get(key, 0) + 1
+            return None
+        self._written_at[key] = now
+        return self._held_back.pop(key, 0)
