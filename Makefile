@@ -29,6 +29,9 @@ check: $(VENV)/.installed-requirements-dev.lock  ## Lint, formatting, types.
 compliance: $(VENV)/.installed-requirements-dev.lock  ## Run the Autobahn test suite (needs Python 2.7).
 	@$(BIN)/python -m compliance.run $(ARGS)
 
+chaos: $(VENV)/.installed-requirements-dev.lock  ## Ten minutes of dropped clients and killed workers.
+	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/python -m pytest --timeout 0 tests/chaos $(ARGS)
+
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 	$(ARGS)

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands and their options. What they do is in the modules beside this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import click
+import redis
+
+from wsgi_ws import __version__
+from wsgi_ws.cli import check as whole_check
+from wsgi_ws.cli import check_url, publish, report, tail, token
+from wsgi_ws.cli.check_machine import installed
+from wsgi_ws.cli.check_redis import TIMEOUT, explain, permission_sentence
+from wsgi_ws.cli.findings import Level
+from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
+from wsgi_ws.config import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.redis_client import connect
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=CONTEXT)
+@click.option("-c", "--config", metavar="FILE", help="Configuration file, like WSGI_WS_CONFIG.")
+@click.pass_context
+def cli(context: click.Context, config: str | None) -> None:
+    """Tools around the WebSocket server for Superset's async queries.
+
+    All commands read the configuration as the server does: defaults < Superset's settings (if
+    supersetConfig is set) < config.json < environment. Run them where the server runs, with its
+    environment.
+
+    \b
+    Nothing arrives in the browser?
+      python -m wsgi_ws check
+      python -m wsgi_ws check --superset /app/pythonpath/superset_config.py
+      python -m wsgi_ws check --url wss://superset.example.com/ws
+      python -m wsgi_ws tail
+
+    The server itself is started with: gunicorn -c gunicorn.conf.py wsgi:app
+    """
+    environ = dict(os.environ)
+    if config:
+        environ[CONFIG_PATH_VARIABLE] = config
+    context.obj = environ
+
+
+_url_options = [
+    click.option("--cacert", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+                 help="Trust the certificates of this CA for wss:// (default: the system's)."),
+    click.option("--insecure", is_flag=True, help="Accept any certificate for wss://."),
+]  # fmt: skip
+
+
+def _with_url_options(command: Any) -> Any:
+    for option in reversed(_url_options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.option(
+    "--superset",
+    metavar="PATH|MODULE",
+    help="Compare with Superset's settings: path of superset_config.py, a module's dotted name, or "
+    "env for what SUPERSET_CONFIG_PATH names.",
+)
+@click.option(
+    "--python",
+    metavar="FILE",
+    default=sys.executable,
+    show_default=False,
+    help="Interpreter that reads Superset's settings, if they import packages of Superset's.",
+)
+@click.option(
+    "--page", metavar="URL", help="Where users open Superset, like https://bi.example.com"
+)
+@click.option("--url", metavar="URL", help="Connect there as a browser does and wait for an event.")
+@click.option(
+    "--hold",
+    metavar="SECONDS",
+    type=float,
+    default=0.0,
+    help="With --url: stay connected so long, to see whether a proxy cuts quiet sockets "
+    "(65 shows most).",
+)
+@_with_url_options
+@click.option("--json", "json_wanted", is_flag=True, help="For programs.")
+@click.pass_obj
+def check(
+    environ: Mapping[str, str],
+    superset: str | None,
+    python: str,
+    page: str | None,
+    url: str | None,
+    hold: float,
+    cacert: str | None,
+    insecure: bool,
+    json_wanted: bool,
+) -> None:
+    """Look for everything that keeps events from arriving, and say how to mend it.
+
+    Exit status: 1 when something is wrong (BAD), 0 otherwise; "look" marks what may be meant so.
+    Nothing is changed, except with --url: one event is written, on a channel that no browser has.
+
+    \b
+    Examples:
+      python -m wsgi_ws check
+      python -m wsgi_ws check --superset superset_config.py --page https://bi.example.com
+      python -m wsgi_ws check --url wss://bi.example.com/ws --hold 65
+      python -m wsgi_ws check --json | jq '.findings[] | select(.level == "red")'
+    """
+    if hold and not url:
+        raise click.UsageError("--hold needs --url")
+    options = check_url.Options(url, page, Trust(cacert, insecure), hold) if url else None
+    wishes = whole_check.Wishes(superset, python, page, options)
+    result = whole_check.run(environ, wishes)
+    report.show(result, json_wanted=json_wanted)
+    sys.exit(1 if result.level is Level.RED else 0)
+
+
+@cli.command("token")
+@click.argument("channel", required=False)
+@click.option("--expires-in", metavar="SECONDS", type=float, help="Add an expiry (exp).")
+@click.option("--raw", is_flag=True, help="The token alone, without the cookie's name.")
+@click.pass_obj
+def token_command(
+    environ: Mapping[str, str], channel: str | None, expires_in: float | None, raw: bool
+) -> None:
+    """Make a cookie as Superset would, for tests. Whoever has it gets the channel's events.
+
+    \b
+    Examples:
+      python -m wsgi_ws token                  # for a new channel
+      curl -i -N -H "Cookie: $(python -m wsgi_ws token)" -H "Connection: Upgrade" \\
+        -H "Upgrade: websocket" -H "Sec-WebSocket-Version: 13" \\
+        -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" http://127.0.0.1:8080/
+    """
+    settings = _load(environ).settings
+    name = channel or publish.new_channel()
+    make = token.sign if raw else token.cookie
+    try:
+        click.echo(make(settings, name, expires_in=expires_in))
+    except token.NoToken as error:
+        _fail(str(error))
+    if not channel:
+        click.echo(f"channel {name}", err=True)
+
+
+@cli.command("tail")
+@click.argument("channel", required=False)
+@click.option("--since", metavar="ID", help="Begin after this entry ID; 0 shows all that is kept.")
+@click.option("--count", metavar="N", type=click.IntRange(1), help="End after N events.")
+@click.option("--url", metavar="URL", help="Get them from the server, as a browser does.")
+@_with_url_options
+@click.option("--json", "json_wanted", is_flag=True, help="Whole events, one JSON object a line.")
+@click.pass_obj
+def tail_command(
+    environ: Mapping[str, str],
+    channel: str | None,
+    since: str | None,
+    count: int | None,
+    url: str | None,
+    cacert: str | None,
+    insecure: bool,
+    json_wanted: bool,
+) -> None:
+    """Show events as they come: of one CHANNEL, or of all (from Redis only). Ctrl-C ends it.
+
+    \b
+    Examples:
+      python -m wsgi_ws tail                   # does Superset write anything?
+      python -m wsgi_ws tail --since 0 --json
+      python -m wsgi_ws tail 8d6c… --url ws://127.0.0.1:8080/
+    """
+    loaded = _load(environ)
+    try:
+        if url:
+            if not channel:
+                raise click.UsageError("a socket gets one channel's events: name it")
+            query = f"{'&' if '?' in url else '?'}last_id={since}" if since else ""
+            headers = {"Cookie": token.cookie(loaded.settings, channel)}
+            with Socket(url + query, headers, trust=Trust(cacert, insecure)) as client:
+                _print_events(tail.from_server(client), count, json_wanted)
+        else:
+            _print_events(tail.from_redis(loaded.settings, channel, since), count, json_wanted)
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(0)
+    except token.NoToken as error:
+        _fail(str(error))
+    except Unreachable as error:
+        _fail(check_url.unreachable(error, url or ""))
+    except Refused as refusal:
+        _fail(check_url.refused(refusal, url or "", loaded))
+    except Ended as error:
+        _fail(f"the server ended the connection: {error}")
+    except (redis.RedisError, OSError) as error:
+        _fail(explain(error, loaded))
+
+
+@cli.command()
+@click.argument("channel")
+@click.option("--status", type=click.Choice(publish.STATUSES), default="done", show_default=True)
+@click.option("--job-id", metavar="ID", help="Default: a new one.")
+@click.option("--user-id", metavar="N", type=int)
+@click.option("--result-url", metavar="PATH", help="Where the result would be fetched.")
+@click.option("--count", metavar="N", type=click.IntRange(1), default=1, help="Send N events.")
+@click.pass_obj
+def send(
+    environ: Mapping[str, str],
+    channel: str,
+    status: str,
+    job_id: str | None,
+    user_id: int | None,
+    result_url: str | None,
+    count: int,
+) -> None:
+    """Publish a test event to CHANNEL as Superset does; prints the IDs that browsers see.
+
+    \b
+    Example:
+      python -m wsgi_ws send 8d6c2f4e-… --status error
+    """
+    loaded = _load(environ)
+    settings = loaded.settings
+    client = connect(settings.redis, read_timeout=TIMEOUT)
+    try:
+        with client:
+            for _ in range(count):
+                event = publish.event(
+                    channel, status=status, job_id=job_id, user_id=user_id, result_url=result_url
+                )
+                click.echo(publish.publish(client, settings.redis_stream_prefix, event))
+    except (redis.RedisError, OSError) as error:
+        _fail(permission_sentence("XADD", error, loaded))
+
+
+@cli.command()
+def version() -> None:
+    """Show the versions of this server, Python and the libraries."""
+    click.echo(f"wsgi_ws {__version__}")
+    click.echo(f"Python {platform.python_version()}")
+    for name, number in installed().items():
+        click.echo(f"{name} {number or 'missing'}")
+
+
+def _load(environ: Mapping[str, str]) -> Loaded:
+    try:
+        return load(environ)
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"wsgi_ws: {text}", err=True)
+    sys.exit(1)
+
+
+def _print_events(events: Any, count: int | None, json_wanted: bool) -> None:
+    for number, event in enumerate(events, 1):
+        click.echo(json.dumps(event, ensure_ascii=False) if json_wanted else tail.as_line(event))
+        if number == count:
+            return

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live events, from Redis itself or as a browser gets them from the server. Knows no terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import redis
+
+from wsgi_ws.cli.socket_client import Socket
+from wsgi_ws.config import Settings
+from wsgi_ws.events import MalformedEntry, parse_entry
+from wsgi_ws.redis_client import connect
+from wsgi_ws.stream_id import ZERO, StreamId
+
+BLOCK_MS = 5000
+MARGIN = 5.0  # seconds that a read may last beyond its BLOCK
+
+
+def from_redis(
+    settings: Settings, channel: str | None, since: str | None
+) -> Iterator[dict[str, Any]]:
+    """The global stream's events for ever.
+
+    :param channel: only this one's; None for all.
+    :param since: the ID after which to begin; None: with what comes from now on.
+    :raises redis.RedisError: when Redis can't be read.
+    """
+    key = settings.redis_stream_prefix + "full"
+    client = connect(settings.redis, read_timeout=BLOCK_MS / 1000 + MARGIN)
+    with client:
+        position = since.encode() if since else newest_id(client, key)
+        while True:
+            reply: Any = client.execute_command(
+                "XREAD", "COUNT", 100, "BLOCK", BLOCK_MS, "STREAMS", key, position
+            )
+            for entry in reply[0][1] if reply else ():
+                position = entry[0]
+                try:
+                    event = parse_entry(entry)
+                except MalformedEntry as error:
+                    yield {"id": position.decode(), "malformed": str(error)}
+                    continue
+                if channel in (None, event.channel):
+                    yield {"id": position.decode(), **json.loads(event.data)}
+
+
+def from_server(client: Socket) -> Iterator[dict[str, Any]]:
+    """What a browser would get.
+
+    :raises Ended: when the connection does.
+    """
+    while True:
+        text = client.receive(None)
+        if text is not None:
+            yield json.loads(text)
+
+
+def newest_id(client: redis.Redis, key: str) -> bytes:
+    """Where a stream ends now: `$` would skip what is written between two reads."""
+    newest: Any = client.execute_command("XREVRANGE", key, "+", "-", "COUNT", 1)
+    return bytes(newest[0][0]) if newest else bytes(ZERO)
+
+
+def as_line(event: dict[str, Any]) -> str:
+    """One event for people: time, channel, job, status, result or error."""
+    moment = StreamId.from_client(str(event.get("id", "")))
+    time = (
+        datetime.fromtimestamp(moment.ms / 1000, timezone.utc).strftime("%H:%M:%S.%f")[:-3]
+        if moment
+        else "--:--:--.---"
+    )
+    if "malformed" in event:
+        return f"{time}  {event['id']}  malformed: {event['malformed']}"
+    parts = [time, _short(event.get("channel_id")), _short(event.get("job_id"))]
+    parts.append(f"{_clean(event.get('status', '?')):9}")
+    if event.get("errors"):
+        parts.append(_clean(json.dumps(event["errors"], ensure_ascii=False))[:200])
+    elif event.get("result_url"):
+        parts.append(_clean(event["result_url"]))
+    return "  ".join(parts).rstrip()
+
+
+def _short(value: Any) -> str:
+    text = _clean(value)
+    return f"{text[:8]}…" if len(text) > 9 else f"{text:9}"
+
+
+def _clean(value: Any) -> str:
+    """Without control characters: events come from outside, and a terminal obeys them."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
