@@ -7,6 +7,7 @@ a switch in between. Catch-ups rely on it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -67,9 +68,18 @@ class Fanout:
             self._history.append(kept, past[-1][0])
 
     def unseen(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those of the entries that are not in the history and not older than it."""
-        known, floor = self._history.ids(), self._history.floor
-        return [e for e in entries if e[0] not in known and StreamId.parse(e[0]) > floor]
+        """Those of the entries that are not in the history and not older than it.
+
+        Two servers may have given one ID to two events, hence the comparison of data.
+        """
+        known, floor = self._history.identities(), self._history.floor
+        found = []
+        for entry in entries:
+            if StreamId.parse(entry[0]) > floor:
+                with contextlib.suppress(MalformedEntry):  # was counted, and would be again
+                    if (entry[0], parse_entry(entry).data) not in known:
+                        found.append(entry)
+        return found
 
     def gap(self, position: StreamId, oldest: StreamId) -> None:
         """The global stream was trimmed between two reads; the channels' own may have the rest."""

@@ -70,10 +70,10 @@ class History:
         while self.size_bytes > self._max_bytes and (self._indexed or self._fresh):
             self._forget_oldest()
 
-    def ids(self) -> set[bytes]:
-        """The IDs of all entries."""
+    def identities(self) -> set[tuple[bytes, bytes]]:
+        """ID and data of all entries."""
         chunks = (*self._indexed, *self._fresh)
-        return {entry_id for chunk, _ in chunks for entry_id, _, _ in chunk}
+        return {(entry_id, data) for chunk, _ in chunks for entry_id, _, data in chunk}
 
     def of_channel(self, channel: str, after: StreamId = ZERO) -> list[Past]:
         """The channel's entries with IDs above `after`, in the order of the stream."""

@@ -25,6 +25,8 @@ RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as Redis 
 COUNT_MAX = 4000  # entries per read under a backlog: some 2 MB, and 10 ms of work
 PAGE = 1000  # entries per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to parse
 
+# How far back to look after an outage: a Sentinel makes an old master a replica within some 20 s.
+LOOK_BEHIND_MS = 60_000
 RETRY_DELAY_MIN, RETRY_DELAY_MAX = 0.1, 5.0  # seconds
 READ_MARGIN = 5.0  # seconds that a blocking read may last beyond its BLOCK before it counts as dead
 
@@ -76,7 +78,7 @@ class StreamFollower:
         self._history_pages = history_pages
         self._position: bytes | None = None
         self._delay = RETRY_DELAY_MIN
-        self._outage_noted = False
+        self._outage = ""
 
     def run(self) -> None:
         """Follow until killed. Outages are logged once each and retried with growing delays."""
@@ -86,6 +88,7 @@ class StreamFollower:
                     self._start()
                 else:
                     self._check(self._position)
+                    self._look_behind(self._position)
                 self._follow()
             except (redis.RedisError, OSError) as error:
                 self._note_outage(error)
@@ -113,6 +116,23 @@ class StreamFollower:
         elif StreamId.parse(oldest[0][0]) > at:
             log.error("stream %s was trimmed past the last ID read, %s", self._key, at)
             self._sink.gap(at, StreamId.parse(oldest[0][0]))
+
+    def _look_behind(self, position: bytes) -> None:
+        """After an outage: is there anything before the last ID read that was not there then?
+
+        At a fail-over the old master may still be written to and read from here for a while, so
+        that its IDs run ahead of what others have meanwhile written to the new one.
+        """
+        at = StreamId.parse(position)
+        start = bytes(StreamId(max(0, at.ms - LOOK_BEHIND_MS), 0))
+        while True:
+            page = self._client.execute_command("XRANGE", self._key, start, position, "COUNT", PAGE)
+            if self._sink.unseen(page):
+                self._restart_behind(at)
+                return
+            if len(page) < PAGE:
+                return
+            start = page[-1][0]
 
     def _restart_behind(self, position: StreamId) -> None:
         """The newest ID is older than the last one read: Redis was flushed or restored, or another
@@ -172,18 +192,20 @@ class StreamFollower:
 
     def _note_connected(self) -> None:
         log.info("following stream %s from %s", self._key, (self._position or b"").decode())
-        if self._outage_noted:
+        if self._outage:
             self.reconnects += 1
-        self._outage_noted = False
+        self._outage = ""
         self._delay = RETRY_DELAY_MIN
         self.connected.set()
 
     def _note_outage(self, error: Exception) -> None:
         self.connected.clear()
         self.caught_up = False
-        if not self._outage_noted:
-            self._outage_noted = True
+        if not self._outage:
             log.error("Redis can't be read (%s); sockets stay open, retrying until it can", error)
+        elif self._outage != str(error):  # is news: first "closed", then "wrong password"
+            log.warning("Redis still can't be read (%s)", error)
+        self._outage = str(error)
 
 
 def newest_entries(client: redis.Redis, key: str, pages: int) -> list[RawEntry]:

@@ -249,7 +249,7 @@ def _age_of_newest_ms(redis_server: RedisServer, prefix: str) -> int:
     client: Any = redis_server.client
     (newest, _), *_ = client.xrevrange(prefix + "full", count=1)
     seconds, microseconds = client.time()
-    return seconds * 1000 + microseconds // 1000 - int(newest.split(b"-")[0])
+    return int(seconds * 1000 + microseconds // 1000 - int(newest.split(b"-")[0]))
 
 
 def test_waiting_for_redis_costs_next_to_nothing(

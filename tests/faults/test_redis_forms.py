@@ -498,6 +498,28 @@ def test_a_new_master_is_noticed_while_the_old_one_still_answers(
     ask.close()
 
 
+def test_what_a_producer_still_writes_to_the_old_master_hides_nothing(
+    start_server: StartServer, start_sentinel: StartSentinel, prefix: str
+) -> None:
+    sentinel = start_sentinel()
+    ask = sentinel.await_replica()
+    server = start_server(environ=sentinel.environ)
+    channel, other = new_channel(), new_channel()
+    first, second = sentinel.first, sentinel.second
+    with open_tab(server, channel) as client:
+        ask.execute_command("SENTINEL", "FAILOVER", MASTER)
+        eventually(lambda: sentinel.master_port(ask) == second.port, "a new master")
+        for number in range(200):
+            publish(second.client, prefix, channel, job_id=str(number))
+            publish(first.client, prefix, other)
+        publish(second.client, prefix, channel, job_id="newer than all of the old master's")
+        await_log(server, UP, 2)
+        expected = truth(second.client, prefix, channel)
+        assert len(expected) == 201
+        assert next_events(client, 201) == expected
+    ask.close()
+
+
 def test_a_fail_over_while_a_client_comes_back(
     start_server: StartServer, start_sentinel: StartSentinel, prefix: str
 ) -> None:

@@ -156,10 +156,17 @@ def test_a_slow_client_shows(
 ) -> None:
     server = start_observed(environ={"MAX_SOCKET_BUFFER_BYTES": "10000000"})
     channel = new_channel()
-    with tabs(server, channel):  # whose library reads ahead only so far
-        for _ in range(40):
+
+    def publish_until(condition: Callable[[], bool], what: str) -> None:
+        def published() -> bool:
             publish(redis_server.client, prefix, channel, errors=["x" * 300_000])
-        eventually(lambda: value(server, "slow_disconnects_total") == 1, "it is cut")
+            return condition()
+
+        eventually(published, what)
+
+    with tabs(server, channel):  # whose library reads ahead only so far
+        publish_until(lambda: value(server, "backlog_bytes") > 0, "the kernel's buffers are full")
+        publish_until(lambda: value(server, "slow_disconnects_total") == 1, "it is cut")
         eventually(lambda: value(server, "backlog_bytes") == 0, "and nothing is kept for it")
 
 

@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
         (None, "redis.db", 0, "set redis.db or REDIS_DB to 0"),
         ("redis.url, config.json", "redis.db", 0, "set redis.db or REDIS_DB to 0"),
         ("config.json", "jwtCookieName", "x", 'write "jwtCookieName": "x" in config.json'),
-        ("environment variable JWT_SECRET", "jwtSecret", "s", "set JWT_SECRET (environment) to it"),
-        ("config.json", "jwtSecret", "s", "set jwtSecret to it"),
+        ("environment variable JWT_SECRET", "jwtSecret", "s", "set JWT_SECRET to the same value"),
+        ("config.json", "jwtSecret", "s", "set jwtSecret to the same value"),
     ],
 )
 def test_a_value_is_changed_where_it_comes_from(

@@ -136,8 +136,8 @@ def change(path: str, loaded: Loaded, value: Any) -> str:
     key = next(key for key in keys() if key.path == path)
     source = loaded.sources.get(path, "")
     if key.secret:
-        variable = f"{key.env} (environment)" if key.env else path
-        return f"set {variable if source.startswith('environment') or not source else path} to it"
+        in_file = source and not source.startswith(("environment", *_NO_FILES))
+        return f"set {path if in_file or not key.env else key.env} to the same value"
     text = ",".join(value) if isinstance(value, tuple) else _plain(value)
     if source.startswith("environment variable"):
         return f"set {key.env}={text}"
