@@ -7,6 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Extra arguments: make test ARGS='-k demo -x', make lock ARGS=--upgrade
 ARGS ?=
+# Test files at a time: most wait for servers, so more than there are cores.
+JOBS ?= 3
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -19,7 +21,7 @@ run: $(VENV)/.installed-$(RUN_LOCK)  ## Start the server with a demo page and sa
 
 test: check  ## Check the code, then run all tests.
 	@$(BIN)/python -m wsgi_ws.demo.redis_finder >/dev/null
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-requirements-dev.lock  ## Lint, formatting, types.
 	$(BIN)/python -m ruff check .

@@ -81,10 +81,10 @@ class Play:
             headers = {"Cookie": cookie(channel)}
             with contextlib.suppress(ConnectionClosed, InvalidStatus, OSError, TimeoutError):
                 async with connect(url, additional_headers=headers) as tab:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(random.expovariate(1 / 90)):
-                            async for message in tab:
-                                last_id = json.loads(message)["id"]
+                    leaves_at = time.monotonic() + random.expovariate(1 / 90)
+                    while (left := leaves_at - time.monotonic()) > 0:
+                        message = await asyncio.wait_for(tab.recv(), left)
+                        last_id = json.loads(message)["id"]
             await asyncio.sleep(random.uniform(0.5, 2.5))
 
     async def _produce(self) -> None:
@@ -110,7 +110,8 @@ class Play:
         await asyncio.sleep(delay)
         with socket.create_connection(("127.0.0.1", self._server.port)) as client:
             client.sendall(
-                b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+                b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
                 b"Cookie: " + cookie("slow").encode() + b"\r\n\r\n"
             )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,19 @@ from typing import Any
 import pytest
 
 from tests.servers import RedisServer, Server
+
+SEEDS = ("CHAOS_SEED", "FUZZ_SEED")
+
+
+def pytest_configure() -> None:
+    """Choose the seeds of random tests once, for all processes of a run."""
+    for name in SEEDS:
+        os.environ.setdefault(name, str(random.SystemRandom().randrange(2**32)))
+
+
+def pytest_report_header() -> str:
+    """How to repeat a run's random choices."""
+    return " ".join(f"{name}={os.environ[name]}" for name in SEEDS)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no
             self._socket.setblocking(False)
             self._socket.connect(address)
         except (OSError, UnicodeError) as error:  # a name may also be none at all
-            log.warning("no StatsD metrics: statsd.host %s can't be used (%s)", host, error)
+            log.warning("no StatsD metrics: statsd.host %r can't be used (%s)", host, error)
             self._socket = None
 
     def incr(self, stat: str, count: int = 1, rate: float = 1, tags: Iterable[str] = ()) -> None:

@@ -19,6 +19,7 @@ from wsgi_ws.auth import Authenticator
 from wsgi_ws.catchup import CatchUp
 from wsgi_ws.config import Settings
 from wsgi_ws.connection import Connection, Ending, Limits
+from wsgi_ws.elsewhere import databases_with
 from wsgi_ws.fanout import Fanout
 from wsgi_ws.handshake import Admission, Admitted, Refusal
 from wsgi_ws.heartbeat import Heartbeat
@@ -33,7 +34,7 @@ from wsgi_ws.registry import Registry
 from wsgi_ws.remedies import REMEDIES
 from wsgi_ws.reporter import Reporter
 from wsgi_ws.stream import PAGE, READ_MARGIN, StreamFollower
-from wsgi_ws.stream_id import StreamId
+from wsgi_ws.stream_id import ZERO, StreamId
 from wsgi_ws.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ access_log = logging.getLogger("wsgi_ws.access")
 START_PATIENCE = 3.0  # seconds to wait for Redis before accepting sockets without it
 READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
 TYPICAL_EVENT_BYTES = 250
+SILENCE_PATIENCE = 60.0  # seconds with sockets, but without any stream, before a hint
+SILENCE_INTERVAL = 5.0  # seconds
 ALIKE_INTERVAL = 60.0  # seconds between two warnings of one kind
 
 
@@ -105,6 +108,7 @@ class Service:
             self._sweep,
             self._reporter.run,
             self.watchdog.run,
+            self._hint_at_silence,
         ):
             greenlet = gevent.spawn(job)
             greenlet.name = job.__qualname__
@@ -266,6 +270,29 @@ class Service:
             due += self.heartbeat.tick_length
             gevent.sleep(max(0.0, due - time.monotonic()))
             self.heartbeat.tick(time.monotonic())
+
+    def _hint_at_silence(self) -> None:
+        """Say once that browsers come, but no stream with events for them."""
+        silence = 0.0
+        while self.history.position == ZERO:
+            if silence >= SILENCE_PATIENCE:
+                self._hint()
+                return
+            gevent.sleep(SILENCE_INTERVAL)
+            waiting = len(self.registry) and self._follower.connected.is_set()
+            silence = silence + SILENCE_INTERVAL if waiting else 0.0
+
+    def _hint(self) -> None:
+        redis, key = self._settings.redis, self._settings.redis_stream_prefix + "full"
+        others = ", ".join(map(str, databases_with(redis, key)))
+        log.warning(
+            "%d sockets are open, but there is no stream %s at %s%s; "
+            "python -m wsgi_ws check --superset superset_config.py compares the settings",
+            len(self.registry),
+            key,
+            describe(redis),
+            f": it is in database {others}, so set redis.db (REDIS_DB)" if others else "",
+        )
 
     def _sweep(self) -> None:
         while True:

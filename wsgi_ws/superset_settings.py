@@ -193,8 +193,8 @@ def _run(target: str, environ: Mapping[str, str], python: str) -> str:
             timeout=READ_TIMEOUT,
             check=False,
         )
-    except OSError as error:
-        raise SupersetError(f"{python} can't be run: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no system could have
+        raise SupersetError(f"{python} can't be run for {target!a}: {error}") from None
     except subprocess.TimeoutExpired:
         raise SupersetError(
             f"{target} is not done after {READ_TIMEOUT:.0f} s: does it wait for a database?"

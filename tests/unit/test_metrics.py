@@ -232,10 +232,10 @@ def test_a_host_that_can_not_be_resolved_warns_with_the_key(
     make_client(host="statsd.example")
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "statsd.host statsd.example" in record.getMessage()
+    assert "statsd.host 'statsd.example'" in record.getMessage()
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\udcff"])
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\udcff"], ids=["dots", "long", "bytes"])
 def test_a_host_that_is_no_name_warns_too(
     make_client: MakeClient, caplog: pytest.LogCaptureFixture, host: str
 ) -> None:

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Browsers come, but no stream does: the server says so once, and where the stream is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from websockets.sync.client import connect
+
+from tests.servers import ROOT, RedisServer, Server, eventually
+from tests.superset import cookie
+
+IMPATIENT_CONFIGURATION = f"""
+exec(open({str(ROOT / "gunicorn.conf.py")!r}).read())
+
+def post_worker_init(worker):
+    from wsgi_ws import service
+    service.SILENCE_PATIENCE = service.SILENCE_INTERVAL = 0.1
+"""
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    yield server
+    server.close()
+
+
+def test_a_stream_in_another_database_is_hinted_at_once(
+    start_server: Callable[..., Server], own_redis: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    with redis.Redis(port=own_redis.port, db=3) as elsewhere:
+        elsewhere.xadd(prefix + "full", {"data": "{}"})
+    configuration = tmp_path / "impatient.conf.py"
+    configuration.write_text(IMPATIENT_CONFIGURATION)
+    server = start_server(redis_port=own_redis.port, arguments=["-c", str(configuration)])
+    with connect(server.url(), additional_headers={"Cookie": cookie("c")}):
+        eventually(lambda: "it is in database 3" in server.log_text(), "the hint")
+    assert server.log_text().count("there is no stream") == 1
