@@ -18,6 +18,7 @@ from typing import Any, cast
 import gevent
 from gevent.pywsgi import WSGIServer
 
+from wsgi_ws.access_log import AccessLog
 from wsgi_ws.auth import Identity
 from wsgi_ws.connection import Connection, Ending, Limits
 from wsgi_ws.handshake import Admission, Admitted, Refusal, UpgradeHandler, check_request
@@ -44,6 +45,7 @@ class Echo:
 
     request_timeout = 10.0
     log_limiter = LogLimiter(interval=0.0)
+    access_log = AccessLog()  # never written: it doesn't run
 
     def __init__(self) -> None:
         self.admission = cast(Admission, Everybody())

@@ -22,6 +22,7 @@ import gevent
 from geventwebsocket.handler import WebSocketHandler
 
 from wsgi_ws import origin
+from wsgi_ws.access_log import AccessLog
 from wsgi_ws.app import METRICS_LISTENER, PLAIN_PATHS
 from wsgi_ws.auth import Authenticator, AuthError, Identity
 from wsgi_ws.log_limiter import LogLimiter
@@ -38,7 +39,6 @@ from wsgi_ws.request_head import BadHead, RequestHead
 from wsgi_ws.stream_id import StreamId
 
 log = logging.getLogger(__name__)
-access_log = logging.getLogger("wsgi_ws.access")
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
@@ -95,13 +95,12 @@ def has_lost_its_upgrade(environ: Mapping[str, Any]) -> bool:
 
 
 def lost_upgrade() -> Refusal:
-    """The answer to `has_lost_its_upgrade`."""
+    """The answer to `has_lost_its_upgrade`: to HTTP it is a plain request, so 404 as ever."""
     return Refusal(
-        "426 Upgrade Required",
+        "404 Not Found",
         "no_upgrade",
         "the headers of a WebSocket handshake without Upgrade: websocket",
         advice="the header Upgrade: websocket is missing, a proxy may have removed it",
-        headers=(("Upgrade", "websocket"),),
     )
 
 
@@ -212,6 +211,9 @@ class Door(Protocol):
     def log_limiter(self) -> LogLimiter:
         """Shared by all connections: a broken client that asks again and again fills no disk."""
 
+    @property
+    def access_log(self) -> AccessLog: ...
+
     def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
         """Take over an admitted client: descriptor, who it is, and the bytes that have already
         arrived behind the request. Returns the socket's number."""
@@ -313,13 +315,13 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
         descriptor = self.socket.detach()
         self.socket = None  # pywsgi would close it
         number = self._door.on_open(descriptor, admitted, early)
-        if access_log.isEnabledFor(logging.INFO):
+        if self._door.access_log.wanted:
             channel = abbreviated(admitted.identity.channel)
             self._log_access(101, channel=channel, socket=number)
 
     def _log_refusal(self, refusal: Refusal) -> None:
         """The access line, and now and then a warning that says what to do."""
-        if access_log.isEnabledFor(logging.INFO):
+        if self._door.access_log.wanted:
             self._log_access(int(refusal.status[:3]), reason=refusal.reason)
         held_back = self._door.log_limiter.admit(refusal.reason, time.monotonic())
         if held_back is not None:
@@ -342,7 +344,7 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]  # the package has
             request_id=self._request_id(),
             **who,
         )
-        access_log.info(line)
+        self._door.access_log.write(line)
 
     def log_request(self) -> None:
         """pywsgi's access log is not used."""

@@ -15,6 +15,7 @@ from typing import Any
 import gevent
 from gevent import Greenlet
 
+from wsgi_ws.access_log import AccessLog
 from wsgi_ws.auth import Authenticator
 from wsgi_ws.catchup import CatchUp
 from wsgi_ws.config import Settings
@@ -38,7 +39,6 @@ from wsgi_ws.stream_id import ZERO, StreamId
 from wsgi_ws.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
-access_log = logging.getLogger("wsgi_ws.access")
 
 START_PATIENCE = 3.0  # seconds to wait for Redis before accepting sockets without it
 READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
@@ -59,6 +59,7 @@ class Service:
         self._settings = settings
         statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
         self.metrics = Metrics(statsd, reasons=REMEDIES)
+        self.access_log = AccessLog()
         self.log_limiter = LogLimiter(ALIKE_INTERVAL)
         self.registry = Registry()
         self.limits = Limits(
@@ -107,6 +108,7 @@ class Service:
             self._beat,
             self._sweep,
             self._reporter.run,
+            self.access_log.run,
             self.watchdog.run,
             self._hint_at_silence,
         ):
@@ -144,6 +146,7 @@ class Service:
             gevent.sleep(0.02)
         gevent.killall(self._greenlets)
         self._reporter.report()
+        self.access_log.flush()
 
     def _close_all(self) -> None:
         begin, spread = time.monotonic(), self._settings.drain_ms / 1000
@@ -210,7 +213,7 @@ class Service:
         if expiry is not None:
             expiry.close()
         self.metrics.client_gone(ending.by, ending.code)
-        if access_log.isEnabledFor(logging.INFO):
+        if self.access_log.wanted:
             self._log_close(connection, ending)
 
     def _log_close(self, connection: Connection, ending: Ending) -> None:
@@ -223,7 +226,7 @@ class Service:
             lifetime_s=round(time.monotonic() - connection.opened_at, 3),
             events_sent=connection.events_sent,
         )
-        access_log.info(line)
+        self.access_log.write(line)
 
     def _closed_because(self) -> str | None:
         if self._draining:

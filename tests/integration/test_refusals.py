@@ -57,7 +57,7 @@ REFUSALS: dict[str, tuple[int, dict[str, str], list[str]]] = {
         ["https://evil.example.org", "allowedOrigins"],
     ),
     "no_upgrade": (
-        426,
+        404,
         {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"},
         ["without Upgrade: websocket", "A proxy in front", "proxy_http_version 1.1"],
     ),

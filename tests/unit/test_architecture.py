@@ -20,6 +20,7 @@ LAYERS = [
     {"worker"},
     {"service"},
     {"handshake", "fanout", "catchup", "heartbeat", "reporter"},
+    {"access_log"},
     {"stream", "replay"},
     {"elsewhere"},
     {"registry", "redis_client"},
