@@ -36,8 +36,9 @@ class AccessLog:
 
     def write(self, line: HandshakeLine | CloseLine) -> None:
         """Take a line. Never blocks."""
+        if not self._lines:
+            self._some.set()
         self._lines.append((time.time(), line))
-        self._some.set()
 
     def run(self) -> None:
         """Write until killed."""

@@ -3,7 +3,7 @@
 
 StatsD has the names of the seed (`ws_connected_client`, `ws_client_send_error`) and of the newer
 Node releases. It is UDP: it never blocks, and nobody listening is no error. What happens once per
-event is only summed up here, and handed to Prometheus by `report`.
+event or per admitted client is only summed up here, and handed to Prometheus by `report`.
 """
 
 from __future__ import annotations
@@ -164,8 +164,8 @@ class Metrics:
         self._catch_ups = 0
         self._latencies = [0] * (len(LATENCY_BOUNDS) + 1)  # of events: how many in each bucket
         self._latency_sum = 0.0
-        self._passed_on = (0, 0, 0)  # of events read, matched, delivered: what Prometheus has
-        self._reconnects = 0  # likewise
+        # What Prometheus has of all that: admitted; events read, matched, delivered; reconnects.
+        self._passed_on = (0, 0, 0, 0, 0)
 
     # --- clients ---------------------------------------------------------------------------------
 
@@ -173,7 +173,6 @@ class Metrics:
         """A handshake was answered with 101."""
         self._admitted += 1
         self._statsd.incr("ws_connected_client")
-        self._prometheus.handshakes_admitted.inc()
 
     def client_send_error(self) -> None:
         self._statsd.incr("ws_client_send_error")
@@ -259,9 +258,7 @@ class Metrics:
         prometheus.backlog.set(stock.backlog_bytes)
         prometheus.pings_outstanding.set(stock.pings_outstanding)
         prometheus.reader_lag.set(stock.lag)
-        prometheus.redis_reconnects.inc(stock.redis_reconnects - self._reconnects)
-        self._reconnects = stock.redis_reconnects
-        self._pass_on_events()
+        self._pass_on(stock.redis_reconnects)
 
     def totals(self) -> Totals:
         """For the summary."""
@@ -275,14 +272,19 @@ class Metrics:
             self.gaps,
         )
 
-    def _pass_on_events(self) -> None:
+    def _pass_on(self, reconnects: int) -> None:
         prometheus = self._prometheus
-        read, matched, delivered = self._passed_on
-        new_read, new_matched = self.events_read - read, self.events_matched - matched
-        prometheus.events_read.inc(new_read)
-        prometheus.events_unmatched.inc(new_read - new_matched)
-        prometheus.events_delivered.inc(self.events_delivered - delivered)
+        events = (self.events_read, self.events_matched, self.events_delivered)
+        sums = (self._admitted, *events, reconnects)
+        admitted, read, matched, delivered, reconnected = (
+            now - before for now, before in zip(sums, self._passed_on, strict=True)
+        )
+        self._passed_on = sums
+        prometheus.handshakes_admitted.inc(admitted)
+        prometheus.events_read.inc(read)
+        prometheus.events_unmatched.inc(read - matched)
+        prometheus.events_delivered.inc(delivered)
+        prometheus.redis_reconnects.inc(reconnected)
         prometheus.delivery_latency.add(self._latencies, self._latency_sum)
-        self._passed_on = (self.events_read, self.events_matched, self.events_delivered)
         self._latencies = [0] * len(self._latencies)
         self._latency_sum = 0.0

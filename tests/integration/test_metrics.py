@@ -77,7 +77,7 @@ def test_sockets_of_all_workers_are_added_up(pair: Server) -> None:
     with tabs(pair, *"abcdefghijkl"):
         eventually(lambda: value(pair, "connections") == 12, "all sockets are counted")
         assert value(pair, "channels") == 12
-        assert value(pair, "handshakes_admitted_total") == 12
+        assert value(pair, "handshakes_admitted_total") == 12  # counted by the same report
     eventually(lambda: value(pair, "connections") == 0, "they are gone")
     closed = value(pair, "connections_closed_total", by="client", code="1000")
     assert closed == 12

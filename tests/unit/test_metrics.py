@@ -325,7 +325,6 @@ def value(prometheus: Prometheus, name: str, **labels: str) -> float | None:
 
 
 HAPPENINGS: list[tuple[Callable[[Metrics], None], str, dict[str, str]]] = [
-    (lambda m: m.client_connected(), "handshakes_admitted_total", {}),
     (lambda m: m.upgrade_rejected("expired"), "handshakes_refused_total", {"reason": "expired"}),
     (lambda m: m.bad_request(), "bad_requests_total", {}),
     (lambda m: m.connection_rejected("total"), "connections_rejected_total", {"limit": "total"}),
@@ -384,6 +383,15 @@ def test_a_report_sets_the_gauges(
     metrics.report(STOCK)
     metrics.report(STOCK)
     assert value(prometheus, "wsgi_ws_" + name) == expected
+
+
+def test_a_report_passes_on_the_admitted_clients_since_the_last_one(
+    metrics: Metrics, prometheus: Prometheus
+) -> None:
+    for _ in range(2):
+        metrics.client_connected()
+        metrics.report(STOCK)
+    assert value(prometheus, "wsgi_ws_handshakes_admitted_total") == 2
 
 
 def test_a_report_passes_on_the_events_since_the_last_one(

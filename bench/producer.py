@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events as Superset writes them, faster than it does: ready-made commands, many per write."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+
+import hiredis
+
+PREFIX = "async-events-"
+PIPELINE = 200  # commands per write
+MAXLEN = 1_000_000  # Superset's limit of the global stream
+
+Pick = Callable[[int], str]
+
+
+def channel(number: int) -> str:
+    """The name of a user's session."""
+    return str(uuid.UUID(int=number + 1))
+
+
+def channels(count: int) -> list[str]:
+    return [channel(i) for i in range(count)]
+
+
+def in_turn(names: Sequence[str], miss: float = 0.0) -> Pick:
+    """Event i's channel: one of `names` in turn, and others' for a share of `miss`."""
+    others = [channel(10**9 + i) for i in range(5000)]
+    missing = round(miss * 10)
+
+    def pick(i: int) -> str:
+        tens, digit = divmod(i, 10)
+        if digit < missing:
+            return others[(tens * missing + digit) % len(others)]
+        return names[(tens * (10 - missing) + digit - missing) % len(names)]
+
+    return pick
+
+
+class Producer:
+    """A connection that only writes events."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = hiredis.Reader()
+        self._sent = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def push(
+        self, count: int, pick: Pick, *, size: int = 0, streams: Iterable[str] = ("full",)
+    ) -> list[bytes]:
+        """Write `count` events as fast as Redis takes them; returns the entries' IDs.
+
+        :param size: bytes of an event's JSON, if more than usual.
+        :param streams: `full`, or `own` for the channel's stream.
+        """
+        ids: list[bytes] = []
+        for start in range(0, count, PIPELINE):
+            names = [pick(i) for i in range(start, min(count, start + PIPELINE))]
+            events = [(name, self._event(name, size)) for name in names]
+            for stream in streams:
+                ids += self._write([_command(stream, *event) for event in events])
+        return ids
+
+    def steady(self, rate: int, seconds: float, pick: Pick, *, size: int = 0) -> int:
+        """Write `rate` events per second for some time; returns how many."""
+        start, sent = time.monotonic(), 0
+        while (elapsed := time.monotonic() - start) < seconds:
+            due = min(int(elapsed * rate) + 1, sent + 1000)
+            if due > sent:
+                names = [pick(i) for i in range(sent, due)]
+                self._write([_command("full", name, self._event(name, size)) for name in names])
+                sent = due
+            time.sleep(max(0.0, start + sent / rate - time.monotonic(), 0.0005))
+        return sent
+
+    def _event(self, channel: str, size: int) -> bytes:
+        self._sent += 1
+        url = f"/api/v1/chart/data/{self._sent:032x}"
+        members = {
+            "channel_id": channel,
+            "job_id": str(uuid.UUID(int=self._sent)),
+            "user_id": "1",
+            "status": "done",
+            "errors": [],
+            "result_url": url,
+            "t": time.monotonic_ns(),
+        }
+        data = json.dumps(members)
+        if len(data) < size:
+            padded = url + "x" * (size - len(data))
+            data = data.replace(url, padded, 1)
+        return data.encode()
+
+    def _write(self, commands: Sequence[bytes]) -> list[bytes]:
+        self._socket.sendall(b"".join(commands))
+        ids: list[bytes] = []
+        while len(ids) < len(commands):
+            reply = self._reader.gets()
+            if reply is False:
+                self._reader.feed(self._socket.recv(65536))
+            elif isinstance(reply, Exception):
+                raise reply
+            else:
+                ids.append(reply)
+        return ids
+
+
+def _command(stream: str, channel: str, data: bytes) -> bytes:
+    key = (PREFIX + (stream if stream == "full" else channel)).encode()
+    arguments = (b"XADD", key, b"MAXLEN", b"%d" % MAXLEN, b"*", b"data", data)
+    return b"*%d\r\n" % len(arguments) + b"".join(
+        b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments
+    )

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The generated parts of docs/performance.md, from the newest recorded results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench import record
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+class Row(NamedTuple):
+    """A line of the table: which figure of which case, and what it is compared with."""
+
+    label: str
+    case: str
+    figure: str
+    unit: str
+    node: str = "–"
+    target: str = "–"
+
+
+FLOOR = "× floor"
+ROWS = (
+    Row(
+        "drain: an event each for 1,000 sockets in turn", "drain", "x_floor", FLOOR, "4.1", "≤ 2.2"
+    ),
+    Row("… per event", "drain", "cpu_us_per_event", "µs", "27"),
+    Row("… events per second", "drain", "events_per_second", "/s"),
+    Row("drain, 9 of 10 events are others'", "drain_miss", "x_floor", FLOOR, "2.35", "≤ 0.6"),
+    Row("… per event", "drain_miss", "cpu_us_per_event", "µs", "11.6"),
+    Row("… events per second", "drain_miss", "events_per_second", "/s"),
+    Row("broadcast to 2,000 sockets", "broadcast", "x_floor", FLOOR, "2.28", "≤ 1.5"),
+    Row("latency at 1,000 events/s: p50", "latency", "p50_us", "µs", "307", "≤ 250"),
+    Row("… p99", "latency", "p99_us", "µs", "1,178", "≤ 500"),
+    Row("… CPU per event", "latency", "cpu_us_per_event", "µs"),
+    Row("10,000 idle sockets: memory in all", "idle", "total_mib", "MiB", "121", "≤ 75"),
+    Row("… per socket", "idle", "kib_per_socket", "KiB", "5.6", "≤ 2"),
+    Row("… pings and pongs: a core's share", "idle", "resting_cpu_percent", "%"),
+    Row("… CPU per handshake", "idle", "cpu_us_per_handshake", "µs", "1,186", "≤ 280"),
+    Row("… over that of a handshake in C", "idle", "handshake_x_floor", "×"),
+    Row("catch-up of one client: median", "catchup", "p50_ms", "ms", "4,922", "≤ 15"),
+    Row("storm of 1,000: last event after", "storm", "last_event_after_s", "s", "4.4", "≤ 1.2"),
+    Row("… CPU per client", "storm", "cpu_us_per_client", "µs"),
+    Row("180 readers: p99 latency", "slow_readers", "p99_us_without", "µs"),
+    Row("… beside 20 that never read", "slow_readers", "p99_us", "µs"),
+    Row("… memory that these took", "slow_readers", "peak_growth_mib", "MiB"),
+    Row("200 live sockets: p99 latency", "storm_latency", "p99_us_calm", "µs"),
+    Row("… while 1,000 others reconnect", "storm_latency", "p99_us", "µs"),
+)
+
+
+def refresh() -> Path:
+    """Replace every block between `<!-- NAME -->` and `<!-- end of NAME -->`."""
+    cases, curves = record.newest("cases"), record.newest("curves")
+    text = PAGE.read_text()
+    for name, block in (
+        ("conditions", _conditions(cases)),
+        ("cases", _cases(cases["cases"])),
+        ("sizing", _sizing(cases["cases"], curves["curves"])),
+    ):
+        marked = re.compile(f"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        found = marked.search(text)
+        if not found:
+            raise ValueError(f"{PAGE} has no block {name}")
+        text = text[: found.end(1)] + block + text[found.start(2) :]
+    PAGE.write_text(text)
+    return PAGE
+
+
+def _conditions(result: dict[str, Any]) -> str:
+    machine, versions = result["machine"], result["versions"]
+    runs = max(len(runs) for runs in result["cases"].values())
+    floors = [
+        run["floor_us"] for runs in result["cases"].values() for run in runs if "floor_us" in run
+    ]
+    parts = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    return (
+        f"Measured {result['date'][:10]} at revision {result['revision']}, {runs} runs of each "
+        f"case; {machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, Linux "
+        f"{machine['kernel']}, load average before: {result['load_before'][0]}. The floor, one "
+        f"`send()` of 250 bytes, was {_span(floors)} µs in these runs. {parts}.\n"
+    )
+
+
+def _cases(cases: dict[str, list[dict[str, Any]]]) -> str:
+    lines = ["| case | unit | Node server | target | here |", "|---|---|---|---|---|"]
+    for row in ROWS:
+        if row.case in cases:
+            here = _span(run[row.figure] for run in cases[row.case])
+            lines.append(f"| {row.label} | {row.unit} | {row.node} | {row.target} | {here} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sizing(cases: dict[str, list[dict[str, Any]]], curves: dict[str, list[dict[str, Any]]]) -> str:
+    """What one worker carries, with half of a core to spare."""
+    busy, idle = _least(cases["drain"], "cpu_us_per_event"), cases["idle"][0]
+    missed = (_least(cases["drain_miss"], "cpu_us_per_event") - busy / 10) / 0.9
+    per_mib = 1024 / _least(cases["idle"], "kib_per_socket")
+    wake = _least(cases["latency"], "cpu_us_per_event")
+    handshake = _least(cases["idle"], "cpu_us_per_handshake")
+    redis = _least(cases["drain_miss"], "redis_cpu_us_per_event")
+    memory = curves["workers"]
+    per_worker = (memory[-1]["total_mib"] - memory[0]["total_mib"]) / (
+        memory[-1]["workers"] - memory[0]["workers"]
+    )
+    rows = (
+        ("an event for nobody at this worker", f"{missed:.1f} µs", f"{0.5e6 / missed:,.0f} /s"),
+        ("an event for one socket, under load", f"{busy:.1f} µs", f"{0.5e6 / busy:,.0f} /s"),
+        ("an event that comes alone (wakes the worker)", f"{wake:.0f} µs", "see the curve"),
+        ("a handshake", f"{handshake:.0f} µs", f"{0.5e6 / handshake:,.0f} /s"),
+        ("an event in Redis, for each reader", f"{redis:.1f} µs", f"{0.5e6 / redis:,.0f} /s"),
+    )
+    lines = ["| what | CPU | half a core does |", "|---|---|---|"]
+    lines += [f"| {what} | {cost} | {rate} |" for what, cost, rate in rows]
+    lines += [
+        "",
+        f"Memory: {idle['base_mib']:.0f} MiB for master and first worker, {per_worker:.0f} MiB for "
+        f"each further worker, then {per_mib:,.0f} idle sockets per MiB (the kernel's own buffers "
+        "not counted), and per worker what `historyBytes` allows.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _least(runs: Iterable[dict[str, Any]], figure: str) -> float:
+    return min(float(run[figure]) for run in runs)
+
+
+def _span(values: Iterable[float]) -> str:
+    """The least and the most, when they differ."""
+    low, *_, high = sorted(values) * 2
+    low, high = min(low, high), max(low, high)
+    return _number(low) if _number(low) == _number(high) else f"{_number(low)} – {_number(high)}"
+
+
+def _number(value: float) -> str:
+    if value >= 1000:
+        return f"{round(value, -2 if value >= 10_000 else 0):,.0f}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
