@@ -32,7 +32,7 @@ def run(names: Sequence[str], repeat: int, save: bool) -> None:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
     for _ in range(repeat):  # in rounds: a disturbance then hits one run of a case, not all
         for name in chosen:
-            figures = record.rounded(CASES[name]())
+            figures = _checked(name, CASES[name]())
             runs[name].append(figures)
             _show(name, figures)
     if save:
@@ -90,9 +90,19 @@ def _with_older(name: str, new: dict[str, Any], where: dict[str, Any]) -> dict[s
 
 def _shown(name: str, points: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for point in points:
-        figures = record.rounded(point)
+        figures = _checked(name, point)
         _show(name, figures)
         yield figures
+
+
+def _checked(name: str, figures: dict[str, Any]) -> dict[str, Any]:
+    """Rounded.
+
+    :raises RuntimeError: when clients have got less or more than was due: no figure counts then.
+    """
+    if figures.get("delivered") != figures.get("expected") or figures.get("refused"):
+        raise RuntimeError(f"{name}: {figures}")
+    return record.rounded(figures)
 
 
 def _show(name: str, figures: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ mpl.use("svg")
 from matplotlib import pyplot as plt  # type: ignore[import-not-found,unused-ignore]
 from matplotlib.ticker import (  # type: ignore[import-not-found,unused-ignore]
     FuncFormatter,
+    LogLocator,
     NullFormatter,
 )
 
@@ -88,14 +90,12 @@ def _panel(ax: Any, panel: Panel, x: str, label: str) -> None:
     if values[-1] > 10 * values[0]:
         ax.set_xscale("log")
         ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xticks(values, [_short(value) for value in values])
+    ax.set_xticks(values, _labels(values))
     if panel.log:
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-        low, high = ax.get_ylim()
-        if high < 10 * low:  # at least two labels
-            ax.set_ylim(low / 3, high * 3)
     else:
         ax.set_ylim(bottom=0)
     ax.set_xlabel(label)
@@ -104,10 +104,17 @@ def _panel(ax: Any, panel: Panel, x: str, label: str) -> None:
         ax.legend()
 
 
+def _labels(values: Sequence[float]) -> list[str]:
+    """Names for ticks; those that would touch the next one stay empty."""
+    crowded = [
+        after < 2.5 * value and values[-1] > 10 * values[0]
+        for value, after in pairwise([*values, values[-1] * 10])
+    ]
+    return ["" if skip else _short(value) for value, skip in zip(values, crowded, strict=True)]
+
+
 def _short(value: float) -> str:
-    if value >= 1000:
-        return f"{value / 1000:.3g}k"
-    return f"{value:.3g}"
+    return f"{value / 1000:.2g}k" if value >= 1000 else f"{value:.3g}"
 
 
 def _latencies(points: Points) -> Panel:

@@ -21,7 +21,7 @@ from tests.servers import redis_executable
 RESULTS = Path(__file__).parent / "results"
 PARTS = (
     *("gevent", "greenlet", "gunicorn", "gevent-websocket", "flask", "redis", "hiredis"),
-    *("orjson", "msgspec", "PyJWT", "wsproto"),
+    *("orjson", "msgspec", "PyJWT", "cryptography", "wsproto"),
 )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +25,10 @@ class Row(NamedTuple):
 
 
 FLOOR = "× floor"
+HALF = 0.5e6  # microseconds of CPU per second: the other half is for the bad days
+RETURN_SECONDS = 10  # for all sockets of a worker to be back: browsers try for 15
 ROWS = (
-    Row(
-        "drain: an event each for 1,000 sockets in turn", "drain", "x_floor", FLOOR, "4.1", "≤ 2.2"
-    ),
+    Row("drain: an event for 1,000 sockets in turn", "drain", "x_floor", FLOOR, "4.1", "≤ 2.2"),
     Row("… per event", "drain", "cpu_us_per_event", "µs", "27"),
     Row("… events per second", "drain", "events_per_second", "/s"),
     Row("drain, 9 of 10 events are others'", "drain_miss", "x_floor", FLOOR, "2.35", "≤ 0.6"),
@@ -97,33 +97,61 @@ def _cases(cases: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def _sizing(cases: dict[str, list[dict[str, Any]]], curves: dict[str, list[dict[str, Any]]]) -> str:
-    """What one worker carries, with half of a core to spare."""
-    busy, idle = _least(cases["drain"], "cpu_us_per_event"), cases["idle"][0]
-    missed = (_least(cases["drain_miss"], "cpu_us_per_event") - busy / 10) / 0.9
-    per_mib = 1024 / _least(cases["idle"], "kib_per_socket")
-    wake = _least(cases["latency"], "cpu_us_per_event")
-    handshake = _least(cases["idle"], "cpu_us_per_handshake")
-    redis = _least(cases["drain_miss"], "redis_cpu_us_per_event")
-    memory = curves["workers"]
-    per_worker = (memory[-1]["total_mib"] - memory[0]["total_mib"]) / (
-        memory[-1]["workers"] - memory[0]["workers"]
+    """What things cost, and how much of each half a core does."""
+    busy = _least(cases["drain"], "cpu_us_per_event")
+    costs = {
+        "an event for nobody at this worker, in a busy stream": _miss_us(cases),
+        "an event for one socket, in a busy stream": busy,
+        "an event for one socket that comes alone": _least(cases["latency"], "cpu_us_per_event"),
+        "a handshake": _least(cases["idle"], "cpu_us_per_handshake"),
+        "a reconnection with ten missed events": _least(cases["storm"], "cpu_us_per_client"),
+        "in Redis: an event read by one worker": _redis_us(cases),
+    }
+    lines = ["| what | CPU, µs | half a core does, per second |", "|---|---|---|"]
+    lines += [f"| {what} | {cost:.3g} | {_round(HALF / cost)} |" for what, cost in costs.items()]
+    return "\n".join([*lines, "", *_rules(cases, curves["workers"])]) + "\n"
+
+
+def _rules(cases: dict[str, list[dict[str, Any]]], workers: list[dict[str, Any]]) -> Iterator[str]:
+    first, last = workers[0], workers[-1]
+    extra = (last["total_mib"] - first["total_mib"]) / (last["workers"] - first["workers"])
+    client = _least(cases["storm"], "cpu_us_per_client")
+    kib = _least(cases["idle"], "kib_per_socket")
+    yield (
+        f"- **Memory.** {cases['idle'][0]['base_mib']:.0f} MiB for master and first worker, "
+        f"{extra:.0f} MiB for each further one with a filled history (`historyBytes`), and "
+        f"{kib:.1f} KiB per socket beside the kernel's: {_round(2**20 / kib)} sockets per GiB."
     )
-    rows = (
-        ("an event for nobody at this worker", f"{missed:.1f} µs", f"{0.5e6 / missed:,.0f} /s"),
-        ("an event for one socket, under load", f"{busy:.1f} µs", f"{0.5e6 / busy:,.0f} /s"),
-        ("an event that comes alone (wakes the worker)", f"{wake:.0f} µs", "see the curve"),
-        ("a handshake", f"{handshake:.0f} µs", f"{0.5e6 / handshake:,.0f} /s"),
-        ("an event in Redis, for each reader", f"{redis:.1f} µs", f"{0.5e6 / redis:,.0f} /s"),
+    yield (
+        f"- **Sockets per worker.** What limits them is the day on which all come back at once: "
+        f"{_round(RETURN_SECONDS * 1e6 / client)} sockets per worker are served within "
+        f"{RETURN_SECONDS} s. Idle ones cost pings: "
+        f"{_least(cases['idle'], 'resting_cpu_percent'):.1f} % of a core for 10,000."
     )
-    lines = ["| what | CPU | half a core does |", "|---|---|---|"]
-    lines += [f"| {what} | {cost} | {rate} |" for what, cost, rate in rows]
-    lines += [
-        "",
-        f"Memory: {idle['base_mib']:.0f} MiB for master and first worker, {per_worker:.0f} MiB for "
-        f"each further worker, then {per_mib:,.0f} idle sockets per MiB (the kernel's own buffers "
-        "not counted), and per worker what `historyBytes` allows.",
-    ]
-    return "\n".join(lines) + "\n"
+    yield (
+        f"- **Events.** One worker follows a stream of {_round(HALF / _miss_us(cases))} events/s "
+        "with half a core when next to none of them is for its sockets. Each worker of each server "
+        "pays that: more workers share the sockets, not the stream."
+    )
+    yield (
+        f"- **Redis.** Workers × events/s below {_round(HALF / _redis_us(cases))}: then the "
+        "readers take half of its one core, and the producers' XADDs have the other half."
+    )
+
+
+def _miss_us(cases: dict[str, list[dict[str, Any]]]) -> float:
+    """What an event for nobody costs: the mixed case without its tenth for somebody."""
+    busy = _least(cases["drain"], "cpu_us_per_event")
+    return (_least(cases["drain_miss"], "cpu_us_per_event") - busy / 10) / 0.9
+
+
+def _redis_us(cases: dict[str, list[dict[str, Any]]]) -> float:
+    return _least(cases["drain_miss"], "redis_cpu_us_per_event")
+
+
+def _round(value: float) -> str:
+    """Two significant digits."""
+    return f"{float(f'{value:.2g}'):,.0f}"
 
 
 def _least(runs: Iterable[dict[str, Any]], figure: str) -> float:

@@ -7,6 +7,8 @@ not shared.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import glob
 import logging
 import os
@@ -14,10 +16,13 @@ import shutil
 import socket
 import tempfile
 from collections.abc import MutableMapping
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+PREFIX = "wsgi_ws-metrics-"
+_LOCK = "lock"  # locked while the master or one of its workers lives
 _OLD_VARIABLE = "prometheus_multiproc_dir"
 
 
@@ -27,6 +32,7 @@ class Exposure:
     def __init__(self) -> None:
         self.directory: str | None = None
         self.listener: socket.socket | None = None
+        self._lock: int | None = None
 
     def listen(self, host: str, port: int, *, replacing: bool) -> None:
         """Listen at an address for `/metrics`.
@@ -61,7 +67,9 @@ class Exposure:
         """
         for parent in (wanted, None) if wanted else (None,):
             try:
-                self.directory = tempfile.mkdtemp(prefix="wsgi_ws-metrics-", dir=parent)
+                self.directory = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+                self._lock = _lock(Path(self.directory))
+                _remove_abandoned(Path(self.directory).parent)
                 return
             except OSError as error:
                 log.warning(
@@ -96,3 +104,28 @@ class Exposure:
             self.listener.close()
         if self.directory:
             shutil.rmtree(self.directory, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _lock(directory: Path) -> int:
+    """Mark the directory as in use; workers inherit the mark. Returns a descriptor."""
+    fresh = directory / "fresh"
+    descriptor = os.open(fresh, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    fresh.rename(directory / _LOCK)  # nobody sees it unlocked
+    return descriptor
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove directories of masters that were killed before they could do it themselves."""
+    for lock in parent.glob(f"{PREFIX}*/{_LOCK}"):
+        with contextlib.suppress(OSError):  # in use, or another user's
+            descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_uid == os.getuid():
+                    shutil.rmtree(lock.parent)
+            finally:
+                os.close(descriptor)

@@ -212,7 +212,7 @@ def test_nothing_is_left_of_the_directory(start_server: StartServer, tmp_path: P
     (place / "counter_1.db").write_bytes(b"Superset's")
     server = start_server(environ={"PROMETHEUS_MULTIPROC_DIR": str(place)}, workers=2)
     (own,) = place.glob("*/")
-    assert sorted({path.name.rpartition("_")[0] for path in own.iterdir()}) == [
+    assert sorted({path.name.rpartition("_")[0] for path in own.glob("*.db")}) == [
         "counter",
         "gauge_livemax",
         "gauge_livesum",

@@ -44,7 +44,7 @@ def test_an_operators_directory_gets_one_of_our_own_in_it(
     (tmp_path / "counter_1.db").touch()  # Superset's
     exposure.make_directory(str(tmp_path))
     assert directory_of(exposure).parent == tmp_path
-    assert list(directory_of(exposure).iterdir()) == []
+    assert list(directory_of(exposure).glob("*.db")) == []
 
 
 def test_a_directory_that_is_not_there_is_replaced_with_a_warning(
@@ -61,6 +61,26 @@ def test_it_is_removed_at_the_end_and_nothing_else(exposure: Exposure, tmp_path:
     (directory_of(exposure) / "counter_2.db").touch()
     exposure.close()
     assert [path.name for path in tmp_path.iterdir()] == ["counter_1.db"]
+
+
+def test_what_a_killed_master_has_left_is_removed(exposure: Exposure, tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from wsgi_ws.exposure import Exposure; "
+        "Exposure().make_directory(sys.argv[1]); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=False)
+    (left,) = tmp_path.iterdir()
+    (left / "counter_1.db").touch()
+    exposure.make_directory(str(tmp_path))
+    assert list(tmp_path.iterdir()) == [directory_of(exposure)]
+
+
+def test_what_another_master_uses_stays(exposure: Exposure, tmp_path: Path) -> None:
+    exposure.make_directory(str(tmp_path))
+    another = Exposure()
+    another.make_directory(str(tmp_path))
+    assert set(tmp_path.iterdir()) == {directory_of(exposure), directory_of(another)}
+    another.close()
 
 
 def test_a_worker_finds_it_in_its_environment(exposure: Exposure) -> None:
@@ -82,7 +102,7 @@ def test_of_an_ended_worker_the_gauges_go_and_the_counters_stay(exposure: Exposu
     for name in [*names, "gauge_livesum_17.db"]:
         (directory_of(exposure) / name).touch()
     exposure.forget_worker(7)
-    left = {path.name for path in directory_of(exposure).iterdir()}
+    left = {path.name for path in directory_of(exposure).glob("*.db")}
     assert left == {"counter_7.db", "histogram_7.db", "gauge_livesum_17.db"}
 
 
