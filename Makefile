@@ -43,6 +43,7 @@ curves: $(VENV)/.installed-requirements-dev.lock  ## Measure how costs grow.
 plots: $(VENV)/.installed-requirements-dev.lock  ## Draw the newest curves.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@$(BIN)/python -m bench plot
+	@$(BIN)/python -m bench table
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \

@@ -82,9 +82,11 @@ class Play:
             with contextlib.suppress(ConnectionClosed, InvalidStatus, OSError, TimeoutError):
                 async with connect(url, additional_headers=headers) as tab:
                     leaves_at = time.monotonic() + random.expovariate(1 / 90)
-                    while (left := leaves_at - time.monotonic()) > 0:
-                        message = await asyncio.wait_for(tab.recv(), left)
-                        last_id = json.loads(message)["id"]
+                    with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                        while True:
+                            left = leaves_at - time.monotonic()
+                            message = await asyncio.wait_for(tab.recv(), left)
+                            last_id = json.loads(message)["id"]
             await asyncio.sleep(random.uniform(0.5, 2.5))
 
     async def _produce(self) -> None:
