@@ -216,8 +216,8 @@ def test_a_file_that_is_named_must_exist(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_json_is_refused_with_the_place(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{\n  "port": 1,\n}')
-    with pytest.raises(ConfigError, match=r"config\.json, line 3, column 1: not valid JSON"):
+    (tmp_path / "config.json").write_text('{\n  "port": 1,\n  oops\n}')
+    with pytest.raises(ConfigError, match=r"config\.json, line 3, column 3: not valid JSON"):
         load_with(tmp_path)
 
 
