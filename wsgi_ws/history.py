@@ -18,7 +18,7 @@ from typing import NamedTuple
 from wsgi_ws.stream_id import ZERO, StreamId
 
 # What an entry costs besides its data: the tuple, the ID, the channel's name, its place in the
-# index (measured: docs/architecture.md).
+# index.
 ENTRY_OVERHEAD_BYTES = 320
 
 

@@ -106,11 +106,11 @@ class StreamFollower:
 
     def _check(self, position: bytes) -> None:
         """After an outage, and when nothing comes: is it still the stream that was followed?"""
-        newest = self._client.execute_command("XREVRANGE", self._key, "+", "-", "COUNT", 1)
-        oldest = self._client.execute_command("XRANGE", self._key, "-", "+", "COUNT", 1)
         at = StreamId.parse(position)
         if at == ZERO:
             return
+        newest = self._client.execute_command("XREVRANGE", self._key, "+", "-", "COUNT", 1)
+        oldest = self._client.execute_command("XRANGE", self._key, "-", "+", "COUNT", 1)
         if not newest or StreamId.parse(newest[0][0]) < at:
             self._restart_behind(at)
         elif StreamId.parse(oldest[0][0]) > at:

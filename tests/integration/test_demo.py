@@ -7,35 +7,18 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from websockets.sync.client import connect
 
-ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 30.0
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Poll until the condition holds."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.servers import DEADLINE, ROOT, eventually, free_port
 
 
 class Demo:
@@ -62,7 +45,7 @@ class Demo:
 
     def url(self) -> str:
         """The printed address, once everything is up."""
-        wait_for(lambda: "Ctrl-C" in self.output or self.process.poll() is not None, "the URL")
+        eventually(lambda: "Ctrl-C" in self.output or self.process.poll() is not None, "the URL")
         found = re.search(r"http://localhost:\d+/", self.output)
         assert found, self.output
         return found[0]

@@ -3,89 +3,45 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import trustme
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.servers import DEADLINE, RedisServer, Server, eventually, free_port
+from tests.nginx import Nginx
+from tests.servers import DEADLINE, RedisServer, Server
 from tests.superset import cookie, new_channel, publish
 
 StartServer = Callable[..., Server]
 
-CONFIGURATION = """
-daemon off;
-pid {directory}/nginx.pid;
-error_log {directory}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    server {{
-        listen 127.0.0.1:{port} ssl;
-        ssl_certificate {directory}/chain.pem;
-        ssl_certificate_key {directory}/key.pem;
-        location /ws {{
-            proxy_pass http://127.0.0.1:{server_port};
-            proxy_http_version 1.1;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection "upgrade";
-            proxy_set_header Host {host};
-            proxy_set_header X-Forwarded-Host $host;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
-        }}
-    }}
-}}
+LOCATION = """
+    proxy_pass http://127.0.0.1:{server_port};
+    proxy_http_version 1.1;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection "upgrade";
+    proxy_set_header Host {host};
+    proxy_set_header X-Forwarded-Host $host;
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Proto $scheme;
 """
 
 StartProxy = Callable[..., "Proxy"]
 
 
-class Proxy:
-    """nginx on a free port, with a certificate for `localhost` of an authority of its own."""
+class Proxy(Nginx):
+    """nginx that ends TLS in front of a server."""
 
     def __init__(self, directory: Path, server: Server, host: str) -> None:
-        executable = shutil.which("nginx") or "/usr/sbin/nginx"
-        self.port = free_port()
-        authority = trustme.CA()
-        certificate = authority.issue_cert("localhost")
-        certificate.private_key_pem.write_to_path(str(directory / "key.pem"))
-        for pem in certificate.cert_chain_pems:
-            pem.write_to_path(str(directory / "chain.pem"), append=True)
-        self.context = ssl.create_default_context()
-        authority.configure_trust(self.context)
-        configuration = directory / "nginx.conf"
-        configuration.write_text(
-            CONFIGURATION.format(
-                directory=directory, port=self.port, server_port=server.port, host=host
-            )
-        )
-        self.process = subprocess.Popen(
-            [executable, "-c", str(configuration), "-p", str(directory)],
-            stderr=subprocess.DEVNULL,
-        )
-        eventually((directory / "nginx.pid").exists, "nginx has started")
+        super().__init__(directory, LOCATION.format(server_port=server.port, host=host), tls=True)
+        self.context = ssl.create_default_context(cafile=str(self.ca_file))
 
     def tab(self, channel: str, query: str = "", **headers: str) -> ClientConnection:
         """A browser tab on the page's own host."""
         own = {"Cookie": cookie(channel), "Origin": f"https://localhost:{self.port}"} | headers
-        url = f"wss://localhost:{self.port}/ws{query}"
-        return connect(url, ssl=self.context, additional_headers=own)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(DEADLINE)
+        return connect(self.url("wss") + query, ssl=self.context, additional_headers=own)
 
 
 @pytest.fixture
