@@ -24,7 +24,7 @@ from gevent.queue import SimpleQueue
 
 from wsgi_ws import replay
 from wsgi_ws.connection import Connection, State
-from wsgi_ws.events import MalformedEntry, frame_of, parse_entry
+from wsgi_ws.events import MalformedEntry, parse_entry
 from wsgi_ws.history import History
 from wsgi_ws.metrics import Metrics
 from wsgi_ws.protocol import CloseCode
@@ -404,5 +404,4 @@ def _successor(entry_id: bytes) -> StreamId:
 
 def _frames(missed: Iterable[Entry]) -> Iterable[bytes]:
     for entry in missed:
-        event = parse_entry((bytes(entry.id), (b"data", entry.data)))
-        yield frame_of(event.id, event.members)
+        yield parse_entry((bytes(entry.id), (b"data", entry.data))).frame
