@@ -15,7 +15,7 @@ import gevent
 from gevent.event import Event
 
 from wsgi_ws.log_lines import CloseLine, HandshakeLine
-from wsgi_ws.timeslice import TimeSlice
+from wsgi_ws.timeslice import give_way
 
 PAUSE = 0.05  # seconds in which lines are collected
 
@@ -27,7 +27,6 @@ class AccessLog:
         self._logger = logging.getLogger("wsgi_ws.access")
         self._lines: deque[tuple[float, HandshakeLine | CloseLine]] = deque()
         self._some = Event()
-        self._slice = TimeSlice()
 
     @property
     def wanted(self) -> bool:
@@ -56,4 +55,4 @@ class AccessLog:
             record = self._logger.makeRecord(name, level, "", 0, line, (), None)
             record.created, record.msecs = at, at % 1 * 1000
             self._logger.handle(record)
-            self._slice.give_way()
+            give_way()

@@ -33,7 +33,7 @@ from wsgi_ws.registry import Registry
 from wsgi_ws.replay import Entry, Knowledge
 from wsgi_ws.stream import PAGE
 from wsgi_ws.stream_id import MAX_SEQUENCE, ZERO, StreamId
-from wsgi_ws.timeslice import TimeSlice
+from wsgi_ws.timeslice import give_way
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,6 @@ class CatchUp:
         self._chunk_bytes = min(SEND_CHUNK, max_backlog_bytes or SEND_CHUNK)
         self._queue: SimpleQueue[Request] = SimpleQueue()
         self._progress = Event()
-        self._slice = TimeSlice()
 
     def enqueue(self, connection: Connection, last_id: StreamId) -> None:
         """Let a new connection catch up; it is subscribed to live events at the end of it."""
@@ -129,7 +128,7 @@ class CatchUp:
                 for entries in snapshot.channels:
                     self._finish(waiting[0], entries, snapshot)
                     waiting.popleft()
-                    self._slice.give_way()
+                    give_way()
             except (redis.RedisError, OSError) as error:
                 waiting = self._still_patient(waiting, error)
                 gevent.sleep(RETRY_DELAY)

@@ -24,7 +24,7 @@ from wsgi_ws.history import History
 from wsgi_ws.metrics import Metrics
 from wsgi_ws.registry import Registry
 from wsgi_ws.stream_id import StreamId
-from wsgi_ws.timeslice import TimeSlice
+from wsgi_ws.timeslice import give_way
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,6 @@ class Fanout:
         self._registry = registry
         self._history = history
         self._metrics = metrics
-        self._slice = TimeSlice()
 
     def start(self, past: Sequence[Entry], position: StreamId) -> None:
         """Take the newest entries of the past, for catch-ups only."""
@@ -91,7 +90,7 @@ class Fanout:
         """Hand a batch out, oldest first, giving way to the loop when it has taken too long."""
         for start in range(0, len(entries), PIECE):
             self._deliver_piece(entries[start : start + PIECE])
-            self._slice.give_way()
+            give_way()
 
     def _deliver_piece(self, entries: Sequence[Entry]) -> None:
         """Parse all, then send: a socket gets its events of a piece in one `send`, in order."""

@@ -13,7 +13,7 @@ from wsgi_ws.history import History
 from wsgi_ws.log_lines import SummaryLine
 from wsgi_ws.metrics import Metrics, Stock, Totals
 from wsgi_ws.registry import Registry
-from wsgi_ws.timeslice import TimeSlice
+from wsgi_ws.timeslice import give_way
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,6 @@ class Reporter:
         self._history = history
         self._metrics = metrics
         self._reader = reader
-        self._slice = TimeSlice()
         self._caught_up_at = self._summary_at = time.monotonic()
         self._summed_up = metrics.totals()
 
@@ -86,7 +85,7 @@ class Reporter:
             for connection in connections[start : start + PIECE]:
                 backlog += connection.backlog_bytes
                 pinged += connection.unanswered_since is not None
-            self._slice.give_way()
+            give_way()
         return backlog, pinged
 
     def _lag(self) -> float:
