@@ -3,7 +3,8 @@
 
 StatsD has the names of the seed (`ws_connected_client`, `ws_client_send_error`) and of the newer
 Node releases. It is UDP: it never blocks, and nobody listening is no error. What happens once per
-event or per admitted client is only summed up here, and handed to Prometheus by `report`.
+event or per admitted client is only summed up here, and handed on by `report`: a datagram for each
+client of a storm would cost 5 % of its handshake.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ class Metrics:
         self._catch_ups = 0
         self._latencies = [0] * (len(LATENCY_BOUNDS) + 1)  # of events: how many in each bucket
         self._latency_sum = 0.0
-        # What Prometheus has of all that: admitted; events read, matched, delivered; reconnects.
+        # What has been handed on: admitted; events read, matched, delivered; reconnects.
         self._passed_on = (0, 0, 0, 0, 0)
 
     # --- clients ---------------------------------------------------------------------------------
@@ -172,7 +173,6 @@ class Metrics:
     def client_connected(self) -> None:
         """A handshake was answered with 101."""
         self._admitted += 1
-        self._statsd.incr("ws_connected_client")
 
     def client_send_error(self) -> None:
         self._statsd.incr("ws_client_send_error")
@@ -249,7 +249,6 @@ class Metrics:
 
     def report(self, stock: Stock) -> None:
         """Set the gauges, and pass on what was summed up."""
-        self.connections_now(stock.connections)
         prometheus = self._prometheus
         prometheus.workers.set(1)
         prometheus.workers_ready.set(stock.ready)
@@ -259,6 +258,7 @@ class Metrics:
         prometheus.pings_outstanding.set(stock.pings_outstanding)
         prometheus.reader_lag.set(stock.lag)
         self._pass_on(stock.redis_reconnects)
+        self.connections_now(stock.connections)
 
     def totals(self) -> Totals:
         """For the summary."""
@@ -280,6 +280,8 @@ class Metrics:
             now - before for now, before in zip(sums, self._passed_on, strict=True)
         )
         self._passed_on = sums
+        if admitted:
+            self._statsd.incr("ws_connected_client", admitted)
         prometheus.handshakes_admitted.inc(admitted)
         prometheus.events_read.inc(read)
         prometheus.events_unmatched.inc(read - matched)

@@ -263,7 +263,6 @@ def test_a_tag_that_can_not_be_encoded_is_no_error(
 @pytest.mark.parametrize(
     ("happening", "line"),
     [
-        (lambda m: m.client_connected(), "ws_connected_client:1|c"),
         (lambda m: m.client_send_error(), "ws_client_send_error:1|c"),
         (lambda m: m.client_too_slow(), "ws_client_backpressure_disconnect:1|c"),
         (lambda m: m.connection_rejected("total"), "ws_connection_rejected:1|c|#reason:total"),
@@ -284,9 +283,22 @@ def test_the_gauge_flushes_what_the_buffer_kept_back(
     make_client: MakeClient, listener: Listener
 ) -> None:
     metrics = Metrics(make_client(max_buffer_size=1000))
-    metrics.client_connected()
+    metrics.malformed_entry()
     metrics.connections_now(1)
-    assert listener.packets() == ["ws_connected_client:1|c\nws_connected_clients:1|g"]
+    assert listener.packets() == ["ws_malformed_entry:1|c\nws_connected_clients:1|g"]
+
+
+def test_clients_are_summed_up_until_the_report(
+    make_client: MakeClient, listener: Listener
+) -> None:
+    metrics = Metrics(make_client())
+    metrics.client_connected()
+    metrics.client_connected()
+    before = listener.packets()
+    metrics.report(STOCK)
+    metrics.report(STOCK)
+    gauge = f"ws_connected_clients:{STOCK.connections}|g"
+    assert (before, listener.packets()) == ([], ["ws_connected_client:2|c", gauge, gauge])
 
 
 def test_events_are_summed_up_not_sent(make_client: MakeClient, listener: Listener) -> None:
