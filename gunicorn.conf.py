@@ -2,6 +2,7 @@
 """gunicorn's settings, from the service's configuration, which is validated here: in the master,
 once, before any worker exists. Options on gunicorn's command line win over this file."""
 
+import gc
 import logging
 import os
 import socket
@@ -62,6 +63,12 @@ def _listen_for_prometheus(exposure: Exposure, log: logging.Logger) -> None:
 def when_ready(server: Any) -> None:
     """From here on the arbiter ends by `on_exit`."""
     server.exposure.make_directory(os.environ.get(DIRECTORY_VARIABLE))
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """The garbage collector of a worker leaves alone what the master has made: memory that is not
+    written to stays shared."""
+    gc.freeze()
 
 
 def post_fork(server: Any, worker: Any) -> None:

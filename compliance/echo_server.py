@@ -7,7 +7,6 @@ is admitted, limits are those of the suite's largest messages.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 import signal
@@ -16,12 +15,14 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import gevent
-from gevent.pywsgi import WSGIServer
+from gevent import socket
 
 from wsgi_ws.access_log import AccessLog
 from wsgi_ws.auth import Identity
 from wsgi_ws.connection import Connection, Ending, Limits
-from wsgi_ws.handshake import Admission, Admitted, Refusal, UpgradeHandler, check_request
+from wsgi_ws.entrance import Entrance
+from wsgi_ws.handshake import Admission, Admitted, Refusal, check_request
+from wsgi_ws.listener import Listener
 from wsgi_ws.log_limiter import LogLimiter
 from wsgi_ws.protocol import Data, binary_frame, text_frame
 
@@ -57,9 +58,10 @@ class Echo:
         self._connections: set[Connection] = set()
 
     def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
-        """Take over a client whose handshake is done."""
+        """Take over a client that is admitted."""
         channel = admitted.identity.channel
         connection = Connection(self, descriptor, channel, next(self._numbers))
+        connection.send(admitted.answer)
         self._connections.add(connection)
         if early:
             connection.receive(early)
@@ -101,10 +103,14 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
     echo = Echo()
-    handler: Any = functools.partial(UpgradeHandler, echo)
-    server: Any = WSGIServer(("127.0.0.1", port), not_found, handler_class=handler)
+    entrance = Entrance(echo)
+    gevent.spawn(entrance.run)
+    listening: Any = socket.create_server(("127.0.0.1", port), backlog=100)
+    server: Any = Listener(
+        listening, entrance, takes_upgrades=True, capacity=1000, application=not_found
+    )
     server.start()
-    print(f"ws://127.0.0.1:{server.server_port}", flush=True)
+    print(f"ws://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, server.stop)
     server.serve_forever()

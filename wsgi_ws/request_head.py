@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The header section of an HTTP request, within limits and strictly (RFC 9112 §5), for pywsgi.
-
-pywsgi's own reader builds an e-mail message, takes megabytes before it complains, and answers some
-garbage with a traceback. This one has the few methods that pywsgi calls.
-"""
+"""The head of an HTTP request, from its bytes, within limits and strictly (RFC 9112 §3 and §5)."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import re
 
-# What common servers allow: 100 fields, 8 KiB for the longest, 16 KiB for all together.
+# What common servers allow: 100 fields, 8 KiB for the longest line, 16 KiB for the whole head.
 MAX_FIELDS = 100
 MAX_LINE_BYTES = 8192
-MAX_TOTAL_BYTES = 16384
+MAX_HEAD_BYTES = 16384
+
+_END = re.compile(rb"\n\r?\n")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_VERSIONS = ("HTTP/1.1", "HTTP/1.0")
 
 
 class BadHead(ValueError):
@@ -22,48 +22,57 @@ class BadHead(ValueError):
         super().__init__(message)
         self.status = status
 
-    @property
-    def formatted_message(self) -> str:
-        """For pywsgi's log."""
-        return str(self)
 
+def end_of_head(data: bytes | bytearray, start: int = 0) -> int | None:
+    """Where the body, or the WebSocket's first frame, begins; None while the head is incomplete.
 
-class LineReader(Protocol):
-    """A buffered binary stream."""
-
-    def readline(self, size: int) -> bytes:
-        """A line with its end, cut at `size` bytes."""
+    :param start: as many bytes have been looked through before.
+    """
+    found = _END.search(data, max(0, start - 3))
+    return found.end() if found else None
 
 
 class RequestHead:
-    """Header fields by lower-case name; a repeated one is joined (cookies with `; `)."""
+    """A request line, and header fields by lower-case name.
 
-    status = ""  # pywsgi looks here for a parser's complaint; this one raises instead
+    A field that is there twice is joined (cookies with `; `).
+    """
 
-    def __init__(self, stream: LineReader) -> None:
-        """Read up to and including the empty line.
-
-        :raises BadHead: 400, or 431 when it is too large.
+    def __init__(self, data: bytes) -> None:
         """
+        :param data: up to and with the empty line.
+        :raises BadHead: 400, 414 for the URL, or 431 when it is too large otherwise.
+        """
+        request_line, *lines = data.split(b"\n")
+        self._read_request_line(request_line)
+        if len(data) > MAX_HEAD_BYTES or any(len(line) > MAX_LINE_BYTES for line in lines):
+            raise _too_large(f"more than {MAX_HEAD_BYTES} bytes of header fields")
+        if len(lines) > MAX_FIELDS + 2:
+            raise _too_large(f"more than {MAX_FIELDS} header fields")
+        if lines[-2:] not in ([b"\r", b""], [b"", b""]):
+            raise BadHead("the request ends within its header section")
         self._fields: dict[str, str] = {}
-        total = 0
-        for _ in range(MAX_FIELDS + 1):
-            line = stream.readline(MAX_LINE_BYTES + 1)
-            total += len(line)
-            if len(line) > MAX_LINE_BYTES or total > MAX_TOTAL_BYTES:
-                raise _too_large(f"more than {MAX_TOTAL_BYTES} bytes of header fields")
-            if line in (b"\r\n", b"\n"):
-                return
+        for line in lines[:-2]:
             self._add(line)
-        raise _too_large(f"more than {MAX_FIELDS} header fields")
+        if not self._fields.get("content-length", "0").isdecimal():
+            raise BadHead("Content-Length is not a number")
+
+    def _read_request_line(self, line: bytes) -> None:
+        if len(line) > MAX_LINE_BYTES:
+            raise BadHead(f"more than {MAX_LINE_BYTES} bytes of request line", "414 URI Too Long")
+        text = line.decode("latin-1").removesuffix("\r")
+        words = text.split(" ")
+        if len(words) != 3 or not _is_token(words[0]) or words[2] not in _VERSIONS:
+            raise BadHead("not HTTP/1.1")
+        if _CONTROL.search(text):
+            raise BadHead("control characters in the URL")
+        self.method, self.target, self.version = words
 
     def _add(self, line: bytes) -> None:
-        if not line.endswith(b"\n"):
-            raise BadHead("the request ends within its header section")
         name, colon, value = line.decode("latin-1").partition(":")
         if not colon or not _is_token(name):
             raise BadHead("a header line is not of the form `name: value`")
-        text = value.strip(" \t\r\n")
+        text = value.strip(" \t\r")
         if "\0" in text or "\r" in text:
             raise BadHead(f"control characters in the header {name}")
         key = name.lower()
@@ -71,27 +80,29 @@ class RequestHead:
             text = self._fields[key] + ("; " if key == "cookie" else ",") + text
         self._fields[key] = text
 
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """A field's value."""
-        return self._fields.get(name.lower(), default)
-
-    getheader = get
-
-    def __delitem__(self, name: str) -> None:
-        del self._fields[name.lower()]
-
     @property
-    def typeheader(self) -> str | None:
-        """The content type, or None."""
-        return self._fields.get("content-type")
+    def path(self) -> str:
+        """What is asked for, without the query."""
+        return self.target.partition("?")[0]
 
     def environ(self) -> dict[str, str]:
-        """The fields as WSGI names them. A name with `_` is dropped: it could pass for another."""
-        return {
+        """The head as WSGI names its parts (PEP 3333); the path as it came.
+
+        A field whose name has a `_` is dropped: it could pass for another.
+        """
+        path, _, query = self.target.partition("?")
+        environ = {
             "HTTP_" + name.replace("-", "_").upper(): value
             for name, value in self._fields.items()
             if "_" not in name and name not in ("content-type", "content-length")
         }
+        environ["REQUEST_METHOD"] = self.method
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = query
+        environ["SERVER_PROTOCOL"] = self.version
+        if "content-length" in self._fields:
+            environ["CONTENT_LENGTH"] = self._fields["content-length"]
+        return environ
 
 
 _TOKEN_CHARACTERS = frozenset(  # RFC 9110 §5.6.2

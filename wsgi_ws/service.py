@@ -21,6 +21,7 @@ from wsgi_ws.catchup import CatchUp
 from wsgi_ws.config import Settings
 from wsgi_ws.connection import Connection, Ending, Limits
 from wsgi_ws.elsewhere import databases_with
+from wsgi_ws.entrance import Entrance
 from wsgi_ws.fanout import Fanout
 from wsgi_ws.handshake import Admission, Admitted, Refusal
 from wsgi_ws.heartbeat import Heartbeat
@@ -81,6 +82,7 @@ class Service:
             self._closed_because,
         )
         self.request_timeout = settings.handshake_timeout_ms / 1000
+        self.entrance = Entrance(self)
         self.heartbeat = Heartbeat(
             settings.ping_sockets_interval_ms / 1000, settings.socket_response_timeout_ms / 1000
         )
@@ -105,6 +107,7 @@ class Service:
         for job in (
             self._follower.run,
             self._catch_up.run,
+            self.entrance.run,
             self._beat,
             self._sweep,
             self._reporter.run,
@@ -136,13 +139,14 @@ class Service:
         """Say goodbye to every client and wait, as long as the close timeout, for the answers.
 
         Spread over `drainMs`, so that not all come back at once; until its turn a socket gets its
-        events as ever.
+        events as ever. Whoever has begun a request gets its answer, which is 503 to a handshake.
         """
         self._draining = True
+        self.entrance.dismiss_silent()
         log.info("closing %d sockets", len(self.registry))
         self._close_all()
         deadline = time.monotonic() + self.limits.close_timeout + 0.5
-        while len(self.registry) and time.monotonic() < deadline:
+        while (len(self.registry) or len(self.entrance)) and time.monotonic() < deadline:
             gevent.sleep(0.02)
         gevent.killall(self._greenlets)
         self._reporter.report()
@@ -160,9 +164,10 @@ class Service:
     # --- clients ---------------------------------------------------------------------------------
 
     def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
-        """Take over a client whose handshake is done; returns its number."""
+        """Take over a client that is admitted; returns its number."""
         identity = admitted.identity
         connection = Connection(self, descriptor, identity.channel, next(self._numbers))
+        connection.send(admitted.answer)
         limit = self._limit_reached(identity.channel)
         if limit:
             self._turn_away(connection, limit)

@@ -6,8 +6,6 @@ This, `wsgi.py` and `gunicorn.conf.py` are all that knows gunicorn.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
 import gc
 import logging
@@ -16,18 +14,16 @@ import resource
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
-from gevent.pool import Pool
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
-from gunicorn.workers.ggevent import PyWSGIServer
 
-from wsgi_ws.app import METRICS, METRICS_LISTENER, UNREADINESS
 from wsgi_ws.config import Settings
 from wsgi_ws.exposure import Exposure
+from wsgi_ws.listener import Listener
 
 if TYPE_CHECKING:
     from wsgi_ws.service import Service
@@ -36,12 +32,6 @@ log = logging.getLogger(__name__)
 
 WATCH_INTERVAL = 1.0  # seconds between two signs of life to the master
 OTHER_DESCRIPTORS = 64  # Redis, logs, StatsD, the loop and the listener, with room to spare
-TURN_AWAY_TIME = 0.05  # seconds: a refused client's time to read, and the pace of refusals
-BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Retry-After: 5\r\nConnection: close\r\nContent-Length: 27\r\n\r\n"
-    b"too many open connections\r\n"
-)
 
 
 def unsupported(cfg: Any) -> str | None:
@@ -89,7 +79,9 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         open connection.
         """
         # Imported here: the master loads this module too, and redis and PyJWT must not come before
-        # gevent's patch, which happens in the worker; prometheus-client not before the fork.
+        # gevent's patch, which happens in the worker; prometheus-client not before the fork. The
+        # master does without Flask.
+        from wsgi_ws.app import METRICS, METRICS_LISTENER, UNREADINESS
         from wsgi_ws.prometheus import scrape
         from wsgi_ws.service import Service
 
@@ -104,11 +96,12 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         # What is there now lives as long as the process: no need to look through it ever again.
         gc.collect()
         gc.freeze()
-        servers = [self._listen(sock, service) for sock in self.sockets]
+        servers = [self._listen(sock, service, takes_upgrades=True) for sock in self.sockets]
         if self.exposure.listener is not None:
             descriptor = os.dup(self.exposure.listener.fileno())
             own = socket.socket(fileno=descriptor)
-            servers.append(self._listen(own, service, **{METRICS_LISTENER: True}))
+            only_metrics = {METRICS_LISTENER: True}
+            servers.append(self._listen(own, service, takes_upgrades=False, **only_metrics))
         while self.alive:
             self.notify()
             self._wake.wait(WATCH_INTERVAL)
@@ -125,24 +118,24 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         # Not set here: a signal handler may run anywhere, also in the middle of the loop's work.
         gevent.get_hub().loop.run_callback_threadsafe(self._wake.set)
 
-    def _listen(self, sock: Any, service: Service, **environ: Any) -> Any:
+    def _listen(self, sock: Any, service: Service, *, takes_upgrades: bool, **environ: Any) -> Any:
         """Accept connections on a listening socket.
 
+        :param takes_upgrades: whether WebSockets are served there.
         :param environ: what its requests have in their environ besides the usual.
         """
-        from wsgi_ws.handshake import UpgradeHandler
-
         sock.setblocking(True)
-        server = Listener(
+        listener = Listener(
             sock,
+            service.entrance,
+            takes_upgrades=takes_upgrades,
+            capacity=self.worker_connections,
             application=self.wsgi,
-            spawn=Pool(self.worker_connections),
             log=self.log,
-            handler_class=functools.partial(UpgradeHandler, service),
             environ=base_environ(self.cfg) | {"wsgi.multithread": True} | environ,
         )
-        server.start()
-        return server
+        listener.start()
+        return listener
 
     def _notify_while(self, job: Any) -> None:
         """Run a job that may take longer than the master's patience."""
@@ -163,55 +156,3 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         self._failed = True
         self.alive = False
         self._wake.set()
-
-
-def _spare_descriptor() -> BinaryIO:
-    # A file object, since gevent's os.close closes only some turns of the loop later.
-    return open(os.devnull, "rb")
-
-
-class Listener(PyWSGIServer):  # type: ignore[misc]  # the package has no types
-    """Accepts connections; says so politely when there are no descriptors left."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._spare = _spare_descriptor()
-        self._exhausted = False
-
-    def do_read(self) -> Any:
-        """Accept one connection. Called by gevent's server for each."""
-        try:
-            accepted = super().do_read()
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            self._turn_away(error)
-            return None
-        if accepted:
-            self._exhausted = False
-        return accepted
-
-    def _turn_away(self, error: OSError) -> None:
-        """Use the spare descriptor to answer one client: left alone it would wait for ever."""
-        if not self._exhausted:
-            self._exhausted = True
-            log.error("%s: new connections get 503 until some end", error.strerror)
-        self.stop_accepting()
-        self._spare.close()
-        client = None
-        with contextlib.suppress(OSError):  # another accept of the process may have been faster
-            client, _ = super().do_read() or (None, None)
-            if client is not None:
-                client.setblocking(False)
-                client.send(BUSY)
-                client.shutdown(socket.SHUT_WR)
-        gevent.spawn_later(TURN_AWAY_TIME, self._go_on, client)
-
-    def _go_on(self, client: Any) -> None:
-        """Read what the refused client has sent, or closing would reset its answer away."""
-        with contextlib.suppress(OSError):
-            if client is not None:
-                client.recv(16384)
-                client.close()
-            self._spare = _spare_descriptor()
-        self._start_accepting_if_started()

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -140,3 +143,70 @@ def test_no_token_is_ever_logged(shared_server: Server) -> None:
     ask(shared_server, "GET", f"/?token={bad}", headers=upgrade(Cookie=bad))
     eventually(lambda: "signature is wrong" in shared_server.log_text(), "the refusal is logged")
     assert bad.split("=", 1)[1][:20] not in shared_server.log_text()
+
+
+# --- how requests arrive -------------------------------------------------------------------------
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def exchange(server: Server, *pieces: bytes) -> bytes:
+    """All that comes back until the server closes, when a request is sent in these pieces."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            client.sendall(piece)
+            time.sleep(0.002)  # each as a segment of its own, as far as one can tell
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := client.recv(4096):
+                answer += chunk
+        return answer
+
+
+def bytes_of(head: bytes) -> list[bytes]:
+    return [head[i : i + 1] for i in range(len(head))]
+
+
+def test_a_plain_request_may_come_byte_by_byte(shared_server: Server) -> None:
+    assert exchange(shared_server, *bytes_of(HEALTH)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_handshake_may_come_byte_by_byte(shared_server: Server) -> None:
+    fields = {"Host": "h", **upgrade(Cookie=None)}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    answer = exchange(shared_server, *bytes_of(f"GET / HTTP/1.1\r\n{head}\r\n".encode()))
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_plain_request_is_the_last_of_its_connection(shared_server: Server) -> None:
+    answer = exchange(shared_server, HEALTH + HEALTH)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("pieces", [(b"ab", b"cd"), (b"abcd",)], ids=["two pieces", "one piece"])
+def test_the_body_of_a_plain_request_is_read(
+    shared_server: Server, pieces: tuple[bytes, ...]
+) -> None:
+    head = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
+    answer = exchange(shared_server, head + pieces[0], *pieces[1:])
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+def test_clients_beyond_the_capacity_wait_for_those_before_them(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    server = Server(
+        tmp_path,
+        redis_server.port,
+        environ={"HANDSHAKE_TIMEOUT_MS": "1000"},
+        arguments=["--worker-connections", "5"],
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.stop)
+        for _ in range(5):  # nothing is ever said on these
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        start = time.monotonic()
+        assert ask(server, path="/health")[0] == 200
+        assert time.monotonic() - start > 0.5

@@ -151,6 +151,15 @@ def test_a_client_that_ignores_the_close_does_not_hold_up_the_stop(
 # --- what is kept --------------------------------------------------------------------------------
 
 
+def test_a_client_that_says_nothing_does_not_hold_up_the_stop(start_server: StartServer) -> None:
+    server = start_server(environ={"CLOSE_TIMEOUT_MS": "30000"})
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        server.process.terminate()
+        client.settimeout(DEADLINE)
+        assert client.recv(1) == b""
+    assert server.process.wait(DEADLINE) == 0
+
+
 def test_more_than_a_thousand_sockets_per_worker(start_server: StartServer, prefix: str) -> None:
     server = start_server()
     clients = [raw_client(server, "crowd") for _ in range(1100)]

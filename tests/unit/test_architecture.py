@@ -19,12 +19,12 @@ PACKAGE = "wsgi_ws"
 LAYERS = [
     {"worker"},
     {"service"},
-    {"handshake", "fanout", "catchup", "heartbeat", "reporter"},
-    {"access_log"},
+    {"entrance", "fanout", "catchup", "heartbeat", "reporter"},
+    {"access_log", "arrival", "handshake", "listener"},
     {"stream", "replay"},
     {"elsewhere"},
     {"registry", "redis_client"},
-    {"connection", "events", "auth", "history", "origin", "request_head"},
+    {"connection", "events", "auth", "history", "origin", "request_head", "plain_http"},
     {"protocol", "stream_id", "timeslice", "metrics", "logs", "app", "exposure", "watchdog"},
     {"log_limiter", "log_lines", "remedies", "prometheus"},
     {"config"},
@@ -43,13 +43,13 @@ CLI_LAYERS = [
 # What it may use of the service: what needs no event loop.
 FOR_THE_CLI = {"config", "superset_settings", "redis_client", "events", "stream_id", "origin"}
 LEAVES = {"protocol", "stream_id", "auth", "app", "origin", "request_head", "timeslice"}
-LEAVES |= {"superset_settings", "read_superset"}
+LEAVES |= {"superset_settings", "read_superset", "plain_http"}
 LEAVES |= {"redis_address", "exposure", "log_limiter", "log_lines", "prometheus", "remedies"}
 
 # Library → the only modules that may import it.
 KNOWN_BY = {
     "gunicorn": {"worker"},
-    "geventwebsocket": {"worker", "handshake"},
+    "geventwebsocket": {"worker"},
     "flask": {"app"},
     "redis": {"redis_client", "stream", "catchup", "elsewhere"},
     "statsd": {"metrics"},
@@ -58,7 +58,17 @@ KNOWN_BY = {
     "wsproto": {"protocol"},
 }
 PURE = ["protocol", "events", "auth", "replay", "history", "stream_id", "origin", "request_head"]
-PURE += ["registry", "heartbeat", "connection", "config", "metrics", "logs", "app"]
+PURE += [
+    "arrival",
+    "handshake",
+    "registry",
+    "heartbeat",
+    "connection",
+    "config",
+    "metrics",
+    "logs",
+    "app",
+]
 PURE += ["superset_settings", "read_superset"]
 PURE += ["redis_address", "exposure", "log_limiter", "log_lines", "prometheus", "remedies"]
 FRAMEWORKS = {"gevent", "geventwebsocket", "redis", "flask", "gunicorn"}
@@ -143,8 +153,8 @@ def test_pure_rooms_know_no_framework(module: str) -> None:
     assert libraries(SOURCES[module]) & FRAMEWORKS == allowed
 
 
-def test_importing_the_package_reaches_the_application_only() -> None:
-    assert own_imports(SOURCES["__init__"]) == {"app"}
+def test_importing_the_package_loads_nothing() -> None:
+    assert libraries(SOURCES["__init__"]) == set()
 
 
 def test_nobody_imports_the_demo() -> None:
@@ -191,7 +201,7 @@ def test_the_reader_of_supersets_settings_needs_the_standard_library_only() -> N
 
 @pytest.mark.parametrize(
     ("file", "expected"),
-    [("wsgi.py", set()), ("gunicorn.conf.py", {"config", "exposure", "logs", "worker"})],
+    [("wsgi.py", {"app"}), ("gunicorn.conf.py", {"config", "exposure", "logs", "worker"})],
 )
 def test_the_entry_points_import_no_more_than_they_need(file: str, expected: set[str]) -> None:
     assert own_imports(ROOT / file) == expected

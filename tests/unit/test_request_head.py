@@ -1,49 +1,123 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The header section of a request: strict form, hard limits."""
+"""The head of a request: strict form, hard limits."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.request_head import MAX_FIELDS, MAX_LINE_BYTES, MAX_TOTAL_BYTES, BadHead, RequestHead
+from wsgi_ws.request_head import (
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_LINE_BYTES,
+    BadHead,
+    RequestHead,
+    end_of_head,
+)
+
+GET = b"GET /ws?last_id=1-0 HTTP/1.1\r\n"
 
 
-def head(text: bytes) -> RequestHead:
-    return RequestHead(io.BytesIO(text + b"\r\n"))
+def environ(fields: bytes, request_line: bytes = GET) -> dict[str, str]:
+    return RequestHead(request_line + fields + b"\r\n").environ()
 
 
-def test_names_are_case_insensitive() -> None:
-    assert head(b"HoSt: a\r\n").get("hOsT") == "a"
+def status_of_refusal(head: bytes) -> str:
+    with pytest.raises(BadHead) as refused:
+        RequestHead(head)
+    return refused.value.status[:3]
 
 
-def test_a_missing_field_is_none() -> None:
-    assert head(b"").get("host") is None
+# --- where it ends -------------------------------------------------------------------------------
 
 
-def test_white_space_around_a_value_is_not_part_of_it() -> None:
-    assert head(b"Host: \t a b \t\r\n").get("host") == "a b"
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n", b"\n\r\n", b"\r\n\n"])
+def test_an_empty_line_ends_the_head(end: bytes) -> None:
+    assert end_of_head(b"GET / HTTP/1.1" + end + b"\x81\x80") == 14 + len(end)
 
 
-def test_repeated_fields_are_joined_with_commas() -> None:
-    assert head(b"Connection: a\r\nConnection: b\r\n").get("connection") == "a,b"
+@pytest.mark.parametrize("data", [b"", b"GET", GET, GET + b"Host: h\r\n", GET + b"\r"])
+def test_without_an_empty_line_it_has_no_end(data: bytes) -> None:
+    assert end_of_head(data) is None
 
 
-def test_repeated_cookies_are_joined_as_cookies() -> None:
-    assert head(b"Cookie: a=1\r\nCookie: b=2\r\n").get("cookie") == "a=1; b=2"
+@given(st.binary(max_size=50), st.sampled_from([b"\r\n\r\n", b"\n\n"]), st.integers(0, 60))
+def test_the_end_is_found_wherever_the_bytes_were_cut(text: bytes, end: bytes, cut: int) -> None:
+    data = text.replace(b"\n", b"-") + end
+    assert end_of_head(data, min(cut, len(data) - 1)) == len(data)
 
 
-def test_fields_get_their_wsgi_names() -> None:
-    fields = b"Sec-WebSocket-Key: k\r\nContent-Type: t\r\nContent-Length: 0\r\n"
-    assert head(fields).environ() == {"HTTP_SEC_WEBSOCKET_KEY": "k"}
+# --- the request line ----------------------------------------------------------------------------
+
+
+def test_the_request_line_gets_its_wsgi_names() -> None:
+    assert environ(b"") == {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/ws",
+        "QUERY_STRING": "last_id=1-0",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+    }
+
+
+def test_lines_may_end_without_a_carriage_return() -> None:
+    assert RequestHead(b"GET /a HTTP/1.1\nHost: b\n\n").environ()["HTTP_HOST"] == "b"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"GET",
+        b"GET /",
+        b"GET / HTTP/1.1 x",
+        b"GET  / HTTP/1.1",
+        b"G(T / HTTP/1.1",
+        b"GET / HTTP/2.0",
+        b"GET / HTTP/0.9",
+        b"GET / http/1.1",
+        b"GET /\0 HTTP/1.1",
+        b"GET /\t HTTP/1.1",
+        b"GET /\r HTTP/1.1",
+        b"\x16\x03\x01\x02",
+    ],
+)
+def test_a_malformed_request_line_is_refused(line: bytes) -> None:
+    assert status_of_refusal(line + b"\r\n\r\n") == "400"
+
+
+def test_a_long_url_is_answered_with_414() -> None:
+    assert status_of_refusal(b"GET /" + b"x" * MAX_LINE_BYTES + b" HTTP/1.1\r\n\r\n") == "414"
+
+
+# --- the fields ----------------------------------------------------------------------------------
+
+
+def test_fields_get_their_wsgi_names_whatever_their_case() -> None:
+    assert environ(b"sEc-WebSocket-key: k\r\n")["HTTP_SEC_WEBSOCKET_KEY"] == "k"
+
+
+def test_the_length_of_a_body_is_no_http_variable() -> None:
+    found = environ(b"Content-Type: t\r\nContent-Length: 0\r\n")
+    assert (found["CONTENT_LENGTH"], [n for n in found if n.startswith("HTTP_")]) == ("0", [])
 
 
 def test_a_name_that_could_pass_for_another_is_dropped() -> None:
-    assert head(b"X_Forwarded-Host: evil\r\n").environ() == {}
+    assert environ(b"X_Forwarded-Host: evil\r\n") == environ(b"")
+
+
+def test_white_space_around_a_value_is_not_part_of_it() -> None:
+    assert environ(b"Host: \t a b \t\r\n")["HTTP_HOST"] == "a b"
+
+
+def test_repeated_fields_are_joined_with_commas() -> None:
+    assert environ(b"Connection: a\r\nconnection: b\r\n")["HTTP_CONNECTION"] == "a,b"
+
+
+def test_repeated_cookies_are_joined_as_cookies() -> None:
+    assert environ(b"Cookie: a=1\r\nCookie: b=2\r\n")["HTTP_COOKIE"] == "a=1; b=2"
 
 
 @pytest.mark.parametrize(
@@ -56,35 +130,44 @@ def test_a_name_that_could_pass_for_another_is_dropped() -> None:
         b"na\xefve: x",
         b"Host: a\0b",
         b"Host: a\rb",
+        b"Content-Length: x",
+        b"Content-Length: -1",
+        b"Content-Length: 1\r\nContent-Length: 1",
     ],
 )
 def test_malformed_lines_are_refused(line: bytes) -> None:
-    with pytest.raises(BadHead) as refused:
-        head(line + b"\r\n")
-    assert refused.value.status.startswith("400 ")
+    assert status_of_refusal(GET + line + b"\r\n\r\n") == "400"
 
 
-def test_an_end_within_the_section_is_refused() -> None:
-    with pytest.raises(BadHead, match="ends within"):
-        RequestHead(io.BytesIO(b"Host: a"))
+@pytest.mark.parametrize("head", [b"GET", GET, GET + b"Host: a", GET + b"Host: a\r\n"])
+def test_an_end_within_the_head_is_refused(head: bytes) -> None:
+    assert status_of_refusal(head) == "400"
 
 
 @pytest.mark.parametrize(
     "text",
     [
         b"A: " + b"x" * MAX_LINE_BYTES + b"\r\n",
-        (b"A: " + b"x" * 1000 + b"\r\n") * (MAX_TOTAL_BYTES // 1000 + 1),
+        (b"A: " + b"x" * 1000 + b"\r\n") * (MAX_HEAD_BYTES // 1000 + 1),
         b"A: b\r\n" * (MAX_FIELDS + 1),
     ],
     ids=["a long line", "many bytes", "many fields"],
 )
 def test_too_much_is_answered_with_431(text: bytes) -> None:
-    with pytest.raises(BadHead) as refused:
-        head(text)
-    assert refused.value.status.startswith("431 ")
+    assert status_of_refusal(GET + text + b"\r\n") == "431"
+
+
+def test_as_many_fields_as_allowed_are_read() -> None:
+    assert environ(b"A: b\r\n" * MAX_FIELDS)["HTTP_A"].count("b") == MAX_FIELDS
 
 
 @given(st.binary(max_size=300))
 def test_garbage_is_read_or_refused(garbage: bytes) -> None:
     with contextlib.suppress(BadHead):
-        head(garbage)
+        RequestHead(garbage)
+
+
+@given(st.binary(max_size=300))
+def test_garbage_behind_a_request_line_is_read_or_refused(garbage: bytes) -> None:
+    with contextlib.suppress(BadHead):
+        RequestHead(GET + garbage + b"\r\n\r\n")
