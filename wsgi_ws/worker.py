@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WATCH_INTERVAL = 1.0  # seconds between two signs of life to the master
+# New objects until the collector looks for cycles. By default 700: the entries of one batch of
+# events, which have none, would be looked through dozens of times.
+COLLECTION_THRESHOLD = 20_000
 OTHER_DESCRIPTORS = 64  # Redis, logs, StatsD, the loop and the listener, with room to spare
 
 
@@ -96,6 +99,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         # What is there now lives as long as the process: no need to look through it ever again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(COLLECTION_THRESHOLD)
         servers = [self._listen(sock, service, takes_upgrades=True) for sock in self.sockets]
         if self.exposure.listener is not None:
             descriptor = os.dup(self.exposure.listener.fileno())
