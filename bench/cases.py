@@ -69,14 +69,26 @@ def broadcast(events: int = 100, sockets: int = 2000) -> Figures:
 
 
 def latency(rate: int = 1000, sockets: int = 1000, seconds: float = 8.0) -> Figures:
-    """A steady stream: from just before XADD to the arrival at the client."""
+    """A steady stream: from just before XADD to the arrival at the client.
+
+    The same with `bench.straight_line`, which does the least there is to do.
+    """
     floor = floor_of_send()
+    with Rig() as rig:
+        figures = _steady_load(rig, rate, sockets, seconds)
+    with Rig(straight=True) as rig:
+        least = _steady_load(rig, rate, sockets, seconds / 2)
+    straight = {f"straight_{name}": least[name] for name in ("p50_us", "p99_us")}
+    ratio = {"p50_over_straight": figures["p50_us"] / least["p50_us"]}
+    return figures | straight | ratio | _over(floor, figures["cpu_us_per_event"])
+
+
+def _steady_load(rig: Rig, rate: int, sockets: int, seconds: float) -> Figures:
     names = channels(sockets)
-    with Rig() as rig, rig.load(sockets, names) as load:
+    with rig.load(sockets, names) as load:
         pick = in_turn(names)
         rig.producer.steady(rate, 1.0, pick)
-        figures = steady(rig, load, pick, rate, seconds)
-        return figures | _over(floor, figures["cpu_us_per_event"])
+        return steady(rig, load, pick, rate, seconds)
 
 
 def idle(sockets: int = 10_000) -> Figures:

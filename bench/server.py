@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +18,7 @@ import psutil
 
 from bench.native import Load
 from bench.producer import PREFIX, Producer
-from tests.servers import RedisServer, Server
+from tests.servers import RedisServer, Server, free_port
 from tests.superset import cookie
 
 PATIENCE = 60.0  # seconds to wait for what should have come long ago
@@ -67,8 +70,13 @@ class Rig:
         workers: int = 1,
         environ: Mapping[str, str] | None = None,
         arguments: Iterable[str] = (),
+        straight: bool = False,
     ) -> None:
-        """:param arguments: more options for gunicorn."""
+        """
+        :param arguments: more options for gunicorn.
+        :param straight: `bench.straight_line` in place of the service.
+        """
+        self._straight = straight
         self._clean_up = contextlib.ExitStack()
         self._workers = workers
         self._environ = dict(environ or {})
@@ -82,22 +90,35 @@ class Rig:
             stack.callback(redis.close)
             self.port_of_redis = redis.port
             self.redis = Processes(redis.process.pid)
-            server = Server(
-                directory,
-                redis.port,
-                prefix=PREFIX,
-                workers=self._workers,
-                environ=self._environ,
-                arguments=self._arguments,
-            )
-            stack.callback(server.stop)
-            self.port = server.port
-            self.server = Processes(server.process.pid)
+            self.port, process = self._serve(directory, redis.port, stack)
+            self.server = Processes(process)
             self.producer = Producer(redis.port)
             stack.callback(self.producer.close)
             self._clean_up = stack.pop_all()
         self.until_quiet()
         return self
+
+    def _serve(
+        self, directory: Path, redis_port: int, stack: contextlib.ExitStack
+    ) -> tuple[int, int]:
+        """Start the server; returns its port and process number."""
+        if self._straight:
+            port = free_port()
+            command = [sys.executable, "-m", "bench.straight_line", str(port), str(redis_port)]
+            process = stack.enter_context(subprocess.Popen(command))
+            stack.callback(process.kill)
+            until(lambda: answers(port), "it accepts connections")
+            return port, process.pid
+        server = Server(
+            directory,
+            redis_port,
+            prefix=PREFIX,
+            workers=self._workers,
+            environ=self._environ,
+            arguments=self._arguments,
+        )
+        stack.callback(server.stop)
+        return server.port, server.process.pid
 
     def __exit__(
         self,
@@ -138,6 +159,14 @@ class Rig:
         before = self.server.cpu_us()
         time.sleep(seconds)
         return self.server.cpu_us() - before < QUIET * seconds * 1e6
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        return client.recv(100) != b""
+    return False
 
 
 def until(condition: Callable[[], bool], what: str, deadline: float = PATIENCE) -> None:
