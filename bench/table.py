@@ -37,6 +37,8 @@ ROWS = (
     Row("broadcast to 2,000 sockets", "broadcast", "x_floor", FLOOR, "2.28", "≤ 1.5"),
     Row("latency at 1,000 events/s: p50", "latency", "p50_us", "µs", "307", "≤ 250"),
     Row("… p99", "latency", "p99_us", "µs", "1,178", "≤ 500"),
+    Row("… p50 of a straight line", "latency", "straight_p50_us", "µs"),
+    Row("… p99 of a straight line", "latency", "straight_p99_us", "µs"),
     Row("… CPU per event", "latency", "cpu_us_per_event", "µs"),
     Row("10,000 idle sockets: memory in all", "idle", "total_mib", "MiB", "121", "≤ 75"),
     Row("… per socket", "idle", "kib_per_socket", "KiB", "5.6", "≤ 2"),
@@ -55,21 +57,22 @@ ROWS = (
 
 
 def refresh() -> Path:
-    """Replace every block between `<!-- NAME -->` and `<!-- end of NAME -->`."""
+    """Replace every block of it."""
     cases, curves = record.newest("cases"), record.newest("curves")
-    text = PAGE.read_text()
-    for name, block in (
-        ("conditions", _conditions(cases)),
-        ("cases", _cases(cases["cases"])),
-        ("sizing", _sizing(cases["cases"], curves["curves"])),
-    ):
-        marked = re.compile(f"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        found = marked.search(text)
-        if not found:
-            raise ValueError(f"{PAGE} has no block {name}")
-        text = text[: found.end(1)] + block + text[found.start(2) :]
-    PAGE.write_text(text)
+    replace_block(PAGE, "conditions", _conditions(cases))
+    replace_block(PAGE, "cases", _cases(cases["cases"]))
+    replace_block(PAGE, "sizing", _sizing(cases["cases"], curves["curves"]))
     return PAGE
+
+
+def replace_block(page: Path, name: str, block: str) -> None:
+    """Write whole lines between `<!-- NAME -->` and `<!-- end of NAME -->`."""
+    text = page.read_text(encoding="utf-8")
+    marked = re.compile(f"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    found = marked.search(text)
+    if not found:
+        raise ValueError(f"{page} has no block {name}")
+    page.write_text(text[: found.end(1)] + block + text[found.start(2) :], encoding="utf-8")
 
 
 def _conditions(result: dict[str, Any]) -> str:
