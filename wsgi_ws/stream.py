@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -79,6 +80,7 @@ class StreamFollower:
         self._position: bytes | None = None
         self._delay = RETRY_DELAY_MIN
         self._outage = ""
+        self._waits_since = time.monotonic()  # for the first read
 
     def run(self) -> None:
         """Follow until killed. Outages are logged once each and retried with growing delays."""
@@ -97,10 +99,19 @@ class StreamFollower:
 
     def _start(self) -> None:
         past = newest_entries(self._client, self._key, self._history_pages)
-        self._begin(past)
+        if not self._outage:
+            self._begin(past)
+            return
+        # Redis was not there at first, and sockets have been held: they get what came since.
+        waited_ms = int((time.monotonic() - self._waits_since) * 1000)
+        seconds, microseconds = self._client.execute_command("TIME")
+        since_ms = int(seconds) * 1000 + int(microseconds) // 1000 - waited_ms
+        older = [entry for entry in past if StreamId.parse(entry[0]).ms < since_ms]
+        self._begin(older, StreamId(max(0, since_ms), 0).predecessor() if past else ZERO)
 
-    def _begin(self, past: Sequence[RawEntry]) -> None:
-        position = past[-1][0] if past else bytes(ZERO)
+    def _begin(self, past: Sequence[RawEntry], beginning: StreamId = ZERO) -> None:
+        """:param beginning: where to begin when there is no past."""
+        position = past[-1][0] if past else bytes(beginning)
         self._sink.start(past, StreamId.parse(position))
         self._position = position
 
@@ -112,7 +123,7 @@ class StreamFollower:
         newest = self._client.execute_command("XREVRANGE", self._key, "+", "-", "COUNT", 1)
         oldest = self._client.execute_command("XRANGE", self._key, "-", "+", "COUNT", 1)
         if not newest or StreamId.parse(newest[0][0]) < at:
-            self._restart_behind(at)
+            self._restart_behind(at, "ends before the last ID read (Redis flushed or restored?)")
         elif StreamId.parse(oldest[0][0]) > at:
             log.error("stream %s was trimmed past the last ID read, %s", self._key, at)
             self._sink.gap(at, StreamId.parse(oldest[0][0]))
@@ -128,23 +139,20 @@ class StreamFollower:
         while True:
             page = self._client.execute_command("XRANGE", self._key, start, position, "COUNT", PAGE)
             if self._sink.unseen(page):
-                self._restart_behind(at)
+                self._restart_behind(at, "was written to before the last ID read (fail-over?)")
                 return
             if len(page) < PAGE:
                 return
             start = page[-1][0]
 
-    def _restart_behind(self, position: StreamId) -> None:
-        """The newest ID is older than the last one read: Redis was flushed or restored, or another
-        server has taken over. What is there now and was not delivered yet is delivered."""
+    def _restart_behind(self, position: StreamId, what: str) -> None:
+        """There are IDs before the last one read that were not there then: Redis was flushed or
+        restored, or another server has taken over. What was not delivered yet is delivered."""
         past = newest_entries(self._client, self._key, self._history_pages)
         unseen = self._sink.unseen(past)
         log.warning(
-            "stream %s ends before the last ID read, %s (Redis flushed or restored?): "
-            "going on from its end, delivering the %d entries not seen yet",
-            self._key,
-            position,
-            len(unseen),
+            "stream %s %s, %s: going on from its end, delivering the %d entries not seen yet",
+            *(self._key, what, position, len(unseen)),
         )
         if unseen:
             self._sink.deliver(unseen)

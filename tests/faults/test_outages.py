@@ -101,6 +101,35 @@ def test_a_network_cut_costs_nobody_an_event(
             assert next_jobs(client, 10) == numbers(10 * cut, 10 * cut + 10)
 
 
+@pytest.mark.parametrize("history_bytes", ["33554432", "0"])
+@pytest.mark.parametrize("before", [0, 3])
+def test_sockets_that_waited_for_redis_from_the_start_get_what_came_since(
+    start_server: StartServer,
+    redis_server: RedisServer,
+    proxy: TcpProxy,
+    prefix: str,
+    before: int,
+    history_bytes: str,
+) -> None:
+    channel = new_channel()
+    for number in range(before):
+        publish(redis_server.client, prefix, channel, job_id=f"old {number}")
+    time.sleep(0.05)  # the server's start is later, to Redis's clock too
+    proxy.cut()
+    server = start_server(
+        redis_port=proxy.port, environ={"HISTORY_BYTES": history_bytes}, wait=False
+    )
+    await_log(server, "sockets are accepted and held")
+    with open_tab(server, channel) as client:
+        for number in range(3):
+            publish(redis_server.client, prefix, channel, job_id=str(number))
+        proxy.restore()
+        assert next_jobs(client, 3) == numbers(0, 3)
+        await_log(server, UP)
+        publish(redis_server.client, prefix, channel, job_id="3")
+        assert next_jobs(client, 1) == ["3"]
+
+
 def test_a_half_open_connection_is_noticed(
     start_server: StartServer, redis_server: RedisServer, proxy: TcpProxy, prefix: str
 ) -> None:
