@@ -9,9 +9,10 @@ import socket
 import sys
 from typing import Any
 
-from wsgi_ws.config import ConfigError, load
+from wsgi_ws.config import load
 from wsgi_ws.exposure import DIRECTORY_VARIABLE, Exposure
 from wsgi_ws.logs import logging_config
+from wsgi_ws.settings import ConfigError
 from wsgi_ws.worker import prepare_descriptors, unsupported
 
 try:

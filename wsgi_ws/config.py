@@ -1,37 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: defaults < Superset's settings, if asked for < configuration file < environment.
 
-Validated once, frozen and typed.
-
-Every key is declared once, in the dataclasses below: its type, default, environment variable and
-bounds. Everything else in the service gets a `Settings` passed in and never looks at a file or at
-`os.environ`. No value of a secret key ever appears in a message of this module.
+Read and validated once, in gunicorn's master. No value of a secret key ever appears in a message of
+this module.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import ipaddress
 import json
-import os
 import re
-import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from wsgi_ws.redis_address import BadAddress, parse_url, split_address
+from wsgi_ws.config_checks import check_whole
+from wsgi_ws.redis_address import BadAddress, parse_url
+from wsgi_ws.settings import (
+    ConfigError,
+    Settings,
+    StatsdSettings,
+    block_of,
+    json_key,
+    keys,
+    redis_key,
+    shown,
+)
 from wsgi_ws.superset_settings import Said, SupersetError, Unknown, own_values, read, target_of
 
 CONFIG_PATH_VARIABLE = "WSGI_WS_CONFIG"
 DEFAULT_CONFIG_PATH = "config.json"
-SECRET_MIN_BYTES = 32  # the seed's rule: a shorter HMAC secret can be guessed offline
-REDIS_DOWN_POLICIES = ("hold", "refuse")
-UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
-LOG_FORMATS = ("text", "json")
-LOG_LEVELS = ("error", "warn", "info", "verbose", "debug", "silly")
 
 # Options of the StatsD object that the Node server hands to its client library and that have no
 # meaning here: they are named in one warning instead of being called unknown.
@@ -42,142 +41,6 @@ STATSD_FOREIGN_OPTIONS = frozenset(
     "udpSocketOptions udsGracefulErrorHandling udsGracefulRestartRateLimit udsRetryOptions "
     "useDefaultRoute".split()
 )
-
-
-class ConfigError(Exception):
-    """A value that stops the start. Its text names the key, where it came from and the remedy."""
-
-
-def option(
-    default: Any,
-    *,
-    env: str | None = None,
-    minimum: int = 0,
-    maximum: int | None = None,
-    secret: bool = False,
-    choices: tuple[str, ...] = (),
-    alias: str | None = None,
-    parse_env: Callable[[str], Any] | None = None,
-) -> Any:
-    """Declare one key of the configuration.
-
-    :param env: environment variable that overrides the file.
-    :param minimum: smallest number allowed; `maximum` likewise.
-    :param alias: an older name of the key, accepted in the file.
-    :param parse_env: how the environment's text becomes a value when the type alone can't tell.
-    """
-    metadata = {
-        "env": env,
-        "minimum": minimum,
-        "maximum": maximum,
-        "secret": secret,
-        "choices": choices,
-        "alias": alias,
-        "parse_env": parse_env,
-    }
-    if isinstance(default, list | dict):
-        raise TypeError("defaults are immutable: use a tuple")
-    return field(default=default, metadata=metadata, repr=not secret)
-
-
-def _comma_list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _list(default: tuple[str, ...], env: str) -> Any:
-    return option(default, env=env, parse_env=_comma_list)
-
-
-@dataclass(frozen=True, slots=True)
-class RedisSettings:
-    """Where the streams are. A text counts as absent when it is empty.
-
-    `sentinels` win over `unix_socket_path`, which wins over `host` and `port`. `load` spells `url`
-    out into the other keys and leaves it empty.
-    """
-
-    url: str = option("", env="REDIS_URL", secret=True)
-    host: str = option("127.0.0.1", env="REDIS_HOST")
-    port: int = option(6379, env="REDIS_PORT", minimum=1, maximum=65535)
-    username: str = option("default", env="REDIS_USERNAME")
-    password: str = option("", env="REDIS_PASSWORD", secret=True)
-    db: int = option(0, env="REDIS_DB")
-    ssl: bool = option(False, env="REDIS_SSL")
-    validate_hostname: bool = option(True, env="REDIS_VALIDATE_HOSTNAME")
-    ssl_ca_certs: str = option("", env="REDIS_SSL_CA_CERTS")
-    ssl_certfile: str = option("", env="REDIS_SSL_CERTFILE")
-    ssl_keyfile: str = option("", env="REDIS_SSL_KEYFILE")
-    # Without a variable: Superset's chart sets REDIS_SSL_CERT_REQS, usually to CERT_NONE, which
-    # must not switch anything off here by accident.
-    ssl_cert_reqs: str = option("required", choices=("required", "none"))
-    unix_socket_path: str = option("", env="REDIS_UNIX_SOCKET_PATH")
-    sentinels: tuple[str, ...] = _list((), "REDIS_SENTINELS")
-    sentinel_master: str = option("", env="REDIS_SENTINEL_MASTER")
-    sentinel_username: str = option("default", env="REDIS_SENTINEL_USERNAME")
-    sentinel_password: str = option("", env="REDIS_SENTINEL_PASSWORD", secret=True)
-    sentinel_ssl: bool = option(False, env="REDIS_SENTINEL_SSL")
-
-    def sentinel_addresses(self) -> list[tuple[str, int]]:
-        """Host and port of each Sentinel."""
-        return [split_address(text) for text in self.sentinels]
-
-
-@dataclass(frozen=True, slots=True)
-class StatsdSettings:
-    """The StatsD client, with the option names of the seed's client library."""
-
-    host: str = option("127.0.0.1", env="STATSD_HOST")
-    port: int = option(8125, env="STATSD_PORT", minimum=1, maximum=65535)
-    global_tags: tuple[str, ...] = _list((), "STATSD_GLOBAL_TAGS")
-    prefix: str = option("")
-    suffix: str = option("")
-    telegraf: bool = option(False)
-    tag_prefix: str = option("#")
-    tag_separator: str = option(",")
-    mock: bool = option(False)
-    max_buffer_size: int = option(0, maximum=65507)  # the largest UDP payload over IPv4
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything the service can be told. Durations are in milliseconds, sizes in bytes."""
-
-    port: int = option(8080, env="PORT", minimum=1, maximum=65535)
-    log_level: str = option("info", env="LOG_LEVEL", choices=LOG_LEVELS)
-    log_to_file: bool = option(False, env="LOG_TO_FILE")
-    log_filename: str = option("app.log", env="LOG_FILENAME")
-    log_format: str = option("text", env="LOG_FORMAT", choices=LOG_FORMATS)
-    access_log: bool = option(True, env="ACCESS_LOG")
-    superset_config: str = option("", env="WSGI_WS_SUPERSET_CONFIG")
-    redis: RedisSettings = field(default_factory=RedisSettings)
-    redis_stream_prefix: str = option(
-        "async-events-", env="REDIS_STREAM_PREFIX", alias="streamPrefix"
-    )
-    redis_stream_read_count: int = option(100, env="REDIS_STREAM_READ_COUNT", minimum=1)
-    redis_stream_read_block_ms: int = option(5000, env="REDIS_STREAM_READ_BLOCK_MS", minimum=1)
-    jwt_algorithms: tuple[str, ...] = _list(("HS256",), "JWT_ALGORITHMS")
-    jwt_secret: str = option("", env="JWT_SECRET", secret=True)
-    jwt_cookie_name: str = option("async-token", env="JWT_COOKIE_NAME")
-    jwt_channel_id_key: str = option("channel", env="JWT_CHANNEL_ID_KEY")
-    socket_response_timeout_ms: int = option(60000, env="SOCKET_RESPONSE_TIMEOUT_MS", minimum=1)
-    ping_sockets_interval_ms: int = option(20000, env="PING_SOCKETS_INTERVAL_MS", minimum=1)
-    gc_channels_interval_ms: int = option(120000, env="GC_CHANNELS_INTERVAL_MS", minimum=1)
-    allowed_origins: tuple[str, ...] = _list((), "ALLOWED_ORIGINS")
-    trusted_proxies: tuple[str, ...] = _list((), "TRUSTED_PROXIES")
-    max_total_connections: int = option(0, env="MAX_TOTAL_CONNECTIONS")
-    max_connections_per_channel: int = option(0, env="MAX_CONNECTIONS_PER_CHANNEL")
-    max_socket_buffer_bytes: int = option(1048576, env="MAX_SOCKET_BUFFER_BYTES")
-    redis_down_policy: str = option("hold", env="REDIS_DOWN_POLICY", choices=REDIS_DOWN_POLICIES)
-    max_message_bytes: int = option(4096, env="MAX_MESSAGE_BYTES", minimum=125)
-    max_frames_per_second: int = option(50, env="MAX_FRAMES_PER_SECOND")
-    max_bytes_per_second: int = option(65536, env="MAX_BYTES_PER_SECOND")
-    history_bytes: int = option(33554432, env="HISTORY_BYTES")
-    handshake_timeout_ms: int = option(10000, env="HANDSHAKE_TIMEOUT_MS", minimum=1)
-    drain_ms: int = option(2000, env="DRAIN_MS", maximum=600000)
-    close_timeout_ms: int = option(5000, env="CLOSE_TIMEOUT_MS", minimum=1)
-    metrics_port: int = option(0, env="METRICS_PORT", maximum=65535)
-    metrics_host: str = option("127.0.0.1", env="METRICS_HOST")
-    statsd: StatsdSettings = field(default_factory=StatsdSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,35 +76,8 @@ def load(environ: Mapping[str, str], directory: Path | None = None) -> Loaded:
         _warn_of_overruled_parts(below, redis, sources, warnings)
     _fill_from_superset(values, environ, sources, warnings)
     settings = _build(Settings, values)
-    _check_whole(settings, sources, warnings)
+    check_whole(settings, sources, warnings)
     return Loaded(settings, sources, tuple(warnings))
-
-
-def json_key(name: str) -> str:
-    """The camelCase key of the file for a field's snake_case name."""
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of the configuration, for documentation and reports."""
-
-    path: str
-    env: str | None
-    default: Any
-    secret: bool
-
-
-def keys(cls: type = Settings, prefix: str = "") -> Iterator[Key]:
-    """Every key, with its dotted path, in the order of declaration."""
-    for f in fields(cls):
-        path = prefix + json_key(f.name)
-        block = _block_of(f)
-        if block:
-            yield from keys(block, path + ".")
-        else:
-            yield Key(path, f.metadata["env"], f.default, f.metadata["secret"])
 
 
 # --- reading the file ---------------------------------------------------------------------------
@@ -296,7 +132,7 @@ def _from_file(
                 f"{path}: {key} is the old name of {dotted}, which is also set and wins"
             )
             continue
-        block = _block_of(f)
+        block = block_of(f)
         if block:
             if not isinstance(raw, dict):
                 raise ConfigError(f"{path}: {dotted} must be an object {{…}}")
@@ -336,7 +172,7 @@ def _typed(f: Field[Any], raw: Any, dotted: str, source: str) -> Any:
         return _typed_list(raw, where, allow_object=f.name == "global_tags")
     if kind is bool:
         if not isinstance(raw, bool):
-            raise ConfigError(f"{where} must be true or false, not {_shown(raw, secret)}")
+            raise ConfigError(f"{where} must be true or false, not {shown(raw, secret)}")
         return raw
     if kind is int:
         if isinstance(raw, float) and raw.is_integer():
@@ -345,7 +181,7 @@ def _typed(f: Field[Any], raw: Any, dotted: str, source: str) -> Any:
             raise ConfigError(f"{where} must be a number: write {raw.strip()} without quotes")
         if isinstance(raw, bool) or not isinstance(raw, int):
             raise ConfigError(
-                f"{where} must be a whole number, not {_shown(raw, secret)}"
+                f"{where} must be a whole number, not {shown(raw, secret)}"
                 f"{_kubernetes_hint(raw, dotted)}"
             )
         problem = _out_of_bounds(f, raw)
@@ -353,10 +189,10 @@ def _typed(f: Field[Any], raw: Any, dotted: str, source: str) -> Any:
             raise ConfigError(f"{where} is {raw}: {problem}")
         return raw
     if not isinstance(raw, str):
-        raise ConfigError(f"{where} must be a text in quotes, not {_shown(raw, secret)}")
+        raise ConfigError(f"{where} must be a text in quotes, not {shown(raw, secret)}")
     problem = _bad_choice(f, raw)
     if problem:
-        raise ConfigError(f"{where} is {_shown(raw, secret)}: {problem}")
+        raise ConfigError(f"{where} is {shown(raw, secret)}: {problem}")
     return raw
 
 
@@ -366,7 +202,7 @@ def _typed_list(raw: Any, where: str, *, allow_object: bool) -> tuple[str, ...]:
     if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
         return tuple(raw)
     form = "a list of texts" + (" or an object" if allow_object else "")
-    raise ConfigError(f"{where} must be {form}, not {_shown(raw)}")
+    raise ConfigError(f"{where} must be {form}, not {shown(raw)}")
 
 
 def _tag_text(value: Any) -> str:
@@ -388,7 +224,7 @@ def _overlay_environment(
 ) -> None:
     for f in fields(cls):
         dotted = prefix + json_key(f.name)
-        block = _block_of(f)
+        block = block_of(f)
         if block:
             inner = values.setdefault(f.name, {})
             _overlay_environment(block, inner, environ, dotted + ".", sources, warnings)
@@ -405,7 +241,7 @@ def _overlay_environment(
         except ValueError as error:
             below = sources.get(dotted, "the default")
             warnings.append(
-                f"environment variable {name}={_shown(text, f.metadata['secret'])} is ignored "
+                f"environment variable {name}={shown(text, f.metadata['secret'])} is ignored "
                 f"({error}); {dotted} stays at the value of {below}{_kubernetes_hint(text, name)}"
             )
 
@@ -460,7 +296,7 @@ def _spell_out_url(
     said |= {"sentinels": (), "sentinel_master": ""}
     overruled = [
         f"{dotted} (from {sources[dotted]})"
-        for dotted, name in ((_redis_key(name), name) for name in said)
+        for dotted, name in ((redis_key(name), name) for name in said)
         if block.get(name) != said[name]
         and not sources.get(dotted, "redis.url").startswith("redis.url")
     ]
@@ -472,7 +308,7 @@ def _spell_out_url(
         )
     for name, value in said.items():
         block[name] = value
-        sources[_redis_key(name)] = f"redis.url, {source}"
+        sources[redis_key(name)] = f"redis.url, {source}"
     return said
 
 
@@ -484,7 +320,7 @@ def _warn_of_overruled_parts(
 ) -> None:
     """Half of an address from here and half from there is rarely meant."""
     overruling = [
-        f"{_redis_key(name)} (from {sources[_redis_key(name)]})"
+        f"{redis_key(name)} (from {sources[redis_key(name)]})"
         for name, value in said.items()
         if block[name] != value
     ]
@@ -493,10 +329,6 @@ def _warn_of_overruled_parts(
             f"redis.url (from {sources['redis.url']}) is overruled in parts by "
             f"{', '.join(sorted(overruling))}"
         )
-
-
-def _redis_key(name: str) -> str:
-    return "redis." + json_key(name)
 
 
 # --- Superset's own settings ---------------------------------------------------------------------
@@ -537,10 +369,8 @@ def _fill_from_superset(
             block[f.name] = value.value
             sources[dotted] = str(value)
         elif not _agree(block[f.name], value.value):
-            shown = "differs from" if dotted in secret else f"is {_shown(block[f.name])}, unlike"
-            warnings.append(
-                f"{dotted} (from {sources[dotted]}) {shown} Superset's {value}, and wins"
-            )
+            how = "differs from" if dotted in secret else f"is {shown(block[f.name])}, unlike"
+            warnings.append(f"{dotted} (from {sources[dotted]}) {how} Superset's {value}, and wins")
 
 
 def _has_other_address(
@@ -567,7 +397,7 @@ def _place_of(dotted: str, values: dict[str, Any]) -> tuple[dict[str, Any], Fiel
     *blocks, last = dotted.split(".")
     for name in blocks:
         f = next(f for f in fields(cls) if json_key(f.name) == name)
-        cls, values = cast(type, _block_of(f)), values.setdefault(f.name, {})
+        cls, values = cast(type, block_of(f)), values.setdefault(f.name, {})
     return values, next(f for f in fields(cls) if json_key(f.name) == last)
 
 
@@ -575,174 +405,6 @@ def _agree(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, tuple) and isinstance(theirs, tuple):
         return set(theirs) <= set(ours)  # more algorithms than Superset's do no harm
     return isinstance(theirs, Unknown) or bool(ours == theirs)
-
-
-# --- what single values can't tell ---------------------------------------------------------------
-
-
-def _check_whole(settings: Settings, sources: Mapping[str, str], warnings: list[str]) -> None:
-    _check_secret(settings.jwt_secret, sources.get("jwtSecret"), warnings)
-    algorithms = settings.jwt_algorithms
-    where = f"jwtAlgorithms (from {sources.get('jwtAlgorithms', 'the defaults')})"
-    if not algorithms:
-        raise ConfigError(f"{where} is empty: name at least one algorithm, usually HS256")
-    if any(name.lower() == "none" for name in algorithms):
-        raise ConfigError(f"{where} contains none, which would admit forged cookies: remove it")
-    unknown = [name for name in algorithms if name not in JWT_ALGORITHMS]
-    if unknown:
-        raise ConfigError(
-            f"{where} contains {', '.join(unknown)}: allowed are {', '.join(JWT_ALGORITHMS)}"
-        )
-    if importlib.util.find_spec("cryptography") is None:
-        asymmetric = [name for name in algorithms if not name.startswith("HS")]
-        if asymmetric:
-            raise ConfigError(
-                f"{where} contains {', '.join(asymmetric)}, which need a library that is not "
-                "installed: pip install cryptography"
-            )
-    _check_trusted_proxies(settings, sources)
-    _check_redis(settings.redis, sources, warnings)
-    if not settings.redis_stream_prefix:
-        raise ConfigError(
-            "redisStreamPrefix is empty: it must be Superset's "
-            "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX, by default async-events-"
-        )
-
-
-def _check_trusted_proxies(settings: Settings, sources: Mapping[str, str]) -> None:
-    for text in settings.trusted_proxies:
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            raise ConfigError(
-                f"trustedProxies (from {sources.get('trustedProxies')}) contains {_shown(text)}: "
-                "write addresses or networks, like 127.0.0.1 or 10.0.0.0/8"
-            ) from None
-
-
-def _check_redis(redis: RedisSettings, sources: Mapping[str, str], warnings: list[str]) -> None:
-    def source(name: str) -> str:
-        return sources.get(_redis_key(name), "the defaults")
-
-    def warn_of(names: Iterable[str], why: str) -> None:
-        """One line about the keys among these that were changed in vain."""
-        default = RedisSettings()
-        vain = [n for n in names if getattr(redis, n) != getattr(default, n)]
-        if vain:
-            keys = ", ".join(f"{_redis_key(n)} (from {source(n)})" for n in vain)
-            warnings.append(f"without effect {why}: {keys}")
-
-    if redis.sentinels:
-        _check_sentinels(redis, source)
-        warn_of(("host", "port", "unix_socket_path"), "beside redis.sentinels")
-    else:
-        warn_of((n for n in _names_of(redis) if n.startswith("sentinel_")), "without sentinels")
-        if redis.unix_socket_path:
-            _check_socket_path(redis.unix_socket_path, source("unix_socket_path"))
-            warn_of(("host", "port", "ssl"), "beside redis.unixSocketPath")
-    if redis.sentinels:
-        tls = redis.ssl or redis.sentinel_ssl
-    else:
-        tls = redis.ssl and not redis.unix_socket_path
-    if tls:
-        _check_tls(redis, source)
-        if redis.ssl_cert_reqs == "none":
-            warnings.append(
-                f"redis.sslCertReqs (from {source('ssl_cert_reqs')}) is none: any server is "
-                "believed to be Redis; name its certificate's CA in redis.sslCaCerts instead"
-            )
-    else:
-        warn_of((n for n in _names_of(redis) if n.startswith("ssl_")), "without redis.ssl")
-
-
-def _names_of(block: Any) -> Iterator[str]:
-    return (f.name for f in fields(block))
-
-
-def _check_sentinels(redis: RedisSettings, source: Callable[[str], str]) -> None:
-    for text in redis.sentinels:
-        try:
-            split_address(text)
-        except BadAddress as error:
-            raise ConfigError(
-                f"redis.sentinels (from {source('sentinels')}) contains {_shown(text)}, which "
-                f"{error}: write host:port, like sentinel-1:26379"
-            ) from None
-    if not redis.sentinel_master:
-        raise ConfigError(
-            f"redis.sentinels (from {source('sentinels')}) needs redis.sentinelMaster: the name "
-            "after `sentinel monitor` in the Sentinels' configuration, often mymaster"
-        )
-
-
-def _check_socket_path(path: str, source: str) -> None:
-    if len(os.fsencode(path)) > UNIX_PATH_MAX_BYTES:
-        raise ConfigError(
-            f"redis.unixSocketPath (from {source}) is longer than {UNIX_PATH_MAX_BYTES} bytes, "
-            "which no socket can be: shorten it, in Redis's `unixsocket` too"
-        )
-
-
-def _check_tls(redis: RedisSettings, source: Callable[[str], str]) -> None:
-    """Load the files once, so that a wrong one stops the start instead of every connection."""
-    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-        path = getattr(redis, name)
-        try:
-            if path:
-                Path(path).read_bytes()
-        except OSError as error:
-            raise ConfigError(
-                f"{_redis_key(name)} (from {source(name)}): {path} can't be read "
-                f"({error.strerror}): name a file in PEM form that this process may read"
-            ) from None
-    if redis.ssl_keyfile and not redis.ssl_certfile:
-        raise ConfigError(
-            f"redis.sslKeyfile (from {source('ssl_keyfile')}) needs redis.sslCertfile: the "
-            "certificate that belongs to the key"
-        )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if redis.ssl_ca_certs:
-            context.load_verify_locations(redis.ssl_ca_certs)
-    except OSError:
-        raise ConfigError(
-            f"redis.sslCaCerts (from {source('ssl_ca_certs')}): {redis.ssl_ca_certs} holds no "
-            "certificates in PEM form: name the file of the CA that signed Redis's"
-        ) from None
-    try:
-        if redis.ssl_certfile:
-            # The empty password keeps OpenSSL from asking for one on the terminal.
-            context.load_cert_chain(redis.ssl_certfile, redis.ssl_keyfile or None, password="")
-    except OSError as error:
-        raise ConfigError(
-            f"redis.sslCertfile (from {source('ssl_certfile')}): {redis.ssl_certfile} can't be "
-            f"used ({error}): it must be a certificate in PEM form, and redis.sslKeyfile, or the "
-            "same file, its key, not encrypted"
-        ) from None
-
-
-JWT_ALGORITHMS = (
-    *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512"),
-    *("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"),
-)
-
-
-def _check_secret(secret: str, source: str | None, warnings: list[str]) -> None:
-    try:
-        size = len(secret.encode())
-    except UnicodeEncodeError:
-        raise ConfigError(f"jwtSecret (from {source}) is not valid UTF-8") from None
-    if size < SECRET_MIN_BYTES:
-        found = f"has {size} bytes (from {source})" if source else "is not set"
-        raise ConfigError(
-            f"jwtSecret {found} and needs at least {SECRET_MIN_BYTES}: set JWT_SECRET or jwtSecret "
-            "to the value of GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset"
-        )
-    if secret.upper().startswith("CHANGE-ME"):
-        warnings.append(
-            f"jwtSecret (from {source}) is the example's: anybody can forge cookies with it; "
-            "set the same long random value here and in Superset's GLOBAL_ASYNC_QUERIES_JWT_SECRET"
-        )
 
 
 # --- helpers -------------------------------------------------------------------------------------
@@ -753,16 +415,10 @@ _T = TypeVar("_T")
 def _build(cls: type[_T], values: Mapping[str, Any]) -> _T:
     arguments = dict(values)
     for f in fields(cast(Any, cls)):
-        block = _block_of(f)
+        block = block_of(f)
         if block:
             arguments[f.name] = _build(block, values.get(f.name, {}))
     return cls(**arguments)
-
-
-def _block_of(f: Field[Any]) -> type | None:
-    """The dataclass of a nested block, or None for a plain key."""
-    factory = f.default_factory
-    return factory if factory is not MISSING and is_dataclass(factory) else None
 
 
 def _out_of_bounds(f: Field[Any], number: int) -> str | None:
@@ -784,10 +440,3 @@ def _kubernetes_hint(value: Any, name: str) -> str:
         f"; Kubernetes injects a value like this for a Service of that name, it is not yours: set "
         f"{name} explicitly in the pod, or set enableServiceLinks: false in its spec"
     )
-
-
-def _shown(value: Any, secret: bool = False) -> str:
-    if secret:
-        return "(secret)"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"

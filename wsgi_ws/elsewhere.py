@@ -10,8 +10,8 @@ from typing import Any
 
 import redis
 
-from wsgi_ws.config import RedisSettings
 from wsgi_ws.redis_client import connect
+from wsgi_ws.settings import RedisSettings
 
 TIMEOUT = 5.0  # seconds
 

@@ -8,7 +8,7 @@ import logging
 import time
 from typing import Any
 
-from wsgi_ws.config import Settings
+from wsgi_ws.settings import Settings
 
 # The Node server's level names → Python's.
 _LEVELS = {

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from statsd.client.base import StatsClientBase
 
-from wsgi_ws.config import StatsdSettings
 from wsgi_ws.prometheus import LATENCY_BOUNDS, Prometheus
+from wsgi_ws.settings import StatsdSettings
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 
-from wsgi_ws.config import RedisSettings
+from wsgi_ws.settings import RedisSettings
 
 CONNECT_TIMEOUT = 5.0  # seconds
 SENTINEL_TIMEOUT = 1.0  # seconds to connect, and to wait for the answer; they are asked in turn

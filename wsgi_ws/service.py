@@ -18,7 +18,6 @@ from gevent import Greenlet
 from wsgi_ws.access_log import AccessLog
 from wsgi_ws.auth import Authenticator
 from wsgi_ws.catchup import CatchUp
-from wsgi_ws.config import Settings
 from wsgi_ws.connection import Connection, Ending, Limits
 from wsgi_ws.elsewhere import databases_with
 from wsgi_ws.entrance import Entrance
@@ -35,6 +34,7 @@ from wsgi_ws.redis_client import connect, describe
 from wsgi_ws.registry import Registry
 from wsgi_ws.remedies import REMEDIES
 from wsgi_ws.reporter import Reporter
+from wsgi_ws.settings import Settings
 from wsgi_ws.stream import PAGE, READ_MARGIN, StreamFollower
 from wsgi_ws.stream_id import ZERO, StreamId
 from wsgi_ws.watchdog import Watchdog

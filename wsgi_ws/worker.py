@@ -21,9 +21,9 @@ from gevent.event import Event
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 
-from wsgi_ws.config import Settings
 from wsgi_ws.exposure import Exposure
 from wsgi_ws.listener import Listener
+from wsgi_ws.settings import Settings
 
 if TYPE_CHECKING:
     from wsgi_ws.service import Service

@@ -28,6 +28,8 @@ LAYERS = [
     {"protocol", "stream_id", "timeslice", "metrics", "logs", "app", "exposure", "watchdog"},
     {"log_limiter", "log_lines", "remedies", "prometheus"},
     {"config"},
+    {"config_checks"},
+    {"settings"},
     {"redis_address", "superset_settings", "read_superset"},
 ]
 # The command line stands on top of all that and beside the service. Within it:
@@ -41,7 +43,15 @@ CLI_LAYERS = [
     {"findings"},
 ]
 # What it may use of the service: what needs no event loop.
-FOR_THE_CLI = {"config", "superset_settings", "redis_client", "events", "stream_id", "origin"}
+FOR_THE_CLI = {
+    "config",
+    "settings",
+    "superset_settings",
+    "redis_client",
+    "events",
+    "stream_id",
+    "origin",
+}
 LEAVES = {"protocol", "stream_id", "auth", "app", "origin", "request_head", "timeslice"}
 LEAVES |= {"superset_settings", "read_superset", "plain_http"}
 LEAVES |= {"redis_address", "exposure", "log_limiter", "log_lines", "prometheus", "remedies"}
@@ -138,7 +148,7 @@ def test_a_leaf_imports_nothing_of_the_package(module: str) -> None:
 def test_who_takes_settings_knows_nothing_else_of_the_package(
     module: str, besides: set[str]
 ) -> None:
-    assert own_imports(SOURCES[module]) == {"config"} | besides
+    assert own_imports(SOURCES[module]) == {"settings"} | besides
 
 
 @pytest.mark.parametrize(("library", "allowed"), KNOWN_BY.items(), ids=KNOWN_BY)
@@ -164,7 +174,7 @@ def test_nobody_imports_the_demo() -> None:
 
 
 def test_the_demo_does_not_reach_into_the_service() -> None:
-    assert set().union(*map(own_imports, DEMO)) <= {"config", "redis_client"}
+    assert set().union(*map(own_imports, DEMO)) <= {"config", "settings", "redis_client"}
 
 
 def test_the_service_does_not_import_the_command_line() -> None:
@@ -201,7 +211,10 @@ def test_the_reader_of_supersets_settings_needs_the_standard_library_only() -> N
 
 @pytest.mark.parametrize(
     ("file", "expected"),
-    [("wsgi.py", {"app"}), ("gunicorn.conf.py", {"config", "exposure", "logs", "worker"})],
+    [
+        ("wsgi.py", {"app"}),
+        ("gunicorn.conf.py", {"config", "settings", "exposure", "logs", "worker"}),
+    ],
 )
 def test_the_entry_points_import_no_more_than_they_need(file: str, expected: set[str]) -> None:
     assert own_imports(ROOT / file) == expected

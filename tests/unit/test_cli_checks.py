@@ -14,7 +14,8 @@ from wsgi_ws.cli.check_config import change, in_container, is_loopback
 from wsgi_ws.cli.check_redis import check_version
 from wsgi_ws.cli.check_streams import Stream, age, describe_stream
 from wsgi_ws.cli.findings import Level
-from wsgi_ws.config import Loaded, Settings
+from wsgi_ws.config import Loaded
+from wsgi_ws.settings import Settings
 from wsgi_ws.superset_settings import SupersetSettings
 
 ROOT = Path(__file__).resolve().parents[2]

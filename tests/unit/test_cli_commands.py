@@ -16,7 +16,7 @@ from wsgi_ws.cli.main import cli
 from wsgi_ws.cli.publish import event
 from wsgi_ws.cli.tail import as_line
 from wsgi_ws.cli.token import NoToken, cookie, sign
-from wsgi_ws.config import Settings
+from wsgi_ws.settings import Settings
 
 SECRET = "a-secret-of-tests-with-more-than-32-bytes"
 COMMANDS = ["check", "send", "tail", "token", "version"]

@@ -12,17 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.config import (
-    CONFIG_PATH_VARIABLE,
-    LOG_LEVELS,
-    ConfigError,
-    Key,
-    Loaded,
-    RedisSettings,
-    Settings,
-    keys,
-    load,
-)
+from wsgi_ws.config import CONFIG_PATH_VARIABLE, Loaded, load
+from wsgi_ws.settings import LOG_LEVELS, ConfigError, Key, RedisSettings, Settings, keys
 
 SECRET = "an-example-secret-of-more-than-32-bytes"
 KEYS = {key.path: key for key in keys()}

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from wsgi_ws.config import StatsdSettings
 from wsgi_ws.history import History
 from wsgi_ws.metrics import Metrics, StatsdClient
 from wsgi_ws.registry import Registry
 from wsgi_ws.reporter import Reporter
+from wsgi_ws.settings import StatsdSettings
 from wsgi_ws.stream_id import StreamId
 
 

@@ -20,8 +20,9 @@ from wsgi_ws.cli import (
 )
 from wsgi_ws.cli.findings import Finding, red, yellow
 from wsgi_ws.cli.report import Report
-from wsgi_ws.config import Loaded, RedisSettings, json_key
+from wsgi_ws.config import Loaded
 from wsgi_ws.redis_client import describe
+from wsgi_ws.settings import RedisSettings, json_key
 from wsgi_ws.superset_settings import SupersetError, SupersetSettings, Unknown
 
 

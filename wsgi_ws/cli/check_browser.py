@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 from wsgi_ws import superset_settings as names
 from wsgi_ws.cli.check_config import is_loopback
 from wsgi_ws.cli.findings import Finding, green, red, yellow
-from wsgi_ws.config import Settings
 from wsgi_ws.origin import is_allowed
+from wsgi_ws.settings import Settings
 from wsgi_ws.superset_settings import SupersetSettings, Unknown
 
 WHAT = "browser"

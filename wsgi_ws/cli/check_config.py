@@ -14,7 +14,8 @@ from typing import Any
 
 from wsgi_ws.cli.findings import Finding, green, red, yellow
 from wsgi_ws.cli.report import Value
-from wsgi_ws.config import CONFIG_PATH_VARIABLE, ConfigError, Loaded, json_key, keys, load
+from wsgi_ws.config import CONFIG_PATH_VARIABLE, Loaded, load
+from wsgi_ws.settings import ConfigError, json_key, keys
 
 WHAT = "configuration"
 _STAND_IN = "a-stand-in-so-that-everything-else-can-be-looked-at"

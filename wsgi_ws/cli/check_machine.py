@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 
 from wsgi_ws.cli.findings import Finding, green, red, yellow
-from wsgi_ws.config import Loaded, StatsdSettings
+from wsgi_ws.config import Loaded
+from wsgi_ws.settings import StatsdSettings
 
 OTHER_DESCRIPTORS = 64  # as the worker reckons: Redis, logs, StatsD, the loop and the listener
 FEW_DESCRIPTORS = 4096

@@ -16,8 +16,9 @@ from redis.sentinel import MasterNotFoundError
 
 from wsgi_ws.cli.check_config import is_loopback, source_of
 from wsgi_ws.cli.findings import Finding, green, red
-from wsgi_ws.config import Loaded, RedisSettings
+from wsgi_ws.config import Loaded
 from wsgi_ws.redis_client import connect, describe
+from wsgi_ws.settings import RedisSettings
 
 WHAT = "redis"
 TIMEOUT = 5.0  # seconds

@@ -12,7 +12,8 @@ from typing import Any
 from wsgi_ws import superset_settings as names
 from wsgi_ws.cli.check_config import change, is_loopback, source_of, value_of
 from wsgi_ws.cli.findings import Finding, green, red, yellow
-from wsgi_ws.config import Loaded, keys
+from wsgi_ws.config import Loaded
+from wsgi_ws.settings import keys
 from wsgi_ws.superset_settings import Said, SupersetSettings, Unknown
 
 WHAT = "superset"

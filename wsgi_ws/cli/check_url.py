@@ -22,8 +22,9 @@ from wsgi_ws.cli.findings import Finding, green, red, yellow
 from wsgi_ws.cli.publish import event, forget, new_channel, publish
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
 from wsgi_ws.cli.token import NoToken, cookie
-from wsgi_ws.config import Loaded, RedisSettings
+from wsgi_ws.config import Loaded
 from wsgi_ws.redis_client import connect, describe
+from wsgi_ws.settings import RedisSettings
 
 WHAT = "url"
 PATIENCE = 5.0  # seconds for the event, and for the handshake

@@ -11,9 +11,9 @@ from typing import Any
 import redis
 
 from wsgi_ws.cli.socket_client import Socket
-from wsgi_ws.config import Settings
 from wsgi_ws.events import MalformedEntry, parse_entry
 from wsgi_ws.redis_client import connect
+from wsgi_ws.settings import Settings
 from wsgi_ws.stream_id import ZERO, StreamId
 
 BLOCK_MS = 5000
