@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """gunicorn's settings, from the service's configuration, which is validated here: in the master,
-once, before any worker exists. Options on gunicorn's command line win over this file."""
+before any worker exists. Options on gunicorn's command line win over this file."""
 
 import gc
 import logging
@@ -13,12 +13,16 @@ from wsgi_ws.config import load
 from wsgi_ws.exposure import DIRECTORY_VARIABLE, Exposure
 from wsgi_ws.logs import logging_config
 from wsgi_ws.settings import ConfigError
-from wsgi_ws.worker import prepare_descriptors, unsupported
+from wsgi_ws.worker import Worker, prepare_descriptors, unsupported
 
+_problem = ""
 try:
-    _loaded = load(os.environ)
+    _loaded = Worker.loaded = load(os.environ)
 except ConfigError as error:
-    sys.exit(f"wsgi_ws does not start: {error}")
+    if Worker.loaded is None:
+        sys.exit(f"wsgi_ws does not start: {error}")
+    # A SIGHUP has brought us here again: a slip of the pen must not end a service that runs.
+    _problem, _loaded = str(error), Worker.loaded
 
 _host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"
 bind = f"{_host}:{_loaded.settings.port}"
@@ -41,24 +45,35 @@ def on_starting(server: Any) -> None:
     prepare_descriptors(_loaded.settings.max_total_connections)
     # At the arbiter, which stays when a SIGHUP loads this file again.
     server.exposure = Exposure()
-    _listen_for_prometheus(server.exposure, log)
+    problem = _listen_for_prometheus(server.exposure)
+    if problem:
+        log.error("the service does not start: %s", problem)
+        sys.exit(1)
     for warning in _loaded.warnings:
         log.warning("%s", warning)
 
 
-def _listen_for_prometheus(exposure: Exposure, log: logging.Logger) -> None:
+def on_reload(server: Any) -> None:
+    """After a SIGHUP, before the new workers; `sys.exit` would end the service here."""
+    log = logging.getLogger("wsgi_ws.config")
+    problem = _problem or _listen_for_prometheus(server.exposure)
+    if problem:
+        log.error("not all of the configuration is changed: %s", problem)
+    for warning in _loaded.warnings:
+        log.warning("%s", warning)
+
+
+def _listen_for_prometheus(exposure: Exposure) -> str | None:
+    """Returns what is wrong, and the remedy; or None."""
     host, port = _loaded.settings.metrics_host, _loaded.settings.metrics_port
-    if not port:
-        return
     try:
         exposure.listen(host, port, replacing="GUNICORN_PID" in os.environ)
     except (OSError, UnicodeError) as error:
-        log.error(
-            "the service does not start: metricsHost %s and metricsPort %d can't be listened at "
-            "(%s): choose another port, or 0 for none",
-            *(host, port, error),
+        return (
+            f"metricsHost {host} and metricsPort {port} can't be listened at ({error}): "
+            "choose another port, or 0 for none"
         )
-        sys.exit(1)
+    return None
 
 
 def when_ready(server: Any) -> None:
@@ -73,8 +88,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Workers get the settings that the master has validated."""
-    worker.settings = _loaded.settings
+    """Workers get what the master has prepared."""
     worker.exposure = server.exposure
     server.exposure.enter_worker(os.environ)
 

@@ -32,32 +32,23 @@ class Exposure:
     def __init__(self) -> None:
         self.directory: str | None = None
         self.listener: socket.socket | None = None
+        self._listens_at: tuple[str, int] | None = None
         self._lock: int | None = None
 
     def listen(self, host: str, port: int, *, replacing: bool) -> None:
-        """Listen at an address for `/metrics`.
+        """Listen at an address for `/metrics`, and no longer at the one before.
 
+        :param port: 0: nowhere.
         :param replacing: another master that listens there is about to leave (SIGUSR2).
         :raises OSError: when the address can't be had.
         """
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        if not replacing:
-            # SO_REUSEPORT below would silently share the port with a stranger of the same user.
-            with socket.socket(family, kind, proto) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        listener = socket.socket(family, kind, proto)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind(address)
-            listener.listen()
-        except OSError:
-            listener.close()
-            raise
-        self.listener = listener
+        wanted = (host, port) if port else None
+        if wanted == self._listens_at:
+            return
+        listener = _bound(host, port, replacing=replacing) if port else None
+        if self.listener is not None:
+            self.listener.close()
+        self.listener, self._listens_at = listener, wanted
 
     def make_directory(self, wanted: str | None) -> None:
         """Make the directory: a fresh one, in `wanted` or where temporary files go.
@@ -107,6 +98,27 @@ class Exposure:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _bound(host: str, port: int, *, replacing: bool) -> socket.socket:
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    if not replacing:
+        # SO_REUSEPORT below would silently share the port with a stranger of the same user.
+        with socket.socket(family, kind, proto) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _lock(directory: Path) -> int:

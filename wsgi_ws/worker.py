@@ -21,9 +21,9 @@ from gevent.event import Event
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 
+from wsgi_ws.config import Loaded
 from wsgi_ws.exposure import Exposure
 from wsgi_ws.listener import Listener
-from wsgi_ws.settings import Settings
 
 if TYPE_CHECKING:
     from wsgi_ws.service import Service
@@ -71,8 +71,8 @@ def prepare_descriptors(max_total_connections: int) -> None:
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no types
     """A worker process: its own sockets, its own reading of the whole stream."""
 
-    settings: Settings  # set by gunicorn.conf.py after the fork
-    exposure: Exposure  # likewise
+    loaded: Loaded | None = None  # set by gunicorn.conf.py in the master, for all workers to come
+    exposure: Exposure  # set by gunicorn.conf.py after the fork
     _failed = False
 
     def run(self) -> None:
@@ -91,7 +91,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         # Or each line asks for its thread, which gevent makes up for each new greenlet (15 µs).
         logging.logThreads = False
         self._wake = Event()
-        service = Service(self.settings, str(self.age))
+        assert self.loaded is not None
+        service = Service(self.loaded.settings, str(self.age))
         self.wsgi.config[UNREADINESS] = service.unreadiness
         if self.exposure.directory:
             self.wsgi.config[METRICS] = functools.partial(scrape, self.exposure.directory)

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from tests.servers import DEADLINE, ROOT, RedisServer, Server, eventually
+from tests.servers import DEADLINE, ROOT, RedisServer, Server, eventually, free_port
 from tests.superset import cookie, new_channel, publish
 
 StartServer = Callable[..., Server]
@@ -191,3 +193,33 @@ def test_a_reload_replaces_the_workers_and_loses_no_event(
     url = server.url(f"/?last_id={last_id}")
     with connect(url, additional_headers={"Cookie": cookie(channel)}) as client:
         assert '"job_id":"between"' in str(client.recv(timeout=DEADLINE))
+
+
+def test_a_reload_with_a_broken_configuration_changes_nothing_and_says_so(
+    start_server: StartServer,
+) -> None:
+    server = start_server(config={})
+    config = server.log_path.with_name(f"config-{server.port}.json")
+    config.write_text(json.dumps({"pingSocketsIntervalMs": "soon"}))
+    server.process.send_signal(signal.SIGHUP)
+    line = "not all of the configuration is changed: pingSocketsIntervalMs"
+    eventually(lambda: line in server.log_text(), "the key is named")
+    with open_tab(server, "c") as client:
+        assert client.ping().wait(DEADLINE)
+
+
+def test_a_reload_moves_the_metrics_to_another_port(start_server: StartServer) -> None:
+    server = start_server(config={})
+    config = server.log_path.with_name(f"config-{server.port}.json")
+    port = free_port()
+    config.write_text(json.dumps({"metricsPort": port}))
+    server.process.send_signal(signal.SIGHUP)
+
+    def metrics_are_there() -> bool:
+        with contextlib.suppress(OSError):
+            url = f"http://127.0.0.1:{port}/metrics"
+            with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+                return b"wsgi_ws_workers" in answer.read()
+        return False
+
+    eventually(metrics_are_there, "they are at the new port")
