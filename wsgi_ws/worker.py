@@ -74,6 +74,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
     loaded: Loaded | None = None  # set by gunicorn.conf.py in the master, for all workers to come
     exposure: Exposure  # set by gunicorn.conf.py after the fork
     _failed = False
+    _wake: Event | None = None
 
     def run(self) -> None:
         """Serve until told to stop. Called by gunicorn in the forked process, patched by then.
@@ -90,7 +91,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
 
         # Or each line asks for its thread, which gevent makes up for each new greenlet (15 µs).
         logging.logThreads = False
-        self._wake = Event()
+        wake = self._wake = Event()
         assert self.loaded is not None
         service = Service(self.loaded.settings, str(self.age))
         self.wsgi.config[UNREADINESS] = service.unreadiness
@@ -109,7 +110,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             servers.append(self._listen(own, service, takes_upgrades=False, **only_metrics))
         while self.alive:
             self.notify()
-            self._wake.wait(WATCH_INTERVAL)
+            wake.wait(WATCH_INTERVAL)
         for server in servers:
             server.close()
         self._notify_while(service.stop)
@@ -118,10 +119,11 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             sys.exit(1)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: the graceful stop."""
+        """SIGTERM: the graceful stop. It may come at any time, also before `run`."""
         self.alive = False
-        # Not set here: a signal handler may run anywhere, also in the middle of the loop's work.
-        gevent.get_hub().loop.run_callback_threadsafe(self._wake.set)
+        if self._wake is not None:
+            # Not set here: a signal handler may run in the middle of the loop's work.
+            gevent.get_hub().loop.run_callback_threadsafe(self._wake.set)
 
     def _listen(self, sock: Any, service: Service, *, takes_upgrades: bool, **environ: Any) -> Any:
         """Accept connections on a listening socket.
@@ -160,4 +162,5 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         self.log.error("%s died (%r): this worker ends and is replaced", name, error)
         self._failed = True
         self.alive = False
-        self._wake.set()
+        if self._wake is not None:
+            self._wake.set()

@@ -195,6 +195,20 @@ def test_a_reload_replaces_the_workers_and_loses_no_event(
         assert '"job_id":"between"' in str(client.recv(timeout=DEADLINE))
 
 
+@pytest.mark.parametrize("pause", [0.05, 0.1, 0.15, 0.3])
+def test_a_worker_that_is_told_to_stop_while_it_starts_does_so_quietly(
+    start_server: StartServer, pause: float
+) -> None:
+    server = start_server(workers=2)
+    server.process.send_signal(signal.SIGHUP)
+    time.sleep(pause)  # somewhere in the new workers' start
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: server.log_text().count("Hang up") == 2, "both reloads have begun")
+    eventually(lambda: len(server.pids()) == 2, "the others have gone")
+    assert server.is_ready()
+    assert "Traceback" not in server.log_text()
+
+
 def test_a_reload_with_a_broken_configuration_changes_nothing_and_says_so(
     start_server: StartServer,
 ) -> None:
