@@ -1,7 +1,7 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check compliance chaos bench curves plots lock clean
+.PHONY: help run test check compliance chaos soak bench curves plots lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,10 @@ compliance: $(VENV)/.installed-requirements-dev.lock  ## Run the Autobahn test s
 
 chaos: $(VENV)/.installed-requirements-dev.lock  ## Ten minutes of dropped clients and killed workers.
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/python -m pytest --timeout 0 tests/chaos $(ARGS)
+
+soak: $(VENV)/.installed-requirements-dev.lock  ## Twenty minutes of churn, faults and waves of load; a verdict.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@$(BIN)/python -m soak $(ARGS)
 
 bench: $(VENV)/.installed-requirements-dev.lock  ## Measure each case, for docs/performance.md.
 	@$(BIN)/python -m bench run $(ARGS)

@@ -104,6 +104,25 @@ def request(
     return "\r\n".join([f"{method} {path} {http}", *lines, *extra, "", ""]).encode()
 
 
+def frame_at(received: bytes, start: int = 0) -> tuple[ServerFrame, int] | None:
+    """A server's frame among received bytes, checked for what every frame of a server must be, and
+    where it ends; None until all of it has come."""
+    payload = start + 2
+    if len(received) < payload:
+        return None
+    first, size = received[start], received[start + 1]
+    assert first & 0x70 == 0, "no extension is negotiated: the reserved bits are zero (§5.2)"
+    assert first & 0x80, "this server does not fragment"
+    assert size & 0x80 == 0, "a server must not mask (§5.1)"
+    if size >= 126:
+        payload += 2 if size == 126 else 8
+        size = int.from_bytes(received[start + 2 : payload], "big")
+    end = payload + size
+    if len(received) < end:  # as it is when the length itself is not complete
+        return None
+    return ServerFrame(first & 0x0F, received[payload:end]), end
+
+
 class Wire:
     """One TCP connection to a server on the loopback interface."""
 
@@ -127,17 +146,14 @@ class Wire:
         return Response(int(status.split()[1]), {k.lower(): v.strip() for k, v in pairs})
 
     def receive(self) -> ServerFrame:
-        """The next frame, checked for what every frame of a server must be."""
-        first, second = self._take(2)
-        assert first & 0x70 == 0, "no extension is negotiated: the reserved bits are zero (§5.2)"
-        assert first & 0x80, "this server does not fragment"
-        assert second & 0x80 == 0, "a server must not mask (§5.1)"
-        size = second
-        if second == 126:
-            (size,) = struct.unpack("!H", self._take(2))
-        elif second == 127:
-            (size,) = struct.unpack("!Q", self._take(8))
-        return ServerFrame(first & 0x0F, self._take(size))
+        """The next frame."""
+        while (found := frame_at(self._received)) is None:
+            more = self.socket.recv(65536)
+            assert more, f"the connection ended with {self._received!r}"
+            self._received += more
+        received, end = found
+        self._received = self._received[end:]
+        return received
 
     def close_code(self) -> int | None:
         """Expect a close frame, then the end of the stream; the frame's code if it has one."""
@@ -166,14 +182,6 @@ class Wire:
         except (BrokenPipeError, ConnectionResetError):
             return True
         return False
-
-    def _take(self, count: int) -> bytes:
-        while len(self._received) < count:
-            more = self.socket.recv(65536)
-            assert more, f"the connection ended with {self._received!r}"
-            self._received += more
-        taken, self._received = self._received[:count], self._received[count:]
-        return taken
 
 
 @contextmanager

@@ -11,9 +11,10 @@ import threading
 class TcpProxy:
     """Forwards connections to a port, as long as it is told to."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, port: int = 0) -> None:
+        """:param port: its own; any free one unless told."""
         self._target_port = target_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._flowing = threading.Event()
         self._flowing.set()
@@ -63,6 +64,8 @@ class TcpProxy:
             except OSError:
                 client.close()
                 continue
+            for each in (client, server):  # or small pieces would wait for acknowledgements
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets += [client, server]
             for source, target in ((client, server), (server, client)):
                 threading.Thread(target=self._pump, args=(source, target), daemon=True).start()

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lets the planned faults happen, one after the other, and writes down when they did."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from soak.network import Network
+from soak.plan import REST, Fault, Happened, Plan
+from tests.servers import RedisServer, Server, eventually
+
+ACCEPTING_TIME = 5.0  # seconds after which a new worker surely accepts sockets without Redis
+BOOT_TIME = 1.5  # seconds after which a worker surely serves
+
+
+class Faults:
+    """Whoever can hurt the servers."""
+
+    def __init__(
+        self, plan: Plan, redis: RedisServer, network: Network, server: Server, log_file: Path
+    ) -> None:
+        """:param log_file: the one that the server writes besides its output."""
+        self.happened: list[Happened] = []
+        self._plan = plan
+        self._rng = random.Random(f"{plan.seed} victims")
+        self._redis = redis
+        self._network = network
+        self._server = server
+        self._log_file = log_file
+        self._ways: dict[str, Callable[[float], None]] = {
+            "clients killed": self._kill_clients,
+            "clients paused": self._pause_clients,
+            "Redis stopped": self._stop_redis,
+            "Redis restarted": self._restart_redis,
+            "network cut": self._cut_network,
+            "network half-open": self._freeze_network,
+            "log rotated": self._rotate_log,
+            "worker killed": lambda _: self._signal_worker(signal.SIGKILL),
+            "worker killed, network cut": self._kill_without_network,
+            "worker stopped": lambda _: self._signal_worker(signal.SIGTERM),
+            "workers reloaded": self._reload_workers,
+        }
+
+    async def run(self, announce: Callable[[Fault], None]) -> None:
+        """Until all have happened, or the time is over: each lasts as long as it does."""
+        begin = time.monotonic()
+        for fault in self._plan.faults():
+            rest = self.happened[-1].end + REST if self.happened else 0.0
+            at = max(rest, fault.at)
+            if at >= self._plan.seconds:
+                break
+            await asyncio.sleep(at - (time.monotonic() - begin))
+            announce(fault)
+            since = time.monotonic() - begin
+            await asyncio.to_thread(self._ways[fault.kind], fault.seconds)
+            self.happened.append(Happened(fault.kind, since, time.monotonic() - begin))
+
+    # --- Redis -----------------------------------------------------------------------------------
+
+    def _kill_clients(self, _seconds: float) -> None:
+        command = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        self._redis.client.execute_command(*command)
+
+    def _pause_clients(self, seconds: float) -> None:
+        self._redis.client.execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")
+        time.sleep(seconds)
+
+    def _stop_redis(self, seconds: float) -> None:
+        self._redis.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self._redis.process.send_signal(signal.SIGCONT)
+
+    def _restart_redis(self, seconds: float) -> None:
+        self._redis.stop()
+        time.sleep(seconds)
+        self._redis.start()
+
+    # --- the network -----------------------------------------------------------------------------
+
+    def _cut_network(self, seconds: float) -> None:
+        self._network.cut()
+        time.sleep(seconds)
+        self._network.restore()
+
+    def _freeze_network(self, seconds: float) -> None:
+        self._network.freeze()
+        time.sleep(seconds)
+        self._network.restore()
+
+    # --- the server ------------------------------------------------------------------------------
+
+    def _signal_worker(self, number: signal.Signals) -> None:
+        workers = self._server.pids()
+        victim = self._rng.choice(workers)
+        os.kill(victim, number)
+        self._await_successors(len(workers), {victim})
+
+    def _kill_without_network(self, seconds: float) -> None:
+        self._network.cut()
+        self._signal_worker(signal.SIGKILL)
+        time.sleep(max(seconds, ACCEPTING_TIME))
+        self._network.restore()
+
+    def _reload_workers(self, _seconds: float) -> None:
+        workers = self._server.pids()
+        self._server.process.send_signal(signal.SIGHUP)
+        self._await_successors(len(workers), set(workers))
+
+    def _await_successors(self, count: int, ended: set[int]) -> None:
+        """The next fault is for workers that serve."""
+
+        def serving() -> bool:
+            workers = self._server.pids()
+            return (
+                len(workers) == count
+                and ended.isdisjoint(workers)
+                and all(_age(pid) > BOOT_TIME for pid in workers)
+            )
+
+        eventually(serving, "the workers are replaced")
+
+    def _rotate_log(self, _seconds: float) -> None:
+        self._log_file.rename(f"{self._log_file}.{len(self.happened)}")
+        self._server.process.send_signal(signal.SIGUSR1)
+
+
+def _age(pid: int) -> float:
+    """Seconds; 0 when it has just ended."""
+    try:
+        return time.time() - psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0

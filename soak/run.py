@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One soak, from the first process to the last: servers, load, faults, samples, outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from soak.faults import Faults
+from soak.network import network_to
+from soak.plan import Fault, Plan
+from soak.producer import Producer
+from soak.sampler import Sampler
+from soak.samples import Sample
+from soak.tabs import Population
+from soak.verdict import DESCRIPTORS_LEFT, Outcome
+from tests.servers import RedisServer, Server
+
+PREFIX = "async-events-"
+WORKERS = 2
+# Times that a client would wait for are shorter than by default, so that all of them run out often.
+SETTINGS = {
+    "REDIS_STREAM_READ_BLOCK_MS": "1000",
+    "PING_SOCKETS_INTERVAL_MS": "4000",
+    "SOCKET_RESPONSE_TIMEOUT_MS": "8000",
+    "GC_CHANNELS_INTERVAL_MS": "5000",
+    "HANDSHAKE_TIMEOUT_MS": "3000",
+    "CLOSE_TIMEOUT_MS": "2000",
+    "DRAIN_MS": "1000",
+    "MAX_SOCKET_BUFFER_BYTES": "65536",
+    "LOG_TO_FILE": "true",
+}
+# It must be full, or memory would grow for the best of reasons, when the judged waves begin. This
+# much comes in half a wave.
+HISTORY_BYTES_PER_SECOND = 150_000
+# A killed Redis must come back with all that anybody has read from it. What it has written to its
+# file survives its process without fsync.
+REDIS_OPTIONS = (
+    *("--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"),
+    *("--loglevel", "warning"),
+)
+SETTLING = 60.0  # seconds that the clients have in the end; they need some
+SILENCE = 1.0  # seconds for what should not come
+
+Show = Callable[[Sample | Fault], None]
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, plan: Plan, directory: Path, port: int = 0) -> None:
+        """:param port: the server's; the next two are Redis's and the proxy's. 0: any free ones."""
+        self.plan = plan
+        self._happened: Counter[str] = Counter()
+        self._events = self._tabs = 0
+        self._directory = directory
+        self._ports = (port, port + 1, port + 2) if port else (0, 0, 0)
+        self._log_file = directory / "app.log"
+        self._failures: list[str] = []  # of clients, which must not fail
+
+    def run(self, show: Show) -> Outcome:
+        """Let it happen.
+
+        :param show: hears of every sample and every fault.
+        """
+        with self._servers() as (redis, faults, server):
+            idle = _descriptors(server)
+            samples, problems, left = asyncio.run(self._drive(redis, faults, server, idle, show))
+            exit_code = server.terminate()
+            log = server.log_text() + "".join(
+                path.read_text(errors="replace") for path in self._directory.glob("app.log*")
+            )
+        return Outcome(
+            plan=self.plan,
+            samples=samples,
+            faults=faults.happened,
+            tabs=self._tabs,
+            events=self._events,
+            happened=self._happened,
+            problems=problems | {"failed_clients": self._failures},
+            idle_descriptors=idle,
+            left_descriptors=left,
+            log=log,
+            exit_code=exit_code,
+        )
+
+    @contextlib.contextmanager
+    def _servers(self) -> Iterator[tuple[RedisServer, Faults, Server]]:
+        port, port_of_redis, port_of_network = self._ports
+        with contextlib.ExitStack() as stack:
+            redis = RedisServer(self._directory, *REDIS_OPTIONS, port=port_of_redis or None)
+            stack.callback(redis.close)
+            network = stack.enter_context(network_to(redis.port, port_of_network))
+            history = int(HISTORY_BYTES_PER_SECOND * self.plan.wave / 2)
+            own = {"LOG_FILENAME": str(self._log_file), "HISTORY_BYTES": str(history)}
+            server = Server(
+                self._directory,
+                network.port,
+                prefix=PREFIX,
+                workers=WORKERS,
+                environ=SETTINGS | own,
+                port=port or None,
+            )
+            stack.callback(server.stop)
+            yield redis, Faults(self.plan, redis, network, server, self._log_file), server
+
+    async def _drive(
+        self, redis: RedisServer, faults: Faults, server: Server, idle: list[int], show: Show
+    ) -> tuple[list[Sample], dict[str, list[str]], list[int]]:
+        asyncio.get_running_loop().set_exception_handler(self._on_failure)
+        population = Population(self.plan, server.port)
+        producer = Producer(self.plan, redis.port, PREFIX, population)
+        sampler = Sampler(server, population.census, producer)
+        running = [
+            asyncio.create_task(job)
+            for job in (population.run(), sampler.run(show), faults.run(show), producer.run())
+        ]
+        coming_and_going, sampling, happening, producing = running
+        await asyncio.wait(running, timeout=self.plan.seconds, return_when=asyncio.FIRST_EXCEPTION)
+        for task in (coming_and_going, sampling):
+            task.cancel()
+        producer.over = True
+        await asyncio.gather(happening, producing)
+        for task in (coming_and_going, sampling):
+            with contextlib.suppress(asyncio.CancelledError):
+                await task  # which raises what has ended it before
+        await self._settle(population)
+        left = await _given_back(server, idle)
+        population.census.take()
+        self._happened = population.census.happened
+        self._events, self._tabs = producer.events, population.ledger.readers
+        return sampler.samples, population.ledger.problems(), left
+
+    async def _settle(self, population: Population) -> None:
+        """Everybody comes back and gets the rest; then everybody leaves."""
+        population.settling = True
+        deadline = time.monotonic() + SETTLING
+        while not population.is_complete() and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(SILENCE)
+        await population.leave()
+
+    def _on_failure(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._failures.append(f"{context['message']} {context.get('exception')!r}")
+
+
+async def _given_back(server: Server, idle: list[int]) -> list[int]:
+    """Descriptors of the workers when no more of them are given back."""
+    deadline = time.monotonic() + SETTLING / 2
+    while time.monotonic() < deadline:
+        left = _descriptors(server)
+        if len(left) == len(idle) and max(left) <= max(idle) + DESCRIPTORS_LEFT:
+            break
+        await asyncio.sleep(0.2)
+    return left
+
+
+def _descriptors(server: Server) -> list[int]:
+    found = []
+    for pid in server.pids():
+        with contextlib.suppress(psutil.Error):  # one that is being replaced
+            found.append(psutil.Process(pid).num_fds())
+    return found

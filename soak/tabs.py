@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Browser tabs that come, go and come back as Superset's frontend does, and clients that misbehave.
+
+How many there are follows the plan's wave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from soak.plan import Plan
+from soak.sockets import Census, Socket, open_socket
+from soak.truth import Channel, Ledger, Reader
+from tests.superset import cookie, new_channel
+from tests.wire import BINARY, TEXT, close_frame, frame, request
+
+TABS_OF_A_USER = 4  # on average
+LEAVING = 0.01  # of all tabs, per second, for good; others come instead
+ABSENCE = (0.05, 1.0)  # seconds until a tab comes back
+LONG_ABSENCE = 10.0  # one in ten stays away for up to this
+WAYS_TO_GO = ("closed", "reset", "hung up", "vanished")
+HEAVY_SHARE = 0.02  # of the tabs are of the user with large events
+SLOW_READERS = 0.3  # of that user's connections
+PATIENCE = 30.0  # seconds until the server has surely ended what it must end
+
+MISDEEDS_PER_SECOND = 2.0
+BAD_COOKIE = request(Cookie="async-token=e30.e30.e30")
+# What a client sends, and how the answer begins, if it must be that.
+MISDEEDS: dict[str, tuple[Callable[[], bytes], bytes]] = {
+    "bad cookie": (lambda: BAD_COOKIE, b"HTTP/1.1 401"),
+    "another's secret": (
+        lambda: request(Cookie=cookie(new_channel(), "another-secret-of-more-than-32-bytes")),
+        b"HTTP/1.1 401",
+    ),
+    "garbage": (lambda: b"\x16\x03\x01 garbage\r\n\r\n", b"HTTP/1.1 400"),
+    "half a request": (lambda: BAD_COOKIE[:60], b""),
+    "nothing": (lambda: b"", b""),
+    "an unmasked frame": (lambda: request() + frame(TEXT, b"x", mask=None), b"HTTP/1.1 101"),
+    "a reserved bit": (lambda: request() + frame(BINARY, b"x", rsv=4), b"HTTP/1.1 101"),
+    "a flood": (lambda: request() + frame(TEXT, b"x") * 200, b"HTTP/1.1 101"),
+    "goodbye at once": (lambda: request() + close_frame(1000), b"HTTP/1.1 101"),
+}
+
+
+@dataclass
+class User:
+    """One user's session: a channel, and the cookie of its tabs."""
+
+    channel: Channel
+    cookie: str
+    tabs: int = 0
+
+    @classmethod
+    def new(cls) -> User:
+        name = new_channel()
+        return cls(Channel(name), cookie(name))
+
+
+class Tab:
+    """A tab that keeps its connection badly."""
+
+    def __init__(self, name: str, user: User, population: Population) -> None:
+        self.name = name
+        self.user = user
+        self.reader = Reader(user.channel)
+        self._population = population
+        self._rng = population.rng
+
+    async def live(self) -> None:
+        """Connect, go and come back, until cancelled."""
+        socket: Socket | None = None
+        try:
+            while True:
+                with contextlib.suppress(OSError):
+                    socket = await self._connect()
+                    await self._stay(socket)
+                    if not socket.ended.done():
+                        await self._go(socket)
+                await asyncio.sleep(self._absence())
+        finally:
+            if socket is not None and not socket.ended.done():
+                socket.reset()
+
+    async def _connect(self) -> Socket:
+        population = self._population
+        query = f"/?last_id={self.reader.last_id}" if self.reader.last_id else "/"
+        slow = self.user is population.heavy_user and self._rng.random() < SLOW_READERS
+        return await open_socket(
+            population.port,
+            population.census,
+            request(path=query, Cookie=self.user.cookie),
+            self.reader.opened,
+            self.reader.take,
+            slow=slow and not population.settling,
+        )
+
+    async def _stay(self, socket: Socket) -> None:
+        stay = self._rng.expovariate(1 / self._population.plan.seconds_per_connection)
+        await asyncio.wait({socket.ended}, timeout=stay)
+        while self._population.settling and not socket.ended.done():
+            socket.slow = False
+            await asyncio.wait({socket.ended}, timeout=1.0)
+
+    async def _go(self, socket: Socket) -> None:
+        how = self._rng.choice(WAYS_TO_GO)
+        happened = self._population.census.happened
+        happened[how] += 1
+        if how == "closed":
+            socket.close()
+        elif how == "reset":
+            socket.reset()
+        elif how == "hung up":
+            socket.hang_up()
+        else:
+            socket.vanish()
+        await asyncio.wait({socket.ended}, timeout=PATIENCE)
+        if not socket.ended.done():
+            happened["never ended"] += 1
+            socket.reset()
+
+    def _absence(self) -> float:
+        if self._rng.random() < 0.1 and not self._population.settling:
+            return self._rng.uniform(0.0, LONG_ABSENCE)
+        return self._rng.uniform(*ABSENCE)
+
+
+class Population:
+    """All clients."""
+
+    def __init__(self, plan: Plan, port: int) -> None:
+        """:param port: the server's."""
+        self.plan = plan
+        self.port = port
+        self.census = Census()
+        self.ledger = Ledger()
+        self.settling = False  # whether everybody is to come back and stay
+        self.rng = random.Random(f"{plan.seed} tabs")
+        self.heavy_user = User.new()  # has large events, and many of them
+        self.users: list[User] = [User.new()]
+        self._tabs: list[tuple[Tab, asyncio.Task[None]]] = []
+        self._misdeeds: set[asyncio.Task[None]] = set()
+        self._born = 0
+
+    async def run(self) -> None:
+        """Follow the plan until cancelled."""
+        begin = last = time.monotonic()
+        try:
+            while True:
+                await asyncio.sleep(0.1)
+                last, seconds = time.monotonic(), time.monotonic() - last
+                self._churn(seconds)
+                self._grow_or_shrink(self.plan.sockets_at(last - begin))
+                if self.rng.random() < MISDEEDS_PER_SECOND * seconds:
+                    self._misbehave()
+        finally:
+            for task in self._misdeeds:
+                task.cancel()
+            await asyncio.gather(*self._misdeeds, return_exceptions=True)
+
+    def is_complete(self) -> bool:
+        """Whether every tab has all that it is due."""
+        return not any(tab.reader.behind() for tab, _ in self._tabs)
+
+    async def leave(self) -> None:
+        """Everybody closes; what has not come by now does not come any more."""
+        for tab, _ in self._tabs:
+            tab.reader.give_up_waiting()
+        tasks = [task for _, task in self._tabs]
+        while self._tabs:
+            self._drop(len(self._tabs) - 1)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _churn(self, seconds: float) -> None:
+        expected = LEAVING * seconds * len(self._tabs)
+        leaving = int(expected) + (self.rng.random() < expected % 1)
+        for _ in range(leaving):
+            self._drop(self.rng.randrange(len(self._tabs)))
+
+    def _grow_or_shrink(self, target: int) -> None:
+        while len(self._tabs) < target:
+            self._add()
+        while len(self._tabs) > target:
+            self._drop(self.rng.randrange(len(self._tabs)))
+
+    def _add(self) -> None:
+        user = self._somebody()
+        user.tabs += 1
+        self._born += 1
+        tab = Tab(f"tab {self._born}", user, self)
+        self._tabs.append((tab, asyncio.create_task(tab.live())))
+
+    def _somebody(self) -> User:
+        if self.rng.random() < HEAVY_SHARE:
+            return self.heavy_user
+        if self.rng.random() < 1 / TABS_OF_A_USER:
+            self.users.append(User.new())
+        return self.rng.choice(self.users)
+
+    def _drop(self, index: int) -> None:
+        self._tabs[index], self._tabs[-1] = self._tabs[-1], self._tabs[index]
+        tab, task = self._tabs.pop()
+        if task.done():
+            task.result()  # which raises: a tab lives until it is cancelled
+        task.cancel()
+        self.ledger.leaves(tab.name, tab.reader)
+        tab.user.tabs -= 1
+        if not tab.user.tabs and tab.user is not self.heavy_user and len(self.users) > 1:
+            self.users.remove(tab.user)
+
+    # --- clients that have no business here ------------------------------------------------------
+
+    def _misbehave(self) -> None:
+        task = asyncio.create_task(self._misdeed(self.rng.choice(list(MISDEEDS))))
+        self._misdeeds.add(task)
+        task.add_done_callback(self._misdeeds.discard)
+
+    async def _misdeed(self, name: str) -> None:
+        make, begin = MISDEEDS[name]
+        self.census.happened[name] += 1
+        self.census.open += 1
+        try:
+            answer = await asyncio.wait_for(self._answer(make()), PATIENCE)
+            if answer and not answer.startswith((begin, b"HTTP/1.1 503")):
+                self.census.happened[f"{name}: wrong answer"] += 1
+        except asyncio.TimeoutError:
+            self.census.happened["never ended"] += 1
+        except OSError:
+            pass  # a worker was killed
+        finally:
+            self.census.open -= 1
+
+    async def _answer(self, data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(data)
+            return await reader.read(-1)
+        finally:
+            writer.close()
