@@ -60,7 +60,7 @@ def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
     }
     client: redis.Redis
     if settings.sentinels:
-        client = _MasterClient(settings, options | _tls(settings, settings.ssl))
+        client = MasterClient(settings, options | _tls(settings, settings.ssl))
     elif settings.unix_socket_path:
         client = redis.Redis(unix_socket_path=settings.unix_socket_path, **options)
     else:
@@ -69,48 +69,6 @@ def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
     for command in ("XREAD", "XRANGE", "XREVRANGE"):
         client.set_response_callback(command, _as_sent)
     return client
-
-
-class BlockingReader:
-    """XREAD on one connection that nobody else uses, in two steps: `ask`, and later `take`.
-
-    Past redis-py's pool, which looks at its connection before each command and after it: half of
-    the cost of a read that brings one event. And Redis can fill the next reply while the last one
-    is worked on. After an error the reader is of no use any more.
-    """
-
-    def __init__(self, client: redis.Redis) -> None:
-        """Connect.
-
-        :param client: whose server to read.
-        :raises redis.RedisError: when that doesn't work.
-        """
-        self._client = client
-        self._connection: Any = client.connection_pool.make_connection()
-        self._connection.connect()
-
-    def ask(self, key: str, position: bytes, *, count: int, block_ms: int) -> None:
-        """Send a command for the entries of a stream after `position`.
-
-        :raises redis.RedisError: when it can't be sent, or the master has moved.
-        """
-        if isinstance(self._client, _MasterClient):
-            self._client.check_master(self._connection.host, self._connection.port)
-        self._connection.send_command(
-            *("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", key, position)
-        )
-
-    def take(self) -> Any:
-        """The entries that were asked for, oldest first; empty when none came in time.
-
-        :raises redis.RedisError: the connection is lost, or Redis answers with an error.
-        """
-        reply = self._connection.read_response()
-        return reply[0][1] if reply else ()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.disconnect()
 
 
 def describe(settings: RedisSettings) -> str:
@@ -163,7 +121,7 @@ def _as_sent(reply: Any, **_options: Any) -> Any:
 # --- Sentinel ------------------------------------------------------------------------------------
 
 
-class _MasterClient(redis.Redis):
+class MasterClient(redis.Redis):
     """A client of the master that the Sentinels name; each new connection asks them again.
 
     A fail-over closes connections to the old master when Sentinel has reached it and made it a

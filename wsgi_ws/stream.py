@@ -17,7 +17,7 @@ import gevent
 import redis
 from gevent.event import Event
 
-from wsgi_ws.redis_client import BlockingReader
+from wsgi_ws.blocking_reader import BlockingReader
 from wsgi_ws.stream_id import ZERO, StreamId
 
 log = logging.getLogger(__name__)
