@@ -28,8 +28,8 @@ FRAME_BYTES = 300  # about what an event is on the wire
 # Limits of CPU over that of a bare send(): 2.5 times what was measured when they were set.
 DELIVERY = 4.0  # an event of a backlog, for a socket here
 MISS = 1.25  # an event of a backlog, for nobody here
-WAKE_UP = 120.0  # an event that comes alone
-HANDSHAKE = 350.0
+WAKE_UP = 110.0  # an event that comes alone
+HANDSHAKE = 260.0
 
 Cost = Callable[[], float]
 
