@@ -27,7 +27,15 @@ from wsgi_ws.settings import (
     redis_key,
     shown,
 )
-from wsgi_ws.superset_settings import Said, SupersetError, Unknown, own_values, read, target_of
+from wsgi_ws.superset_settings import (
+    Said,
+    SupersetError,
+    Unknown,
+    own_values,
+    read,
+    surprises,
+    target_of,
+)
 
 CONFIG_PATH_VARIABLE = "WSGI_WS_CONFIG"
 DEFAULT_CONFIG_PATH = "config.json"
@@ -350,13 +358,16 @@ def _fill_from_superset(
     if not target:
         return
     try:
-        said = own_values(read(target_of(target, environ), environ))
+        superset = read(target_of(target, environ), environ)
     except SupersetError as error:
         raise ConfigError(f"supersetConfig (from {sources['supersetConfig']}): {error}") from None
+    said = own_values(superset)
     if _has_other_address(values["redis"], sources, said):
         chosen = ", ".join(f"{k} (from {sources[k]})" for k in _ADDRESS if k in sources)
         warnings.append(f"{chosen} wins over Superset's {said[_address_kind(said)]}")
         said = {dotted: value for dotted, value in said.items() if dotted not in _ADDRESS}
+    else:
+        warnings.extend(surprises(superset))
     secret = {key.path for key in keys() if key.secret}
     for dotted, value in said.items():
         block, f = _place_of(dotted, values)

@@ -41,6 +41,11 @@ def check_whole(settings: Settings, sources: Mapping[str, str], warnings: list[s
                 "installed: pip install cryptography"
             )
     _check_trusted_proxies(settings, sources)
+    if settings.metrics_port == settings.port:
+        raise ConfigError(
+            f"metricsPort (from {sources.get('metricsPort')}) is {settings.metrics_port}, the port "
+            "of the service itself: choose another, or 0 for none"
+        )
     _check_redis(settings.redis, sources, warnings)
     if not settings.redis_stream_prefix:
         raise ConfigError(

@@ -15,11 +15,11 @@ from typing import Any
 import gevent
 from gevent import Greenlet
 
+from wsgi_ws import elsewhere
 from wsgi_ws.access_log import AccessLog
 from wsgi_ws.auth import Authenticator
 from wsgi_ws.catchup import CatchUp
 from wsgi_ws.connection import Connection, Ending, Limits
-from wsgi_ws.elsewhere import databases_with
 from wsgi_ws.entrance import Entrance
 from wsgi_ws.fanout import Fanout
 from wsgi_ws.handshake import Admission, Admitted, Refusal
@@ -291,15 +291,14 @@ class Service:
             silence = silence + SILENCE_INTERVAL if waiting else 0.0
 
     def _hint(self) -> None:
-        redis, key = self._settings.redis, self._settings.redis_stream_prefix + "full"
-        others = ", ".join(map(str, databases_with(redis, key)))
+        redis, prefix = self._settings.redis, self._settings.redis_stream_prefix
         log.warning(
-            "%d sockets are open, but there is no stream %s at %s%s; "
+            "%d sockets are open, but there is no stream %sfull at %s%s; "
             "python -m wsgi_ws check --superset superset_config.py compares the settings",
             len(self.registry),
-            key,
+            prefix,
             describe(redis),
-            f": it is in database {others}, so set redis.db (REDIS_DB)" if others else "",
+            elsewhere.hint(elsewhere.find(redis, prefix), redis, prefix),
         )
 
     def _sweep(self) -> None:

@@ -31,6 +31,7 @@ COOKIE_SAMESITE = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE"
 COOKIE_DOMAIN = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_DOMAIN"
 TRANSPORT = "GLOBAL_ASYNC_QUERIES_TRANSPORT"
 WEBSOCKET_URL = "GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL"
+LEFT_OUT = "left out of "
 ALGORITHM = "HS256"  # Superset signs with nothing else
 CHANNEL_KEY = "channel"  # and calls the claim so
 
@@ -124,13 +125,18 @@ class SupersetSettings:
         return [line for file, line in places if file == self.file]
 
     def where(self, name: str, key: str | None = None) -> str:
-        """Where it is set: `superset_config.py line 12`, or `Superset's default`."""
+        """Where it is set: `superset_config.py line 12`, or `Superset's default`.
+
+        Of a key that a dictionary does not have: `left out of superset_config.py line 12`.
+        """
+        whole = self.get(name)
+        left_out = LEFT_OUT if key and isinstance(whole, dict) and key not in whole else ""
         for spelling in (f"{name}.{key}" if key else name, name):
             if self.places.get(spelling):
                 file, line = self.places[spelling][-1]
-                return f"{Path(file).name} line {line}"
+                return f"{left_out}{Path(file).name} line {line}"
         if self.is_set(name):
-            return Path(self.file).name
+            return left_out + Path(self.file).name
         return "Superset's default"
 
     def said(self, name: str, key: str | None = None, default: Any = None) -> Said:
@@ -166,7 +172,7 @@ def read(target: str, environ: Mapping[str, str], python: str = sys.executable) 
     if Path(target).is_dir():
         target = str(Path(target) / "superset_config.py")
     if ("/" in target or target.endswith(".py")) and not Path(target).is_file():
-        raise SupersetError(f"{target} is not there or no file: give the path as this process sees")
+        raise SupersetError(f"{target} is not there or no file: give the path as seen from here")
     answer = _answer(_run(target, environ, python), target)
     if "error" in answer:
         raise SupersetError(_complaint(target, answer["error"]))
@@ -236,6 +242,34 @@ def redis_setting(superset: SupersetSettings) -> str:
     return REDIS_CONFIG
 
 
+def surprises(superset: SupersetSettings) -> Iterator[str]:
+    """Where Superset takes the address of Redis from another place than its reader would think."""
+    if redis_setting(superset) == REDIS_CONFIG:
+        yield (
+            f"only {REDIS_CONFIG} is set ({superset.where(REDIS_CONFIG)}), which Superset reads up "
+            f"to 4.1; from 5.0 on it takes {CACHE_BACKEND}, by default localhost:6379, database 0: "
+            "set that too"
+        )
+        return
+    if isinstance(superset.get(CACHE_BACKEND), Unknown):
+        return
+    if superset.item(CACHE_BACKEND, "CACHE_REDIS_URL"):
+        yield (
+            f'{CACHE_BACKEND}["CACHE_REDIS_URL"] '
+            f"({superset.where(CACHE_BACKEND, 'CACHE_REDIS_URL')}) has no effect: of this setting "
+            "Superset reads CACHE_REDIS_HOST, CACHE_REDIS_PORT and CACHE_REDIS_DB, by default "
+            "localhost:6379, database 0; set those"
+        )
+    db = superset.item(CACHE_BACKEND, "CACHE_REDIS_DB", 0)
+    sentinel = superset.item(CACHE_BACKEND, "CACHE_TYPE") == "RedisSentinelCache"
+    if sentinel and not isinstance(db, Unknown) and str(db) != "0":
+        yield (
+            f'{CACHE_BACKEND}["CACHE_REDIS_DB"] is {db} '
+            f"({superset.where(CACHE_BACKEND, 'CACHE_REDIS_DB')}), but with RedisSentinelCache "
+            "Superset (up to 6.1) writes events to database 0 whatever it says: 0 is what counts"
+        )
+
+
 def own_values(superset: SupersetSettings) -> dict[str, Said]:
     """What the settings mean here, by dotted key of this server's configuration.
 
@@ -264,7 +298,7 @@ def _redis_values(superset: SupersetSettings) -> Iterator[tuple[str, Said]]:
     said = superset.said(name, "CACHE_REDIS_SENTINELS", [["127.0.0.1", 26379]])
     yield "redis.sentinels", Said(_addresses(said.value), said.setting, said.where)
     yield from _fields(superset, name, _SENTINEL)
-    # Superset hands CACHE_REDIS_DB to the master's client for its cache, not for the streams.
+    # Superset makes the client that writes events without CACHE_REDIS_DB: `surprises` says so.
     said = superset.said(name, "CACHE_REDIS_DB", 0)
     yield "redis.db", Said(0, said.setting, "which Superset ignores with Sentinel")
 

@@ -11,7 +11,7 @@ import redis
 from websockets.sync.client import connect
 
 from tests.servers import ROOT, RedisServer, Server, eventually
-from tests.superset import cookie
+from tests.superset import cookie, new_channel, publish
 
 IMPATIENT_CONFIGURATION = f"""
 exec(open({str(ROOT / "gunicorn.conf.py")!r}).read())
@@ -29,14 +29,28 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.close()
 
 
-def test_a_stream_in_another_database_is_hinted_at_once(
-    start_server: Callable[..., Server], own_redis: RedisServer, prefix: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("db", "other_prefix", "remedy"),
+    [
+        (3, "", "in database 3 has events: set redis.db (REDIS_DB) to 3;"),
+        (0, "bi-", "bi-full in database 0 has events: set redisStreamPrefix (REDIS_STREAM_PREFIX)"),
+    ],
+    ids=["another database", "another prefix"],
+)
+def test_where_the_stream_is_instead_is_hinted_at_once(
+    start_server: Callable[..., Server],
+    own_redis: RedisServer,
+    prefix: str,
+    tmp_path: Path,
+    db: int,
+    other_prefix: str,
+    remedy: str,
 ) -> None:
-    with redis.Redis(port=own_redis.port, db=3) as elsewhere:
-        elsewhere.xadd(prefix + "full", {"data": "{}"})
+    with redis.Redis(port=own_redis.port, db=db) as elsewhere:
+        publish(elsewhere, other_prefix or prefix, new_channel())
     configuration = tmp_path / "impatient.conf.py"
     configuration.write_text(IMPATIENT_CONFIGURATION)
     server = start_server(redis_port=own_redis.port, arguments=["-c", str(configuration)])
     with connect(server.url(), additional_headers={"Cookie": cookie("c")}):
-        eventually(lambda: "it is in database 3" in server.log_text(), "the hint")
+        eventually(lambda: remedy in server.log_text(), "the hint")
     assert server.log_text().count("there is no stream") == 1

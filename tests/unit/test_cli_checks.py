@@ -77,6 +77,13 @@ def test_open_files_must_do_for_the_sockets(sockets: int, limit: int, level: Lev
     assert check_machine.check_descriptors(sockets, limit).level is level
 
 
+def test_files_beside_sockets_are_reckoned_as_the_worker_does() -> None:
+    """The command line does without the worker's libraries, so the number is there twice."""
+    from wsgi_ws import worker
+
+    assert check_machine.OTHER_DESCRIPTORS == worker.OTHER_DESCRIPTORS
+
+
 def test_the_libraries_are_those_of_the_requirements() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pairs = [re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line) for line in lines]
@@ -111,6 +118,11 @@ def test_streams_need_redis_5(version: str | None, level: Level) -> None:
 
 def stream(*, length: int = 10, span_ms: int = 600_000, trimmed: bool | None = False) -> Stream:
     return Stream(length, 0, span_ms, length, span_ms, trimmed)
+
+
+def test_one_is_not_many() -> None:
+    (finding,) = describe_stream("k", stream(length=1, span_ms=0), 0)
+    assert finding.sentence.startswith("k has 1 entry, too few to tell a rate")
 
 
 def test_the_rate_is_that_of_the_newest_entries() -> None:

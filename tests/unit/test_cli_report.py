@@ -10,7 +10,7 @@ import pytest
 from wsgi_ws.cli.findings import Level, green, red, worst, yellow
 from wsgi_ws.cli.report import Report, Value, as_json, as_text
 
-VALUE = Value("redis.db", "0", "default")
+VALUE = Value("redis.db", "1", "config.json")
 MIXED = Report([VALUE], [red("redis", "it is down"), green("port", "it is free")])
 
 
@@ -29,10 +29,26 @@ def test_the_worst_finding_gives_the_level(findings: list[object], level: Level)
 def test_what_is_wrong_comes_last_where_eyes_are() -> None:
     lines = as_text(MIXED, colours=False, width=80).splitlines()
     assert lines[0] == "Configuration"
-    assert lines[1].split() == ["redis.db", "0", "default"]
+    assert lines[1].split() == ["redis.db", "1", "config.json"]
     assert lines[-4].split(maxsplit=2) == ["ok", "port", "it is free"]
     assert lines[-3].split(maxsplit=2) == ["BAD", "redis", "it is down"]
     assert lines[-1] == "1 wrong, 0 to look at, 1 fine"
+
+
+def test_what_nobody_has_set_takes_little_room() -> None:
+    defaults = [Value(f"key{n}", str(n), "default") for n in range(50)]
+    lines = as_text(Report([VALUE, *defaults], []), colours=False, width=80).splitlines()
+    assert lines[2].startswith("  by default: key0=0 key1=1 ")
+    assert len(lines) < 16
+    assert max(map(len, lines)) <= 80
+
+
+def test_of_several_faults_the_first_is_to_be_mended_first() -> None:
+    both = [red("redis", "it is down"), red("url", "no event arrives")]
+    text = as_text(Report((), both), colours=False, width=80)
+    assert text.index("it is down") < text.index("no event arrives")
+    assert "begin with the first" in text.splitlines()[-1]
+    assert "begin" not in as_text(MIXED, colours=False, width=80)
 
 
 def test_colours_are_asked_for() -> None:
@@ -56,5 +72,5 @@ def test_a_command_to_copy_is_not_broken_at_its_hyphens() -> None:
 def test_json_has_everything() -> None:
     document = json.loads(as_json(MIXED))
     assert document["level"] == "red"
-    assert document["configuration"] == [{"key": "redis.db", "value": "0", "source": "default"}]
+    assert document["configuration"] == [{"key": "redis.db", "value": "1", "source": "config.json"}]
     assert document["findings"][0] == {"level": "red", "what": "redis", "sentence": "it is down"}

@@ -48,6 +48,15 @@ def error_of(directory: Path, document: object, environ: dict[str, str] | None =
     return str(caught.value)
 
 
+# --- what can't be together ----------------------------------------------------------------------
+
+
+def test_the_port_for_metrics_is_another_one(tmp_path: Path) -> None:
+    text = error_of(tmp_path, {"metricsPort": 8080})
+    assert "metricsPort (from " in text
+    assert "the port of the service itself" in text
+
+
 # --- names, defaults, variables ------------------------------------------------------------------
 
 # The Node server's, except the bound of what a client may leave unread, which has none there.

@@ -21,6 +21,7 @@ from wsgi_ws.superset_settings import (
     Unknown,
     own_values,
     read,
+    surprises,
     target_of,
 )
 
@@ -61,6 +62,13 @@ def test_a_place_is_file_and_line_also_of_a_key(path: Path) -> None:
     superset = settings(path, f'A = 1\n{REDIS_CONFIG} = {{\n  "host": "h",\n  "db": 1,\n}}\n')
     assert superset.where(REDIS_CONFIG) == "superset_config.py line 2"
     assert superset.where(REDIS_CONFIG, "db") == "superset_config.py line 4"
+
+
+def test_a_key_that_is_not_there_is_left_out(path: Path) -> None:
+    found = settings(path, f'A = 1\n{CACHE_BACKEND} = {{"CACHE_TYPE": "RedisCache"}}\n')
+    assert found.where(CACHE_BACKEND, "CACHE_REDIS_DB") == ("left out of superset_config.py line 2")
+    assert found.where(CACHE_BACKEND, "CACHE_TYPE") == "superset_config.py line 2"
+    assert settings(path, "").where(CACHE_BACKEND, "CACHE_REDIS_DB") == "Superset's default"
 
 
 @pytest.mark.parametrize(
@@ -241,6 +249,33 @@ def test_an_address_of_another_kind_is_not_mixed_with_supersets(path: Path) -> N
 def test_settings_that_can_not_be_read_stop_the_start(path: Path) -> None:
     with pytest.raises(ConfigError, match=r"supersetConfig \(from environment.*line 1 fails with"):
         loaded(path, "1/0\n")
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (f'{REDIS_CONFIG} = {{"host": "r"}}\n', "which Superset reads up to 4.1"),
+        (
+            f'{CACHE_BACKEND} = {{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": "redis://r/1"}}\n',
+            "has no effect: of this setting Superset reads CACHE_REDIS_HOST",
+        ),
+    ],
+)
+def test_an_address_from_where_nobody_expects_it_warns(
+    path: Path, program: str, words: str
+) -> None:
+    (warning,) = loaded(path, program, JWT_SECRET=OUR_SECRET).warnings[:1]
+    assert words in warning
+    assert words not in "".join(
+        loaded(
+            path, program, REDIS_SENTINELS="s:1", REDIS_SENTINEL_MASTER="m", JWT_SECRET=OUR_SECRET
+        ).warnings
+    )
+
+
+def test_what_is_unknown_is_no_surprise(path: Path) -> None:
+    program = f"import not_here\n{CACHE_BACKEND} = not_here.backend()\n"
+    assert list(surprises(settings(path, program))) == []
 
 
 def test_a_value_that_is_unknown_here_stops_the_start(path: Path) -> None:

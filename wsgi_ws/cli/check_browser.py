@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from wsgi_ws import superset_settings as names
 from wsgi_ws.cli.check_config import is_loopback
-from wsgi_ws.cli.findings import Finding, green, red, yellow
+from wsgi_ws.cli.findings import Finding, Level, green, red, yellow
 from wsgi_ws.origin import is_allowed
 from wsgi_ws.settings import Settings
 from wsgi_ws.superset_settings import SupersetSettings, Unknown
@@ -58,14 +58,12 @@ def check(superset: SupersetSettings, settings: Settings, page: str | None) -> l
         _why_https(superset, page),
         said.where,
     )
-    findings = [
-        *check_scheme(situation),
-        *check_host(situation, superset),
-        *check_port(situation, settings.port),
-        *check_cookie(situation, superset),
-        *check_policy(situation, superset),
-    ]
-    if situation.page:
+    findings = [*check_scheme(situation), *check_host(situation, superset)]
+    another_address = any(f.level is Level.RED for f in findings)
+    findings += check_port(situation, settings.port)
+    findings += check_cookie(situation, superset)
+    if not another_address:  # else what these two say is about an address that will not stay
+        findings += check_policy(situation, superset)
         findings += check_origin(situation, settings)
     if not any(f.level for f in findings):
         findings.append(green(WHAT, f"{said.value} and the cookie's attributes fit each other"))
@@ -114,7 +112,8 @@ def check_host(situation: Situation, superset: SupersetSettings) -> Iterator[Fin
             WHAT,
             f"{names.WEBSOCKET_URL} has the host {host} ({situation.where}): it works only for "
             f"users on this very machine who open Superset under {host}, not under {other}, which "
-            "is another name for their cookies; write the name that users open (--page tells me)",
+            "is another name for their cookies; write the name that users open, and give it with "
+            "--page",
         )
     elif "." not in host and ":" not in host:
         yield yellow(
@@ -134,7 +133,7 @@ def _about_hosts(situation: Situation, page_host: str) -> str:
     return (
         f"users open {page_host}, but {names.WEBSOCKET_URL} has {host} ({situation.where}), where "
         f"the browser does not send {page_host}'s cookie: use one host name for both, or set "
-        f"{names.COOKIE_DOMAIN} to a domain of both"
+        f"{names.COOKIE_DOMAIN} to a domain of both and add the page to allowedOrigins"
     )
 
 
@@ -182,6 +181,14 @@ def check_cookie(situation: Situation, superset: SupersetSettings) -> Iterator[F
             f"browsers drop such a cookie unless it is Secure: {names.COOKIE_SECURE} = True (and "
             "https)",
         )
+    if superset.get("SESSION_COOKIE_SAMESITE") == "None" and same_site in (None, "Lax", "Strict"):
+        yield yellow(
+            WHAT,
+            f'SESSION_COOKIE_SAMESITE is "None" ({superset.where("SESSION_COOKIE_SAMESITE")}), but '
+            f"{names.COOKIE_SAMESITE} is {same_site!r} ({superset.where(names.COOKIE_SAMESITE)}): "
+            "inside pages of other sites browsers send the session's cookie, but not this one; if "
+            'Superset is embedded there, set it to "None", too',
+        )
     domain = _domain(superset)
     if domain and not _covers(domain, situation.host):
         yield red(
@@ -222,7 +229,8 @@ def check_policy(situation: Situation, superset: SupersetSettings) -> Iterator[F
 def check_origin(situation: Situation, settings: Settings) -> Iterator[Finding]:
     """This server's own rule about pages of other host names."""
     page = situation.page
-    assert page
+    if page is None:
+        return
     origin = f"{page.scheme}://{page.netloc}"
     if not is_allowed(origin, situation.url.netloc, settings.allowed_origins):
         yield red(
@@ -269,7 +277,6 @@ def _why_https(superset: SupersetSettings, page: str | None) -> str:
         )
     for name, value in (
         ("SESSION_COOKIE_SECURE", True),
-        (names.COOKIE_SECURE, True),
         ("PREFERRED_URL_SCHEME", "https"),
     ):
         if superset.get(name) == value:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_ws.cli.findings import Finding, green, red, yellow
-from wsgi_ws.cli.report import Value
+from wsgi_ws.cli.report import DEFAULT, Value
 from wsgi_ws.config import CONFIG_PATH_VARIABLE, Loaded, load
 from wsgi_ws.settings import ConfigError, json_key, keys
 
@@ -52,7 +52,7 @@ def values(loaded: Loaded) -> list[Value]:
         Value(key.path, _shown(value_of(loaded.settings, key.path), key.secret), source)
         for key in keys()
         if key.path != "redis.url"  # spelled out in the keys that it stands for
-        for source in [loaded.sources.get(key.path, "default")]
+        for source in [loaded.sources.get(key.path, DEFAULT)]
     ]
 
 

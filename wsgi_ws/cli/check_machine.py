@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
+from typing import NamedTuple
 
 from wsgi_ws.cli.findings import Finding, green, red, yellow
 from wsgi_ws.config import Loaded
@@ -22,6 +23,7 @@ from wsgi_ws.settings import StatsdSettings
 OTHER_DESCRIPTORS = 64  # as the worker reckons: Redis, logs, StatsD, the loop and the listener
 FEW_DESCRIPTORS = 4096
 HTTP_TIMEOUT = 3.0  # seconds
+EVERYWHERE = ("", "0.0.0.0", "::")
 UDP_PATIENCE = 0.1  # seconds for an ICMP message to come back
 # The least versions, as in requirements.txt.
 LIBRARIES: Mapping[str, str] = {
@@ -41,73 +43,93 @@ LIBRARIES: Mapping[str, str] = {
 }
 
 
+class Place(NamedTuple):
+    """Where the server listens, or would.
+
+    :ivar host: empty for all addresses.
+    """
+
+    key: str
+    variable: str
+    port: int
+    host: str = ""
+
+
 def check(loaded: Loaded) -> Iterator[Finding]:
     """Everything here."""
-    yield check_port(loaded)
+    settings = loaded.settings
+    yield check_port(Place("port", "PORT", settings.port))
+    if settings.metrics_port:
+        host = settings.metrics_host
+        yield check_port(Place("metricsPort", "METRICS_PORT", settings.metrics_port, host))
     yield check_descriptors(
-        loaded.settings.max_total_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        settings.max_total_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     )
-    yield check_statsd(loaded.settings.statsd, "statsd.host" in loaded.sources)
+    yield check_statsd(settings.statsd, "statsd.host" in loaded.sources)
     yield check_libraries(installed())
 
 
 # --- the port ------------------------------------------------------------------------------------
 
 
-def check_port(loaded: Loaded) -> Finding:
+def check_port(place: Place) -> Finding:
     """Free, or our own server is already there."""
-    port = loaded.settings.port
-    problem = _bind_error(port)
+    where, variable = f"{place.key} {place.port}", place.variable
+    try:
+        problem = _bind_error(place)
+    except OSError as error:  # the name, not the port
+        return red("port", f"metricsHost {place.host} can't be looked up ({error}): correct it")
     if problem is None:
-        return green("port", f"port {port} is free: no server runs on it now")
+        return green("port", f"{where} is free: no server runs on it now")
     if problem == errno.EACCES:
-        return red("port", f"port {port} is for root only: set PORT to one above 1023")
+        return red("port", f"{where} is for root only: set {variable} to one above 1023")
     if problem != errno.EADDRINUSE:
-        return red("port", f"port {port} can't be used ({errno.errorcode.get(problem, problem)})")
-    return _who_is_there(port)
-
-
-def is_own_server(port: int) -> bool:
-    """Whether this server, of whatever configuration, answers on a port of this machine."""
-    return _get(port, "/health") == (200, "OK") and _readiness(port) is not None
-
-
-def _who_is_there(port: int) -> Finding:
-    health, ready = _get(port, "/health"), _readiness(port)
+        return red("port", f"{where} can't be used ({errno.errorcode.get(problem, problem)})")
+    health, ready = _get(place, "/health"), _readiness(place)
     if health == (200, "OK") and ready == "OK":
-        return green("port", f"this server answers on port {port} and is ready")
+        return green("port", f"this server answers on {where} and is ready")
     if health == (200, "OK") and ready is not None:
-        return yellow("port", f"this server answers on port {port}, but says: {ready}")
+        return yellow("port", f"this server answers on {where}, but says: {ready}")
     if health == (200, "OK"):
         return red(
             "port",
-            f"another server with a health check answers on port {port}, perhaps the Node server: "
-            "stop it, or set PORT to another number",
+            f"another server with a health check answers on {where}, perhaps the Node server: "
+            f"stop it, or set {variable} to another number",
         )
-    return red("port", f"another program listens on port {port}: stop it, or set PORT to another")
+    return red("port", f"another program listens on {where}: stop it, or set {variable} to another")
 
 
-def _readiness(port: int) -> str | None:
+def _readiness(place: Place) -> str | None:
     """What /ready says; None when it is not this server's."""
-    status, text = _get(port, "/ready")
+    status, text = _get(place, "/ready")
     if (status, text) == (200, "OK") or (status == 503 and text.startswith("not ready: ")):
         return text
     return None
 
 
-def _bind_error(port: int) -> int | None:
-    host, family = ("", socket.AF_INET)
-    with socket.socket(family) as probe:
+def _bind_error(place: Place) -> int | None:
+    """The error's number; None when the address can be had.
+
+    :raises OSError: when the host is unknown.
+    """
+    both = not place.host and socket.has_dualstack_ipv6()  # as gunicorn.conf.py binds
+    family, kind, _, _, address = socket.getaddrinfo(
+        "::" if both else place.host or "0.0.0.0", place.port, type=socket.SOCK_STREAM
+    )[0]
+    with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if both:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         try:
-            probe.bind((host, port))
+            probe.bind(address)
         except OSError as error:
             return error.errno
     return None
 
 
-def _get(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT)
+def _get(place: Place, path: str) -> tuple[int, str]:
+    host = "127.0.0.1" if place.host in EVERYWHERE else place.host
+    connection = http.client.HTTPConnection(host, place.port, timeout=HTTP_TIMEOUT)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

@@ -6,27 +6,21 @@ Reads only, and a bounded part of a large Redis. Knows nothing of Superset's set
 
 from __future__ import annotations
 
-import json
 import re
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 
+from wsgi_ws import elsewhere
 from wsgi_ws.cli.check_config import change, source_of
 from wsgi_ws.cli.findings import Finding, green, red, yellow
 from wsgi_ws.config import Loaded
-from wsgi_ws.redis_client import connect
 from wsgi_ws.stream_id import StreamId
 
 WHAT = "streams"
-TIMEOUT = 5.0  # seconds
 SAMPLE = 1000  # newest entries, for the rate
-SCAN_COUNT = 1000  # keys per SCAN
-SCAN_SECONDS = 2.0  # per database
-MAX_DATABASES = 64
 STALE_MS = 3_600_000  # a stream without events for so long may be the wrong one
 SHORT_MEMORY_MS = 60_000  # a browser that was away for longer would miss events
 
@@ -50,15 +44,6 @@ class Stream:
         return (self.sampled - 1) * 60_000 / self.sampled_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """A global stream of events that is not the configured one."""
-
-    db: int
-    prefix: str
-    newest_ms: int
-
-
 def check(client: redis.Redis, loaded: Loaded) -> list[Finding]:
     """The configured streams, and others when there are none or only old ones."""
     key = loaded.settings.redis_stream_prefix + "full"
@@ -73,7 +58,7 @@ def check(client: redis.Redis, loaded: Loaded) -> list[Finding]:
         findings += describe_stream(key, stream, now_ms)
         findings += _channel_streams(client, loaded.settings.redis_stream_prefix)
     if stream is None or now_ms - stream.newest_ms > STALE_MS:
-        others = find_elsewhere(client, loaded)
+        others = elsewhere.find(loaded.settings.redis, loaded.settings.redis_stream_prefix)
         newest_here = stream.newest_ms if stream else 0
         findings += about_elsewhere(others, newest_here, loaded)
     return findings
@@ -104,7 +89,7 @@ def describe_stream(key: str, stream: Stream, now_ms: int) -> Iterator[Finding]:
     """One line of facts, one about a memory that is too short."""
     rate = stream.per_minute
     parts = [
-        f"{key} has {stream.length:,} entries",
+        f"{key} has {_counted(stream.length, 'entry', 'entries')}",
         f"{rate:,.1f} per minute lately" if rate is not None else "too few to tell a rate",
         f"the newest {age(now_ms - stream.newest_ms)} old",
         f"the oldest {age(now_ms - stream.oldest_ms)}",
@@ -122,16 +107,19 @@ def describe_stream(key: str, stream: Stream, now_ms: int) -> Iterator[Finding]:
 
 
 def about_elsewhere(
-    others: Sequence[Elsewhere], newest_here: int, loaded: Loaded
+    others: Sequence[elsewhere.Elsewhere], newest_here: int, loaded: Loaded
 ) -> Iterator[Finding]:
-    """What to do about streams in another database or under another prefix."""
+    """What to do about streams in another database or under another prefix.
+
+    :param others: the newest first.
+    """
     prefix = loaded.settings.redis_stream_prefix
     db = loaded.settings.redis.db
     newer = [other for other in others if other.newest_ms > newest_here]
     make = red if not newest_here else yellow
     missing = f"there is no stream {prefix}full in database {db}"
     old = f"{prefix}full in database {db} has no new events"
-    for other in sorted(newer, key=lambda o: o.newest_ms, reverse=True)[:3]:
+    for other in newer[:3]:
         remedies = []
         if other.db != db:
             remedies.append(change("redis.db", loaded, other.db))
@@ -152,29 +140,6 @@ def about_elsewhere(
         )
 
 
-def find_elsewhere(client: redis.Redis, loaded: Loaded) -> list[Elsewhere]:
-    """Global streams in any database, under any prefix but the configured one in its database."""
-    settings = loaded.settings
-    found: list[Elsewhere] = []
-    for db in _databases(client, settings.redis.db):
-        other = connect(replace(settings.redis, db=db), read_timeout=TIMEOUT)
-        try:
-            keys = set(_scan(other, "*full"))
-            if other.exists(settings.redis_stream_prefix + "full"):
-                keys.add(settings.redis_stream_prefix + "full")
-            for key in keys:
-                prefix = key.removesuffix("full")
-                if (db, prefix) != (settings.redis.db, settings.redis_stream_prefix):
-                    newest = _newest_event(other, key)
-                    if newest is not None:
-                        found.append(Elsewhere(db, prefix, newest))
-        except redis.RedisError:
-            continue  # not permitted, or no such database
-        finally:
-            other.close()
-    return found
-
-
 def age(ms: int) -> str:
     """A duration in the unit that people would use."""
     seconds = max(ms, 0) / 1000
@@ -182,6 +147,10 @@ def age(ms: int) -> str:
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} days"
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _helm_hint(loaded: Loaded, db: int) -> str:
@@ -192,56 +161,11 @@ def _helm_hint(loaded: Loaded, db: int) -> str:
 
 def _channel_streams(client: redis.Redis, prefix: str) -> Iterator[Finding]:
     try:
-        names = _scan(client, _escaped(prefix) + "*")
+        names = elsewhere.stream_names(client, _escaped(prefix) + "*")
         count = sum(1 for name in names if name != prefix + "full")
     except redis.ResponseError:
         return  # the server itself needs no SCAN
-    yield green(WHAT, f"{count:,} streams of channels {prefix}… found")
-
-
-def _databases(client: redis.Redis, own: int) -> list[int]:
-    """Those with keys, the own one first."""
-    try:
-        info: Any = client.info("keyspace")
-        numbers = [int(name[2:]) for name in info if re.fullmatch(r"db\d+", name)]
-    except redis.RedisError:
-        numbers = list(range(16))
-    return [own, *(n for n in sorted(numbers)[:MAX_DATABASES] if n != own)]
-
-
-def _scan(client: redis.Redis, pattern: str) -> Iterator[str]:
-    """Names of streams, as many as the time allows."""
-    deadline = time.monotonic() + SCAN_SECONDS
-    cursor: Any = 0
-    names: Any
-    kind: str | None = "STREAM"
-    while time.monotonic() < deadline:
-        try:
-            cursor, names = client.scan(cursor, pattern, SCAN_COUNT, kind)
-        except redis.exceptions.NoPermissionError:
-            raise
-        except redis.ResponseError:
-            if kind is None:
-                raise
-            kind = None  # Redis 5 has no TYPE
-            continue
-        for name in names:
-            yield bytes(name).decode("utf-8", "replace")
-        if not cursor:
-            return
-
-
-def _newest_event(client: redis.Redis, key: str) -> int | None:
-    """Time of the newest entry if it is an event of Superset's, else None."""
-    try:
-        newest: Any = client.execute_command("XREVRANGE", key, "+", "-", "COUNT", 1)
-        if not newest:
-            return None
-        names = newest[0][1][::2]
-        event = json.loads(newest[0][1][1]) if names == [b"data"] else None
-    except (redis.ResponseError, ValueError):
-        return None
-    return _ms(newest[0]) if isinstance(event, dict) and "channel_id" in event else None
+    yield green(WHAT, f"{_counted(count, 'stream')} of channels {prefix}… found")
 
 
 def _ms(entry: Any) -> int:

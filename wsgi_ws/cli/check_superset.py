@@ -34,7 +34,7 @@ def check(superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None)
     :param one_redis: whether both addresses lead to the same Redis, if it could be found out.
     """
     findings = [*check_reading(superset), *check_flag(superset), *check_transport(superset)]
-    findings += check_redis_setting(superset)
+    findings += check_redis_setting(superset, loaded)
     findings += check_values(superset, loaded, one_redis=one_redis)
     findings += check_secret(superset)
     findings += check_result_cache(superset)
@@ -71,6 +71,8 @@ def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
 
 def _about_flag(superset: SupersetSettings, value: Any) -> str:
     remedy = f'write FEATURE_FLAGS = {{"{names.FLAG}": True}}'
+    if superset.is_set("FEATURE_FLAGS"):  # the other flags are to stay
+        remedy = f'add "{names.FLAG}": True to FEATURE_FLAGS ({superset.where("FEATURE_FLAGS")})'
     consequence = "Superset sets no cookie and writes no events"
     if superset.is_set(names.FLAG):
         return (
@@ -84,7 +86,9 @@ def _about_flag(superset: SupersetSettings, value: Any) -> str:
             f"FEATURE_FLAGS in line {dropped[-1]} has {names.FLAG}, but line {whole[-1]} assigns "
             f"FEATURE_FLAGS anew without it, so {consequence}: put all flags into one dictionary"
         )
-    where = superset.where("FEATURE_FLAGS", names.FLAG if value is not None else None)
+    where = superset.where("FEATURE_FLAGS", names.FLAG)
+    if value is not None:
+        remedy = "write True there"
     return f"{names.FLAG} is off in FEATURE_FLAGS ({where}), so {consequence}: {remedy}"
 
 
@@ -103,31 +107,28 @@ def check_transport(superset: SupersetSettings) -> Iterator[Finding]:
         )
 
 
-def check_redis_setting(superset: SupersetSettings) -> Iterator[Finding]:
-    """Two settings for one address, an old one and a new one."""
-    if not superset.is_set(names.REDIS_CONFIG):
-        kind = superset.item(names.CACHE_BACKEND, "CACHE_TYPE")
-        if kind not in ("RedisCache", "RedisSentinelCache") and not isinstance(kind, Unknown):
-            yield red(
-                WHAT,
-                f"{names.CACHE_BACKEND} ({superset.where(names.CACHE_BACKEND)}) has CACHE_TYPE "
-                f"{kind!r}: only RedisCache and RedisSentinelCache carry events",
-            )
+def check_redis_setting(superset: SupersetSettings, loaded: Loaded) -> Iterator[Finding]:
+    """Two settings for one address, an old one and a new one, and what is ignored in them."""
+    for sentence in names.surprises(superset):
+        if sentence not in loaded.warnings:  # where they are if supersetConfig is set
+            yield yellow(WHAT, sentence)
+    if names.redis_setting(superset) == names.REDIS_CONFIG:
         return
-    if superset.is_set(names.CACHE_BACKEND):
+    backend = superset.where(names.CACHE_BACKEND)
+    kind = superset.item(names.CACHE_BACKEND, "CACHE_TYPE")
+    if kind not in ("RedisCache", "RedisSentinelCache") and not isinstance(kind, Unknown):
+        yield red(
+            WHAT,
+            f"{names.CACHE_BACKEND} ({backend}) has CACHE_TYPE {kind!r}: only RedisCache and "
+            "RedisSentinelCache carry events",
+        )
+    elif superset.is_set(names.REDIS_CONFIG):
         yield yellow(
             WHAT,
             f"{names.REDIS_CONFIG} ({superset.where(names.REDIS_CONFIG)}) has no effect beside "
-            f"{names.CACHE_BACKEND} ({superset.where(names.CACHE_BACKEND)}), which is compared "
-            "here: remove it, unless this Superset is older than 5.0",
+            f"{names.CACHE_BACKEND} ({backend}), which is compared here: remove it, unless this "
+            "Superset is older than 5.0",
         )
-        return
-    yield yellow(
-        WHAT,
-        f"only {names.REDIS_CONFIG} is set ({superset.where(names.REDIS_CONFIG)}), which Superset "
-        f"reads up to 4.1; from 5.0 on it takes {names.CACHE_BACKEND}, by default "
-        "localhost:6379, database 0: set that too",
-    )
 
 
 def check_values(
@@ -150,15 +151,6 @@ def check_values(
             yield red(WHAT, mismatch(path, value, loaded, secret=path in secret))
     if equal:
         yield green(WHAT, f"equal on both sides: {', '.join(sorted(equal))}")
-    db = superset.item(names.CACHE_BACKEND, "CACHE_REDIS_DB", 0)
-    if "redis.sentinels" in said and str(db) != "0":
-        yield yellow(
-            WHAT,
-            f'{names.CACHE_BACKEND}["CACHE_REDIS_DB"] is {db} '
-            f"({superset.where(names.CACHE_BACKEND, 'CACHE_REDIS_DB')}), but with "
-            "RedisSentinelCache Superset writes events to database 0 whatever it says: 0 is "
-            "compared here",
-        )
 
 
 def mismatch(path: str, said: Said, loaded: Loaded, *, secret: bool) -> str:
@@ -295,7 +287,7 @@ def _address_change(said: dict[str, Said], loaded: Loaded, ours: Any, theirs: An
 def _line(said: Said) -> str:
     """What to change on Superset's side."""
     if " line " in said.where:
-        return said.where
+        return said.where.removeprefix(names.LEFT_OUT)
     return f"{said.setting} in superset_config.py"
 
 

@@ -163,7 +163,7 @@ def unreachable(error: Unreachable, url: str) -> str:
     parts = urlsplit(url)
     meanings: dict[str, Callable[[], str]] = {
         "unknown_host": lambda: f"the host name {parts.hostname} is not known here",
-        "refused": lambda: f"nothing listens at {parts.netloc}: is the server, or the proxy, up?",
+        "refused": lambda: f"nothing listens at {parts.netloc}: start the server, or its proxy",
         "timeout": lambda: f"{parts.netloc} does not answer: a firewall may drop the packets",
         "network": lambda: f"{parts.netloc} can't be reached: {error}",
         "silent": lambda: f"{url} takes the connection, but sends no answer",
@@ -252,7 +252,10 @@ def _lacks_upgrade(refusal: Refused) -> bool:
 
 
 def _about_tls(parts: SplitResult, detail: str) -> str:
-    if "WRONG_VERSION" in detail or "RECORD_LAYER" in detail or "HTTP_REQUEST" in detail:
+    # A server that speaks none answers in plain text, or waits for the end of a request.
+    if any(
+        word in detail for word in ("WRONG_VERSION", "RECORD_LAYER", "HTTP_REQUEST", "timed out")
+    ):
         return (
             f"{parts.netloc} speaks no TLS: wss:// needs a proxy that does (this server itself "
             "speaks none), or write ws:// if the page is http"

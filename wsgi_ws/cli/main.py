@@ -65,7 +65,7 @@ def _with_url_options(command: Any) -> Any:
     return command
 
 
-@cli.command()
+@cli.command(short_help="Find out why no events arrive, and what to change.")
 @click.option(
     "--superset",
     metavar="PATH|MODULE",
@@ -126,7 +126,7 @@ def check(
     sys.exit(1 if result.level is Level.RED else 0)
 
 
-@cli.command("token")
+@cli.command("token", short_help="Make a cookie as Superset would.")
 @click.argument("channel", required=False)
 @click.option("--expires-in", metavar="SECONDS", type=float, help="Add an expiry (exp).")
 @click.option("--raw", is_flag=True, help="The token alone, without the cookie's name.")
@@ -154,7 +154,7 @@ def token_command(
         click.echo(f"channel {name}", err=True)
 
 
-@cli.command("tail")
+@cli.command("tail", short_help="Show events as they come.")
 @click.argument("channel", required=False)
 @click.option("--since", metavar="ID", help="Begin after this entry ID; 0 shows all that is kept.")
 @click.option("--count", metavar="N", type=click.IntRange(1), help="End after N events.")
@@ -205,7 +205,7 @@ def tail_command(
         _fail(explain(error, loaded))
 
 
-@cli.command()
+@cli.command(short_help="Publish a test event as Superset does.")
 @click.argument("channel")
 @click.option("--status", type=click.Choice(publish.STATUSES), default="done", show_default=True)
 @click.option("--job-id", metavar="ID", help="Default: a new one.")
@@ -244,7 +244,7 @@ def send(
 
 @cli.command()
 def version() -> None:
-    """Show the versions of this server, Python and the libraries."""
+    """Show the versions of server, Python and libraries."""
     click.echo(f"wsgi_ws {__version__}")
     click.echo(f"Python {platform.python_version()}")
     for name, number in installed().items():

@@ -23,6 +23,7 @@ _MARKS = {
     Level.YELLOW: ("look", "yellow"),
     Level.RED: ("BAD ", "red"),
 }
+DEFAULT = "default"  # the source of what nobody has set
 _WIDTH_OF_FILES = 100  # when the output is no terminal
 _VALUE_WIDTH = 38
 
@@ -65,7 +66,8 @@ def as_json(report: Report) -> str:
 
 def as_text(report: Report, *, colours: bool, width: int) -> str:
     """For people: the configuration, then the findings, the worst at the end where eyes are."""
-    lines = [*_configuration_lines(report.configuration), *_finding_lines(report, colours, width)]
+    lines = [*_configuration_lines(report.configuration, width)]
+    lines += _finding_lines(report, colours, width)
     return "\n".join([*lines, "", _summary(report, colours)])
 
 
@@ -81,14 +83,19 @@ def show(report: Report, *, json_wanted: bool) -> None:
     click.echo(text.encode(encoding, "replace").decode(encoding), color=terminal)
 
 
-def _configuration_lines(values: Sequence[Value]) -> Iterator[str]:
+def _configuration_lines(values: Sequence[Value], width: int) -> Iterator[str]:
+    """What somebody has set, a line each; then, close together, what nobody has."""
     if not values:
         return
-    key_width = max(len(value.key) for value in values)
+    chosen = [value for value in values if value.source != DEFAULT]
+    key_width = max((len(value.key) for value in chosen), default=0)
     yield "Configuration"
-    for value in values:
+    for value in chosen:
         shown = textwrap.shorten(value.value, _VALUE_WIDTH, placeholder="…")
         yield f"  {value.key:{key_width}}  {shown:{_VALUE_WIDTH}}  {value.source}".rstrip()
+    defaults = " ".join(f"{v.key}={v.value}" for v in values if v.source == DEFAULT)
+    if defaults:
+        yield from _wrapped(f"by default: {defaults}", "  ", "    ", width)
     yield ""
 
 
@@ -99,14 +106,20 @@ def _finding_lines(report: Report, colours: bool, width: int) -> Iterator[str]:
     for finding in sorted(report.findings, key=lambda f: f.level):
         mark, colour = _MARKS[finding.level]
         shown = click.style(mark, fg=colour, bold=finding.level is Level.RED) if colours else mark
-        text = textwrap.wrap(
-            finding.sentence,
-            max(width - len(indent), 40),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        yield f"  {shown}  {finding.what:{what_width}}  {text[0]}"
-        yield from (indent + line for line in text[1:])
+        first, *more = _wrapped(finding.sentence, "", "", width - len(indent))
+        yield f"  {shown}  {finding.what:{what_width}}  {first}"
+        yield from (indent + line for line in more)
+
+
+def _wrapped(text: str, first: str, others: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        max(width, 40),
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _summary(report: Report, colours: bool) -> str:
@@ -114,4 +127,6 @@ def _summary(report: Report, colours: bool) -> str:
     text = (
         f"{counts[Level.RED]} wrong, {counts[Level.YELLOW]} to look at, {counts[Level.GREEN]} fine"
     )
+    if counts[Level.RED] > 1:
+        text += "; begin with the first that is wrong, the others may go with it"
     return click.style(text, fg=_MARKS[report.level][1], bold=True) if colours else text
