@@ -14,7 +14,7 @@ from _socket import SHUT_WR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from typing import Any, Protocol
 
-from wsgi_ws.request_head import MAX_HEAD_BYTES, end_of_head
+from wsgi_ws.request_head import MAX_HEAD_BYTES, end_of_head, is_tls
 
 READ = 1  # libev's event bit
 RECEIVE_BYTES = MAX_HEAD_BYTES
@@ -32,7 +32,7 @@ class Host(Protocol):
         """Seconds for a whole head."""
 
     def on_head(self, arrival: Arrival) -> None:
-        """A head is complete, or already too long to become a good one."""
+        """A head is complete, or can't become a good one."""
 
     def on_late(self, arrival: Arrival) -> None:
         """The head is not complete, and its time is over."""
@@ -120,7 +120,7 @@ class Arrival:
 
     def _is_complete(self, looked_through: int) -> bool:
         end = end_of_head(self._data, looked_through)
-        return end is not None or len(self._data) > MAX_HEAD_BYTES
+        return end is not None or len(self._data) > MAX_HEAD_BYTES or is_tls(self._data)
 
     def _stop_waiting(self) -> None:
         self._watcher.stop()

@@ -23,6 +23,11 @@ class BadHead(ValueError):
         self.status = status
 
 
+def is_tls(data: bytes) -> bool:
+    """Whether it begins as a TLS handshake does (RFC 8446 §5.1), which no request can."""
+    return data.startswith(b"\x16\x03")
+
+
 def end_of_head(data: bytes | bytearray, start: int = 0) -> int | None:
     """Where the body, or the WebSocket's first frame, begins; None while the head is incomplete.
 
@@ -58,6 +63,8 @@ class RequestHead:
             raise BadHead("Content-Length is not a number")
 
     def _read_request_line(self, line: bytes) -> None:
+        if is_tls(line):
+            raise BadHead("TLS to a port that speaks plain HTTP: use ws://, or TLS at a proxy")
         if len(line) > MAX_LINE_BYTES:
             raise BadHead(f"more than {MAX_LINE_BYTES} bytes of request line", "414 URI Too Long")
         text = line.decode("latin-1").removesuffix("\r")

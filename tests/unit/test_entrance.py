@@ -151,6 +151,12 @@ def test_what_is_no_http_is_answered_and_counted(house: House) -> None:
     assert house.door.bad_requests == 1
 
 
+def test_tls_is_told_at_once_where_to_go(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    answer_ = answer(house.arrive(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"))
+    assert answer_.startswith(b"HTTP/1.1 400 ")
+    assert "TLS to a port that speaks plain HTTP" in caplog.text
+
+
 def test_a_defect_costs_one_client_its_connection_and_no_other(house: House) -> None:
     house.door.defect = RuntimeError("a defect")
     assert answer(house.arrive(HANDSHAKE)).startswith(b"HTTP/1.1 500 ")

@@ -16,6 +16,7 @@ from wsgi_ws.request_head import (
     BadHead,
     RequestHead,
     end_of_head,
+    is_tls,
 )
 
 GET = b"GET /ws?last_id=1-0 HTTP/1.1\r\n"
@@ -86,6 +87,16 @@ def test_lines_may_end_without_a_carriage_return() -> None:
 )
 def test_a_malformed_request_line_is_refused(line: bytes) -> None:
     assert status_of_refusal(line + b"\r\n\r\n") == "400"
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03", b"\x16\x03\x01\x02\x00"])
+def test_a_tls_handshake_is_known_by_its_first_bytes(data: bytes) -> None:
+    assert is_tls(data)
+
+
+@pytest.mark.parametrize("data", [GET, b"\x15\x03", b"\x16\x02"])
+def test_anything_else_is_no_tls(data: bytes) -> None:
+    assert not is_tls(data)
 
 
 def test_a_long_url_is_answered_with_414() -> None:
