@@ -18,6 +18,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._all: set[Connection] = set()
+        self._ended: list[Connection] = []  # as of the last sweep
         self._waiting: Counter[str] = Counter()  # channel → connections that are catching up
         self.by_channel: dict[str, set[Connection]] = {}
 
@@ -68,11 +69,13 @@ class Registry:
     def sweep(self) -> int:
         """Drop what should have gone already; returns how many stale references there were.
 
-        Every end of a connection removes it, so anything but 0 is a defect worth a log line.
+        Every end of a connection removes it, a moment later, so whatever had ended at the sweep
+        before and is still here is a defect worth a log line.
         """
-        stale = [connection for connection in self._all if connection.ended]
+        stale = [connection for connection in self._ended if connection in self._all]
         for connection in stale:
             self.remove(connection)
+        self._ended = [connection for connection in self._all if connection.ended]
         return len(stale)
 
     def _drop_peer(self, peers: set[Connection], connection: Connection) -> None:

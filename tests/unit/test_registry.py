@@ -119,18 +119,31 @@ def test_the_sweep_leaves_live_connections_alone(registry: Registry) -> None:
     one = connection("a")
     registry.add(one)
     registry.subscribe(one)
+    registry.sweep()
     assert (registry.sweep(), len(registry), registry.by_channel) == (0, 1, {"a": {one}})
+
+
+def test_the_sweep_leaves_it_to_the_connection_to_go_a_moment_after_its_end(
+    registry: Registry,
+) -> None:
+    one = connection("a", ended=True)
+    registry.add(one)
+    first = registry.sweep()
+    registry.remove(one)
+    assert (first, registry.sweep()) == (0, 0)
 
 
 def test_the_sweep_drops_an_ended_connection_from_everywhere(registry: Registry) -> None:
     one = connection("a", ended=True)
     registry.add(one)
     registry.subscribe(one)
+    registry.sweep()
     assert (registry.sweep(), len(registry), registry.by_channel) == (1, 0, {})
 
 
 def test_the_sweep_drops_a_connection_that_ended_before_it_subscribed(registry: Registry) -> None:
     registry.add(connection("a", ended=True))
+    registry.sweep()
     assert (registry.sweep(), len(registry), registry.count("a")) == (1, 0, 0)
 
 
