@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
 import gevent
-from gevent import socket
 
 from wsgi_ws.access_log import AccessLog
 from wsgi_ws.auth import Identity
@@ -105,7 +105,7 @@ def main() -> None:
     echo = Echo()
     entrance = Entrance(echo)
     gevent.spawn(entrance.run)
-    listening: Any = socket.create_server(("127.0.0.1", port), backlog=100)
+    listening: Any = Listener.get_listener(("127.0.0.1", port), backlog=100, family=socket.AF_INET)
     server: Any = Listener(
         listening, entrance, takes_upgrades=True, capacity=1000, application=not_found
     )
