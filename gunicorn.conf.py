@@ -9,11 +9,12 @@ import socket
 import sys
 from typing import Any
 
+from wsgi_ws import descriptors
 from wsgi_ws.config import load
 from wsgi_ws.exposure import DIRECTORY_VARIABLE, Exposure
 from wsgi_ws.logs import logging_config
 from wsgi_ws.settings import ConfigError
-from wsgi_ws.worker import Worker, prepare_descriptors, unsupported
+from wsgi_ws.worker import Worker, unsupported
 
 _problem = ""
 try:
@@ -42,7 +43,7 @@ def on_starting(server: Any) -> None:
     if problem:
         log.error("the service does not start: %s", problem)
         sys.exit(1)
-    prepare_descriptors(_loaded.settings.max_total_connections)
+    descriptors.raise_limit(_loaded.settings.max_total_connections)
     # At the arbiter, which stays when a SIGHUP loads this file again.
     server.exposure = Exposure()
     problem = _listen_for_prometheus(server.exposure)

@@ -10,7 +10,6 @@ import functools
 import gc
 import logging
 import os
-import resource
 import socket
 import sys
 import time
@@ -28,13 +27,10 @@ from wsgi_ws.listener import Listener
 if TYPE_CHECKING:
     from wsgi_ws.service import Service
 
-log = logging.getLogger(__name__)
-
 WATCH_INTERVAL = 1.0  # seconds between two signs of life to the master
 # New objects until the collector looks for cycles. By default 700: the entries of one batch of
 # events, which have none, would be looked through dozens of times.
 COLLECTION_THRESHOLD = 20_000
-OTHER_DESCRIPTORS = 64  # Redis, logs, StatsD, the loop and the listener, with room to spare
 
 
 def unsupported(cfg: Any) -> str | None:
@@ -50,22 +46,6 @@ def unsupported(cfg: Any) -> str | None:
     if 0 < cfg.timeout < 3:
         return f"timeout {cfg.timeout} is shorter than a worker's signs of life: 3 or more, or 0"
     return None
-
-
-def prepare_descriptors(max_total_connections: int) -> None:
-    """Raise the limit of open files as far as allowed, and warn when it can't be enough."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    wanted = max_total_connections + OTHER_DESCRIPTORS
-    if max_total_connections and hard != resource.RLIM_INFINITY and wanted > hard:
-        log.warning(
-            "maxTotalConnections is %d, but a worker may open only %d files: "
-            "raise the limit (ulimit -n, LimitNOFILE=) to at least %d",
-            max_total_connections,
-            hard,
-            wanted,
-        )
 
 
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no types

@@ -26,7 +26,7 @@ LAYERS = [
     {"registry", "redis_client"},
     {"connection", "events", "auth", "history", "origin", "request_head", "plain_http"},
     {"protocol", "stream_id", "timeslice", "metrics", "logs", "app", "exposure", "watchdog"},
-    {"log_limiter", "log_lines", "remedies", "prometheus"},
+    {"log_limiter", "log_lines", "remedies", "prometheus", "descriptors"},
     {"config"},
     {"config_checks"},
     {"settings"},
@@ -44,6 +44,7 @@ CLI_LAYERS = [
 ]
 # What it may use of the service: what needs no event loop.
 FOR_THE_CLI = {
+    "descriptors",
     "config",
     "settings",
     "superset_settings",
@@ -54,7 +55,7 @@ FOR_THE_CLI = {
     "origin",
 }
 LEAVES = {"protocol", "stream_id", "auth", "app", "origin", "request_head", "timeslice"}
-LEAVES |= {"superset_settings", "read_superset", "plain_http"}
+LEAVES |= {"superset_settings", "read_superset", "plain_http", "descriptors"}
 LEAVES |= {"redis_address", "exposure", "log_limiter", "log_lines", "prometheus", "remedies"}
 
 # Library → the only modules that may import it.
@@ -214,7 +215,7 @@ def test_the_reader_of_supersets_settings_needs_the_standard_library_only() -> N
     ("file", "expected"),
     [
         ("wsgi.py", {"app"}),
-        ("gunicorn.conf.py", {"config", "settings", "exposure", "logs", "worker"}),
+        ("gunicorn.conf.py", {"config", "descriptors", "settings", "exposure", "logs", "worker"}),
     ],
 )
 def test_the_entry_points_import_no_more_than_they_need(file: str, expected: set[str]) -> None:

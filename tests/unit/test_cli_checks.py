@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wsgi_ws import descriptors
 from wsgi_ws.cli import check_browser, check_machine
 from wsgi_ws.cli.check_config import change, in_container, is_loopback
 from wsgi_ws.cli.check_redis import check_version
@@ -77,11 +78,14 @@ def test_open_files_must_do_for_the_sockets(sockets: int, limit: int, level: Lev
     assert check_machine.check_descriptors(sockets, limit).level is level
 
 
-def test_files_beside_sockets_are_reckoned_as_the_worker_does() -> None:
-    """The command line does without the worker's libraries, so the number is there twice."""
-    from wsgi_ws import worker
-
-    assert check_machine.OTHER_DESCRIPTORS == worker.OTHER_DESCRIPTORS
+@pytest.mark.parametrize(("limit", "level"), [(1063, Level.RED), (1064, Level.GREEN)])
+def test_the_server_warns_of_the_same_number_of_files(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: int, level: Level
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    descriptors.raise_limit(1000)
+    assert check_machine.check_descriptors(1000, limit).level is level
+    assert bool(caplog.records) is (level is Level.RED)
 
 
 def test_the_libraries_are_those_of_the_requirements() -> None:

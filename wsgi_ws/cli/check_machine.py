@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import NamedTuple
 
+from wsgi_ws import descriptors
 from wsgi_ws.cli.findings import Finding, green, red, yellow
 from wsgi_ws.config import Loaded
 from wsgi_ws.settings import StatsdSettings
 
-OTHER_DESCRIPTORS = 64  # as the worker reckons: Redis, logs, StatsD, the loop and the listener
 FEW_DESCRIPTORS = 4096
 HTTP_TIMEOUT = 3.0  # seconds
 EVERYWHERE = ("", "0.0.0.0", "::")
@@ -147,7 +147,7 @@ def check_descriptors(max_total_connections: int, limit: int) -> Finding:
     """Each socket takes an open file; `limit` is what this shell allows at most."""
     if limit == resource.RLIM_INFINITY:
         return green("open files", "no limit")
-    wanted = max_total_connections + OTHER_DESCRIPTORS
+    wanted = descriptors.needed(max_total_connections)
     if max_total_connections and limit < wanted:
         return red(
             "open files",
@@ -157,7 +157,7 @@ def check_descriptors(max_total_connections: int, limit: int) -> Finding:
     if not max_total_connections and limit < FEW_DESCRIPTORS:
         return yellow(
             "open files",
-            f"a worker may open {limit} files, so it has room for {limit - OTHER_DESCRIPTORS} "
+            f"a worker may open {limit} files, so it has room for {limit - descriptors.OTHER} "
             "sockets: raise the limit (ulimit -n, LimitNOFILE=) for more users",
         )
     return green("open files", f"up to {limit} for each worker")
