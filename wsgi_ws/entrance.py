@@ -2,8 +2,8 @@
 """Everybody's way in: reads each request's head and sends it where it belongs.
 
 An opening handshake is answered here with the 101 or a refusal; plain HTTP goes on to the WSGI
-server. One greenlet serves all, in turn, and gives way to the loop by time: a storm of reconnecting
-clients then costs a third less than with a greenlet for each, and delays no event.
+server. One greenlet serves all, in turn, and gives way to the loop by time: a storm of clients that
+come back costs a third less than with a greenlet for each, and delays an event by a slice at most.
 """
 
 from __future__ import annotations

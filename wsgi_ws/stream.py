@@ -23,7 +23,7 @@ from wsgi_ws.stream_id import ZERO, StreamId
 log = logging.getLogger(__name__)
 
 RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as Redis sends them
-COUNT_MAX = 4000  # entries per read under a backlog: some 2 MB, and 10 ms of work
+COUNT_MAX = 4000  # entries per read under a backlog: some 2 MB
 PAGE = 1000  # entries per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to parse
 
 # How far back to look after an outage: a Sentinel makes an old master a replica within some 20 s.
