@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chaos on purpose: producers that die, clients that drop, workers that are killed; then the truth.
 
-`Chaos.run` lets it happen for some seconds, brings everybody back and compares what each client got
-with the global stream. What happens is drawn from a seed, when it happens is up to the machine.
+`Chaos.run` lets it happen for some seconds, and until each kind of it has happened. Then it brings
+everybody back and compares what each client got with the global stream. What happens is drawn from
+a seed, when it happens is up to the machine.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from wsgi_ws.replay import ORPHAN_LOOK_BACK_MS, TWIN_GRACE_MS
 
 Id = tuple[int, int]
 SETTLING = 60.0  # seconds that the clients have in the end; they need one or two
+PATIENCE = 60.0  # seconds longer than planned that a kind of chaos may take to happen
 
 
 @dataclass
@@ -65,6 +67,11 @@ class Report:
     orphans_lost: list[str] = field(default_factory=list)
     orphans_repeated_at_once: list[str] = field(default_factory=list)
     orphan_repeats: int = 0  # over several connections: allowed
+
+    def chaos(self) -> dict[str, int]:
+        """How often each kind of chaos happened."""
+        kinds = ("closed", "reset", "workers killed")
+        return {kind: self.drops[kind] for kind in kinds} | {"orphans": self.orphans}
 
     def __str__(self) -> str:
         drops = ", ".join(f"{n} {kind}" for kind, n in sorted(self.drops.items()))
@@ -211,6 +218,7 @@ class Chaos:
         killer = asyncio.create_task(self._kill_workers())
         asyncio.get_running_loop().add_reader(self._statsd, self._count)
         await asyncio.sleep(self.plan.seconds)
+        await self._until_each_kind_happened()
         self.over.set()
         asyncio.get_running_loop().remove_reader(self._statsd)
         for tab in tabs:
@@ -261,6 +269,7 @@ class Chaos:
         await ended
         assert process.stdout is not None
         self._orphans.update((await process.stdout.read()).decode().split())
+        self.report.orphans = len(self._orphans)
 
     async def _kill_workers(self) -> None:
         while not self.over.is_set():
@@ -269,6 +278,13 @@ class Chaos:
             if pids and not self.over.is_set():
                 os.kill(self._rng.choice(pids), signal.SIGKILL)
                 self.report.drops["workers killed"] += 1
+
+    async def _until_each_kind_happened(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not (all(self.report.chaos().values()) and self.report.catch_ups):
+            if time.monotonic() > deadline:
+                return  # the report says what is missing
+            await asyncio.sleep(0.05)
 
     async def _until_no_event_is_in_flight(self) -> None:
         end = self._now_ms() + TWIN_GRACE_MS
@@ -326,7 +342,6 @@ class Chaos:
         report = self.report
         report.clients = len(self._tabs)
         report.events = sum(map(len, stream.values()))
-        report.orphans = len(self._orphans)
         for tab in self._tabs:
             report.deliveries += len(tab.jobs)
             self._judge_tab(tab, [job for _, job in stream[tab.channel]], self._due(tab, stream))

@@ -21,7 +21,7 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32
 # A worker's memory of the past: the default; some seconds; nothing.
 HISTORY_BYTES = {"default": "", "short": "200000", "none": "0"}
 
-pytestmark = pytest.mark.timeout(SECONDS + 240)
+pytestmark = pytest.mark.timeout(SECONDS + 300)
 
 
 @pytest.fixture(scope="module", params=list(HISTORY_BYTES))
@@ -61,8 +61,7 @@ def report(
 
 
 def test_there_was_chaos(report: Report) -> None:
-    drops = report.drops
-    assert min(drops["closed"], drops["reset"], drops["workers killed"], report.orphans) > 0
+    assert all(report.chaos().values()), report.chaos()
 
 
 def test_clients_caught_up_while_others_dropped(report: Report) -> None:
