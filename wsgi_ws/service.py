@@ -139,21 +139,23 @@ class Service:
         """Say goodbye to every client and wait, as long as the close timeout, for the answers.
 
         Spread over `drainMs`, so that not all come back at once; until its turn a socket gets its
-        events as ever. Whoever has begun a request gets its answer, which is 503 to a handshake.
+        events as ever. Whoever begins a request within that time gets its answer, which is 503 to
+        a handshake; connections that stay silent are dismissed.
         """
         self._draining = True
-        self.entrance.dismiss_silent()
+        begin, spread = time.monotonic(), self._settings.drain_ms / 1000
         log.info("closing %d sockets", len(self.registry))
-        self._close_all()
+        self._close_all(begin, spread)
         deadline = time.monotonic() + self.limits.close_timeout + 0.5
         while (len(self.registry) or len(self.entrance)) and time.monotonic() < deadline:
+            if time.monotonic() >= begin + spread:
+                self.entrance.dismiss_silent()
             gevent.sleep(0.02)
         gevent.killall(self._greenlets)
         self._reporter.report()
         self.access_log.flush()
 
-    def _close_all(self) -> None:
-        begin, spread = time.monotonic(), self._settings.drain_ms / 1000
+    def _close_all(self, begin: float, spread: float) -> None:
         connections = list(self.registry)
         for number, connection in enumerate(connections):
             turn = begin + spread * number / len(connections)

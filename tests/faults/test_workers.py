@@ -204,8 +204,7 @@ def test_a_worker_that_is_told_to_stop_while_it_starts_does_so_quietly(
     time.sleep(pause)  # somewhere in the new workers' start
     server.process.send_signal(signal.SIGHUP)
     eventually(lambda: server.log_text().count("Hang up") == 2, "both reloads have begun")
-    eventually(lambda: len(server.pids()) == 2, "the others have gone")
-    assert server.is_ready()
+    eventually(lambda: len(server.pids()) == 2 and server.is_ready(), "the others have gone")
     assert "Traceback" not in server.log_text()
 
 
@@ -215,9 +214,11 @@ def test_a_reload_with_a_broken_configuration_changes_nothing_and_says_so(
     server = start_server(config={})
     config = server.log_path.with_name(f"config-{server.port}.json")
     config.write_text(json.dumps({"pingSocketsIntervalMs": "soon"}))
+    before = server.pids()
     server.process.send_signal(signal.SIGHUP)
     line = "not all of the configuration is changed: pingSocketsIntervalMs"
     eventually(lambda: line in server.log_text(), "the key is named")
+    eventually(lambda: not set(before) & set(server.pids()), "the workers are replaced")
     with open_tab(server, "c") as client:
         assert client.ping().wait(DEADLINE)
 

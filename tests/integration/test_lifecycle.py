@@ -21,14 +21,24 @@ from tests.superset import cookie, new_channel, publish
 StartServer = Callable[..., Server]
 
 
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def connected(server: Server) -> socket.socket:
+    """A connection of the only worker's on which nothing has been said."""
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE)
+    assert server.is_ready()  # what it answers has come behind the other, which it has accepted
+    return client
+
+
 def raw_client(server: Server, channel: str = "c") -> socket.socket:
     """A socket behind its handshake that answers nothing by itself."""
     client = socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE)
-    client.sendall(
-        b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        b"Cookie: " + cookie(channel).encode() + b"\r\n\r\n"
-    )
+    cookie_line = b"Cookie: " + cookie(channel).encode() + b"\r\n\r\n"
+    client.sendall(HANDSHAKE.removesuffix(b"\r\n") + cookie_line)
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += client.recv(1)
@@ -148,16 +158,27 @@ def test_a_client_that_ignores_the_close_does_not_hold_up_the_stop(
     client.close()
 
 
-# --- what is kept --------------------------------------------------------------------------------
-
-
 def test_a_client_that_says_nothing_does_not_hold_up_the_stop(start_server: StartServer) -> None:
-    server = start_server(environ={"CLOSE_TIMEOUT_MS": "30000"})
-    with socket.create_connection(("127.0.0.1", server.port)) as client:
+    server = start_server(environ={"CLOSE_TIMEOUT_MS": "300000", "DRAIN_MS": "100"})
+    with connected(server) as client:
         server.process.terminate()
-        client.settimeout(DEADLINE)
         assert client.recv(1) == b""
     assert server.process.wait(DEADLINE) == 0
+
+
+def test_a_client_that_has_come_just_before_the_stop_gets_its_answer(
+    start_server: StartServer,
+) -> None:
+    server = start_server(environ={"DRAIN_MS": "60000"})
+    with connected(server) as client:
+        server.process.terminate()
+        eventually(lambda: "closing 0 sockets" in server.log_text(), "the stop has begun")
+        client.sendall(HANDSHAKE)
+        assert client.recv(100).startswith(b"HTTP/1.1 503 ")
+    assert server.process.wait(DEADLINE) == 0
+
+
+# --- what is kept --------------------------------------------------------------------------------
 
 
 def test_more_than_a_thousand_sockets_per_worker(start_server: StartServer, prefix: str) -> None:
