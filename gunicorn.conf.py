@@ -10,20 +10,19 @@ import sys
 from typing import Any
 
 from wsgi_ws import descriptors
-from wsgi_ws.config import load
+from wsgi_ws.config import ConfigError, load
 from wsgi_ws.exposure import DIRECTORY_VARIABLE, Exposure
 from wsgi_ws.logs import logging_config
-from wsgi_ws.settings import ConfigError
 from wsgi_ws.worker import Worker, unsupported
 
-_problem = ""
+_problems: tuple[str, ...] = ()
 try:
     _loaded = Worker.loaded = load(os.environ)
 except ConfigError as error:
     if Worker.loaded is None:
-        sys.exit(f"wsgi_ws does not start: {error}")
+        sys.exit("\n".join(f"wsgi_ws does not start: {problem}" for problem in error.problems))
     # A SIGHUP has brought us here again: a slip of the pen must not end a service that runs.
-    _problem, _loaded = str(error), Worker.loaded
+    _problems, _loaded = error.problems, Worker.loaded
 
 _host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"
 bind = f"{_host}:{_loaded.settings.port}"
@@ -57,8 +56,8 @@ def on_starting(server: Any) -> None:
 def on_reload(server: Any) -> None:
     """After a SIGHUP, before the new workers; `sys.exit` would end the service here."""
     log = logging.getLogger("wsgi_ws.config")
-    problem = _problem or _listen_for_prometheus(server.exposure)
-    if problem:
+    problems = _problems or filter(None, [_listen_for_prometheus(server.exposure)])
+    for problem in problems:
         log.error("not all of the configuration is changed: %s", problem)
     for warning in _loaded.warnings:
         log.warning("%s", warning)

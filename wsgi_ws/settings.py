@@ -7,9 +7,9 @@ Everything in the service gets a `Settings` passed in and never looks at a file 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from wsgi_ws.redis_address import split_address
 
@@ -18,8 +18,7 @@ LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("error", "warn", "info", "verbose", "debug", "silly")
 
 
-class ConfigError(Exception):
-    """A value that stops the start. Its text names the key, where it came from and the remedy."""
+_T = TypeVar("_T")
 
 
 def option(
@@ -154,37 +153,50 @@ class Settings:
     statsd: StatsdSettings = field(default_factory=StatsdSettings)
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the configuration, as `option` has declared it.
+
+    :ivar path: dotted, as in the file: `redis.host`.
+    """
+
+    path: str
+    default: Any
+    env: str | None
+    minimum: int
+    maximum: int | None
+    secret: bool
+    choices: tuple[str, ...]
+    alias: str | None
+    parse_env: Callable[[str], Any] | None
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+
+def keys() -> Iterator[Key]:
+    """Every key, in the order of declaration."""
+    return _keys(Settings, "")
+
+
+def blocks() -> Iterator[str]:
+    """The keys of the file that hold other keys."""
+    return (json_key(f.name) for f in fields(Settings) if _block_of(f))
+
+
+def build(values: Mapping[str, Any]) -> Settings:
+    """
+    :param values: by dotted key; the others are at their default.
+    """
+    return _build(Settings, values, "")
+
+
 def json_key(name: str) -> str:
     """The camelCase key of the file for a field's snake_case name."""
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of the configuration, for documentation and reports."""
-
-    path: str
-    env: str | None
-    default: Any
-    secret: bool
-
-
-def keys(cls: type = Settings, prefix: str = "") -> Iterator[Key]:
-    """Every key, with its dotted path, in the order of declaration."""
-    for f in fields(cls):
-        path = prefix + json_key(f.name)
-        block = block_of(f)
-        if block:
-            yield from keys(block, path + ".")
-        else:
-            yield Key(path, f.metadata["env"], f.default, f.metadata["secret"])
-
-
-def block_of(f: Field[Any]) -> type | None:
-    """The dataclass of a nested block, or None for a plain key."""
-    factory = f.default_factory
-    return factory if factory is not MISSING and is_dataclass(factory) else None
 
 
 def redis_key(name: str) -> str:
@@ -196,3 +208,31 @@ def shown(value: Any, secret: bool = False) -> str:
         return "(secret)"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _keys(cls: type, prefix: str) -> Iterator[Key]:
+    for f in fields(cls):
+        path = prefix + json_key(f.name)
+        block = _block_of(f)
+        if block:
+            yield from _keys(block, path + ".")
+        else:
+            yield Key(path, f.default, **f.metadata)
+
+
+def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
+    arguments: dict[str, Any] = {}
+    for f in fields(cast(Any, cls)):
+        path = prefix + json_key(f.name)
+        block = _block_of(f)
+        if block:
+            arguments[f.name] = _build(block, values, path + ".")
+        elif path in values:
+            arguments[f.name] = values[path]
+    return cls(**arguments)
+
+
+def _block_of(f: Field[Any]) -> type | None:
+    """The dataclass of a nested block, or None for a plain key."""
+    factory = f.default_factory
+    return factory if factory is not MISSING and is_dataclass(factory) else None

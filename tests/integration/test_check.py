@@ -180,6 +180,37 @@ def test_a_missing_secret_does_not_hide_the_rest(environ: dict[str, str]) -> Non
     assert_named(report, Level.GREEN, "answers, version")
 
 
+def test_all_that_is_wrong_is_named_and_the_rest_looked_at(
+    environ: dict[str, str], superset: Superset, tmp_path: Path
+) -> None:
+    wrong = {"jwtCookieName": 5, "metricsPort": "x"}
+    (tmp_path / "config.json").write_text(json.dumps(wrong))
+    path = superset.write(GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX='"bi-"')
+    url = check_url.Options(f"ws://127.0.0.1:{environ['PORT']}/")
+    report = run(environ, Wishes(superset=path, url=url))
+    assert_named(report, Level.RED, "the server does not start", "jwtCookieName")
+    assert_named(report, Level.RED, "the server does not start", "metricsPort")
+    assert_named(report, Level.GREEN, "answers, version")
+    assert_named(report, Level.RED, "redisStreamPrefix", "bi-")
+    assert_named(report, Level.YELLOW, "not looked at, as long as jwtCookieName can't be used")
+
+
+def test_a_redis_that_nobody_means_is_not_looked_at(
+    environ: dict[str, str], superset: Superset, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"redis": {"sentinels": "x"}}))
+    report = run(environ, Wishes(superset=superset.write()))
+    assert_named(report, Level.YELLOW, "not looked at, as long as redis.sentinels can't be used")
+    assert {f.what for f in report.findings if f.level is Level.RED} == {"configuration"}
+    (shown,) = (v for v in report.configuration if v.key == "redis.sentinels")
+    assert (shown.value, shown.source) == ("(wrong, see below)", "config.json")
+
+
+def test_supersets_variable_for_the_user_has_no_effect_here(environ: dict[str, str]) -> None:
+    report = run(environ | {"REDIS_USER": "bi", "REDIS_PASSWORD": "hunter2"}, Wishes())
+    assert_named(report, Level.YELLOW, "REDIS_USER is Superset's variable", "REDIS_USERNAME")
+
+
 def test_another_secret_in_the_file_than_in_the_environment(
     environ: dict[str, str], tmp_path: Path
 ) -> None:

@@ -70,6 +70,14 @@ def test_a_bad_configuration_stops_the_start_with_one_line(
     assert "too short" not in line
 
 
+def test_each_wrong_value_has_its_line(start_server: StartServer) -> None:
+    server = start_server(wait=False, config={"port": "x", "redis": {"db": -1}})
+    assert server.process.wait(DEADLINE) == 1
+    first, second = server.log_text().splitlines()
+    assert "does not start: port (from" in first
+    assert "does not start: redis.db (from" in second
+
+
 def test_warnings_about_the_configuration_are_logged_once(start_server: StartServer) -> None:
     server = start_server(
         workers=2,

@@ -28,7 +28,8 @@ LAYERS = [
     {"protocol", "stream_id", "timeslice", "metrics", "logs", "app", "exposure", "watchdog"},
     {"log_limiter", "log_lines", "remedies", "prometheus", "descriptors"},
     {"config"},
-    {"config_checks"},
+    {"config_checks", "config_superset"},
+    {"config_draft", "config_values"},
     {"settings"},
     {"redis_address", "superset_settings", "read_superset"},
 ]
@@ -77,6 +78,10 @@ PURE += [
     "heartbeat",
     "connection",
     "config",
+    "config_checks",
+    "config_draft",
+    "config_superset",
+    "config_values",
     "metrics",
     "logs",
     "app",
@@ -215,7 +220,7 @@ def test_the_reader_of_supersets_settings_needs_the_standard_library_only() -> N
     ("file", "expected"),
     [
         ("wsgi.py", {"app"}),
-        ("gunicorn.conf.py", {"config", "descriptors", "settings", "exposure", "logs", "worker"}),
+        ("gunicorn.conf.py", {"config", "descriptors", "exposure", "logs", "worker"}),
     ],
 )
 def test_the_entry_points_import_no_more_than_they_need(file: str, expected: set[str]) -> None:

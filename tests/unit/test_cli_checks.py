@@ -183,7 +183,7 @@ def browser(page: str | None = None, **values: object) -> str:
         for name, value in values.items()
     }
     superset = SupersetSettings("superset_config.py", named, {})
-    findings = check_browser.check(superset, Settings(), page)
+    findings = check_browser.check(superset, Loaded(Settings(), {}, ()), page)
     return "\n".join(f.sentence for f in findings if f.level is not Level.GREEN)
 
 

@@ -56,16 +56,9 @@ def test_a_token_is_what_the_server_admits() -> None:
     assert identity.expires_at - time.time() == pytest.approx(60, abs=5)
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        (Settings(jwt_secret=SECRET, jwt_algorithms=("RS256",)), "private key"),
-        (Settings(), "no usable jwtSecret"),
-    ],
-)
-def test_what_can_not_be_signed_says_why(settings: Settings, words: str) -> None:
-    with pytest.raises(NoToken, match=words):
-        sign(settings, "channel")
+def test_what_can_not_be_signed_says_why() -> None:
+    with pytest.raises(NoToken, match="private key"):
+        sign(Settings(jwt_secret=SECRET, jwt_algorithms=("RS256",)), "channel")
 
 
 def test_the_token_alone_for_other_tools() -> None:

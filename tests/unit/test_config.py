@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.config import CONFIG_PATH_VARIABLE, Loaded, load
-from wsgi_ws.settings import LOG_LEVELS, ConfigError, Key, RedisSettings, Settings, keys
+from wsgi_ws.config import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.settings import LOG_LEVELS, Key, RedisSettings, Settings, keys
 
 SECRET = "an-example-secret-of-more-than-32-bytes"
 KEYS = {key.path: key for key in keys()}
@@ -346,6 +346,75 @@ def test_what_is_no_number_is_refused(number: str, tmp_path: Path) -> None:
 
 def test_a_long_wrong_value_is_shown_in_part(tmp_path: Path) -> None:
     assert len(error_of(tmp_path, {"logToFile": "x" * 10_000})) < 300 + len(str(tmp_path))
+
+
+# --- everything at once --------------------------------------------------------------------------
+
+
+def problems_of(directory: Path, document: object, environ: dict[str, str]) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load_with(directory, document, environ)
+    return caught.value
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    document = {"port": "x", "redis": {"db": -1}, "statsd": 5, "jwtAlgorithms": ["none"]}
+    error = problems_of(tmp_path, document, {"JWT_SECRET": "short"})
+    named = ("port (from", "statsd must be", "redis.db (from", "jwtSecret has", "jwtAlgorithms (")
+    assert len(error.problems) == len(named)
+    assert [name for name in named if name not in str(error)] == []
+
+
+def test_what_is_right_is_known_beside_what_is_wrong(tmp_path: Path) -> None:
+    rest = problems_of(tmp_path, {"port": "x", "redis": {"db": 3}}, {"REDIS_HOST": "r"}).rest
+    assert rest is not None
+    assert rest.settings == Settings(jwt_secret=SECRET, redis=RedisSettings(host="r", db=3))
+    assert rest.wrong == {"port"}
+
+
+@pytest.mark.parametrize(
+    ("document", "wrong"),
+    [
+        ({"port": "x", "metricsPort": 8080}, {"port"}),  # 8080 is the default of what is wrong
+        ({"jwtSecret": 5}, {"jwtSecret"}),  # and not missing
+        ({"redis": {"sentinels": "x", "sentinelMaster": "m"}}, {"redis.sentinels"}),
+        (
+            {"redis": {"ssl": True, "sslCertfile": __file__, "sslKeyfile": "/nowhere"}},
+            {"redis.sslKeyfile"},
+        ),
+    ],
+)
+def test_what_only_follows_from_a_wrong_value_is_not_told(
+    document: dict[str, Any], wrong: set[str], tmp_path: Path
+) -> None:
+    error = problems_of(tmp_path, document, {"JWT_SECRET": "" if "jwtSecret" in wrong else SECRET})
+    assert error.rest is not None
+    assert set(error.rest.wrong) == wrong
+    assert error.rest.warnings == ()
+
+
+def test_nothing_is_known_beside_a_file_that_can_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError) as caught:
+        load_with(tmp_path)
+    assert caught.value.rest is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("redis", ["redis.db"]),
+        ("redis.db", ["redis.db"]),
+        ("redis.host", []),
+        ("statsd.host", ["statsd"]),
+    ],
+)
+def test_it_is_told_which_of_some_keys_are_wrong(
+    asked: str, found: list[str], tmp_path: Path
+) -> None:
+    rest = problems_of(tmp_path, {"redis": {"db": -1}, "statsd": 5}, {}).rest
+    assert rest is not None
+    assert rest.wrong_among(asked) == found
 
 
 # --- wrong values in the environment -------------------------------------------------------------

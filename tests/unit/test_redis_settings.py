@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from tests.unit.test_config import MARK, SECRET, error_of, load_with
-from wsgi_ws.config import Loaded, load
-from wsgi_ws.settings import ConfigError, RedisSettings, Settings
+from wsgi_ws.config import ConfigError, Loaded, load
+from wsgi_ws.settings import RedisSettings, Settings
 
 
 def redis_of(directory: Path, block: dict[str, Any], environ: dict[str, str] | None = None) -> Any:

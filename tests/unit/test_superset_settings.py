@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_ws.config import Loaded, load
-from wsgi_ws.settings import ConfigError
+from wsgi_ws.config import ConfigError, Loaded, load
 from wsgi_ws.superset_settings import (
     CACHE_BACKEND,
     PREFIX,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -24,6 +24,10 @@ from wsgi_ws.config import Loaded
 from wsgi_ws.redis_client import describe
 from wsgi_ws.settings import RedisSettings, json_key
 from wsgi_ws.superset_settings import SupersetError, SupersetSettings, Unknown
+
+# The keys that a part of the check needs.
+_READING = ("redis", "redisStreamPrefix")
+_END_TO_END = ("jwtSecret", "jwtAlgorithms", "jwtCookieName", "jwtChannelIdKey", *_READING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,19 @@ def run(environ: Mapping[str, str], wishes: Wishes) -> Report:
     if loaded is None:
         return Report((), findings)
     findings += check_machine.check(loaded)
-    findings += _redis(environ, loaded)
+    findings += _unless_wrong(loaded, _READING, check_redis.WHAT, lambda: _redis(environ, loaded))
     superset, reading = _read_superset(
         environ, wishes.superset or loaded.settings.superset_config, wishes.python
     )
     findings += reading
     if superset:
-        findings += check_superset.check(
-            superset, loaded, one_redis=_one_redis(superset, loaded.settings.redis)
-        )
-        findings += check_browser.check(superset, loaded.settings, wishes.page)
+        findings += check_superset.check(superset, loaded, one_redis=_one_redis(superset, loaded))
+        findings += check_browser.check(superset, loaded, wishes.page)
     if wishes.url:
-        findings += _url(wishes.url, loaded, superset)
+        options = wishes.url
+        findings += _unless_wrong(
+            loaded, _END_TO_END, check_url.WHAT, lambda: _url(options, loaded, superset)
+        )
     return Report(check_config.values(loaded), findings)
 
 
@@ -76,6 +81,16 @@ def writers_redis(superset: SupersetSettings, own: RedisSettings) -> RedisSettin
         if entry:
             values[name] = entry.value
     return replace(own, **values)
+
+
+def _unless_wrong(
+    loaded: Loaded, paths: Sequence[str], what: str, look: Callable[[], list[Finding]]
+) -> list[Finding]:
+    """What is said of a default that nobody has meant would only mislead."""
+    wrong = loaded.wrong_among(*paths)
+    if wrong:
+        return [yellow(what, f"not looked at, as long as {', '.join(wrong)} can't be used")]
+    return look()
 
 
 def _redis(environ: Mapping[str, str], loaded: Loaded) -> list[Finding]:
@@ -99,10 +114,11 @@ def _read_superset(
         return None, [red(check_superset.WHAT, str(error))]
 
 
-def _one_redis(superset: SupersetSettings, own: RedisSettings) -> bool | None:
+def _one_redis(superset: SupersetSettings, loaded: Loaded) -> bool | None:
     """Asked only when the addresses differ: a question to two servers."""
+    own = loaded.settings.redis
     theirs = writers_redis(superset, own)
-    if theirs is None:
+    if theirs is None or loaded.wrong_among("redis"):
         return None
     if describe(replace(theirs, db=own.db)) == describe(own):
         return True

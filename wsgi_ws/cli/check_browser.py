@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 from wsgi_ws import superset_settings as names
 from wsgi_ws.cli.check_config import is_loopback
 from wsgi_ws.cli.findings import Finding, Level, green, red, yellow
+from wsgi_ws.config import Loaded
 from wsgi_ws.origin import is_allowed
-from wsgi_ws.settings import Settings
 from wsgi_ws.superset_settings import SupersetSettings, Unknown
 
 WHAT = "browser"
@@ -42,7 +42,7 @@ class Situation:
         return (self.url.hostname or "").rstrip(".")
 
 
-def check(superset: SupersetSettings, settings: Settings, page: str | None) -> list[Finding]:
+def check(superset: SupersetSettings, loaded: Loaded, page: str | None) -> list[Finding]:
     """
     :param page: where users open Superset.
     """
@@ -60,11 +60,12 @@ def check(superset: SupersetSettings, settings: Settings, page: str | None) -> l
     )
     findings = [*check_scheme(situation), *check_host(situation, superset)]
     another_address = any(f.level is Level.RED for f in findings)
-    findings += check_port(situation, settings.port)
+    if not loaded.wrong_among("port"):
+        findings += check_port(situation, loaded.settings.port)
     findings += check_cookie(situation, superset)
     if not another_address:  # else what these two say is about an address that will not stay
         findings += check_policy(situation, superset)
-        findings += check_origin(situation, settings)
+        findings += check_origin(situation, loaded)
     if not any(f.level for f in findings):
         findings.append(green(WHAT, f"{said.value} and the cookie's attributes fit each other"))
     return findings
@@ -226,13 +227,13 @@ def check_policy(situation: Situation, superset: SupersetSettings) -> Iterator[F
     )
 
 
-def check_origin(situation: Situation, settings: Settings) -> Iterator[Finding]:
+def check_origin(situation: Situation, loaded: Loaded) -> Iterator[Finding]:
     """This server's own rule about pages of other host names."""
     page = situation.page
-    if page is None:
+    if page is None or loaded.wrong_among("allowedOrigins"):
         return
     origin = f"{page.scheme}://{page.netloc}"
-    if not is_allowed(origin, situation.url.netloc, settings.allowed_origins):
+    if not is_allowed(origin, situation.url.netloc, loaded.settings.allowed_origins):
         yield red(
             WHAT,
             f"this server refuses pages of {origin}, whose host name is not {situation.host}: add "

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from wsgi_ws.cli.findings import Finding, green, red, yellow
 from wsgi_ws.cli.report import DEFAULT, Value
-from wsgi_ws.config import CONFIG_PATH_VARIABLE, Loaded, load
-from wsgi_ws.settings import ConfigError, json_key, keys
+from wsgi_ws.config import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.settings import Key, json_key, keys
 
 WHAT = "configuration"
-_STAND_IN = "a-stand-in-so-that-everything-else-can-be-looked-at"
 _NO_FILES = ("redis.url", "GLOBAL_ASYNC_QUERIES", "signature", "channel claim")
 USUAL_PROXY_TIMEOUT_MS = 60_000  # nginx, Apache, AWS's balancers; HAProxy's examples have 50 s
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -27,18 +26,11 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def check(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
     """Load it as the server does.
 
-    :returns: the settings (also when only the secret is wrong), and what is to be said about them.
+    :returns: the settings, as far as they are right, and what is to be said about them.
     """
-    findings: list[Finding] = []
-    try:
-        loaded = load(environ)
-        findings.append(green(WHAT, "it is complete: the server starts with it"))
-    except ConfigError as error:
-        findings.append(red(WHAT, f"the server does not start: {error}"))
-        try:
-            loaded = _without_secret(load({**environ, "JWT_SECRET": _STAND_IN}))
-        except ConfigError:
-            return None, findings
+    loaded, findings = _load(environ)
+    if loaded is None:
+        return None, findings
     findings += [yellow(WHAT, warning) for warning in loaded.warnings]
     findings += check_environment(environ, loaded)
     findings += check_pings(loaded)
@@ -49,7 +41,7 @@ def check(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
 def values(loaded: Loaded) -> list[Value]:
     """Every key as it is in effect."""
     return [
-        Value(key.path, _shown(value_of(loaded.settings, key.path), key.secret), source)
+        Value(key.path, _shown(key, loaded), source)
         for key in keys()
         if key.path != "redis.url"  # spelled out in the keys that it stands for
         for source in [loaded.sources.get(key.path, DEFAULT)]
@@ -110,6 +102,8 @@ def check_overridden_secrets(loaded: Loaded, file: Loaded | None) -> Iterator[Fi
         source = loaded.sources.get(key.path, "")
         if not key.secret or key.path not in file.sources or not source.startswith("environment"):
             continue
+        if file.wrong_among(key.path):  # nobody means that one
+            continue
         if value_of(loaded.settings, key.path) != value_of(file.settings, key.path):
             yield yellow(
                 WHAT,
@@ -153,30 +147,28 @@ def source_of(path: str, loaded: Loaded) -> str:
     return loaded.sources.get(path, "the default")
 
 
-def _without_secret(loaded: Loaded) -> Loaded:
-    """As it was before the stand-in."""
-    sources = {path: source for path, source in loaded.sources.items() if path != "jwtSecret"}
-    return replace(loaded, settings=replace(loaded.settings, jwt_secret=""), sources=sources)
+def _load(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
+    try:
+        loaded = load(environ)
+    except ConfigError as error:
+        sentences = [f"the server does not start: {problem}" for problem in error.problems]
+        return error.rest, [red(WHAT, sentence) for sentence in sentences]
+    return loaded, [green(WHAT, "it is complete: the server starts with it")]
 
 
 def _file_alone(environ: Mapping[str, str]) -> Loaded | None:
-    named = {k: v for k, v in environ.items() if k == CONFIG_PATH_VARIABLE}
-    try:
-        return load(named)
-    except ConfigError:
-        pass
-    try:
-        return _without_secret(load({**named, "JWT_SECRET": _STAND_IN}))
-    except ConfigError:
-        return None
+    return _load({k: v for k, v in environ.items() if k == CONFIG_PATH_VARIABLE})[0]
 
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _shown(value: Any, secret: bool) -> str:
-    if secret:
+def _shown(key: Key, loaded: Loaded) -> str:
+    value = value_of(loaded.settings, key.path)
+    if key.path in loaded.sources and loaded.wrong_among(key.path):
+        return "(wrong, see below)"
+    if key.secret:
         return "(set, not shown)" if value else "(empty)"
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value)) or "[]"

@@ -56,16 +56,18 @@ class Place(NamedTuple):
 
 
 def check(loaded: Loaded) -> Iterator[Finding]:
-    """Everything here."""
+    """Everything here that the settings are right for."""
     settings = loaded.settings
-    yield check_port(Place("port", "PORT", settings.port))
+    if not loaded.wrong_among("port"):
+        yield check_port(Place("port", "PORT", settings.port))
     if settings.metrics_port:
         host = settings.metrics_host
         yield check_port(Place("metricsPort", "METRICS_PORT", settings.metrics_port, host))
     yield check_descriptors(
         settings.max_total_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     )
-    yield check_statsd(settings.statsd, "statsd.host" in loaded.sources)
+    if not loaded.wrong_among("statsd"):
+        yield check_statsd(settings.statsd, "statsd.host" in loaded.sources)
     yield check_libraries(installed())
 
 

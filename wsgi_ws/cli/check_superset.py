@@ -134,14 +134,16 @@ def check_redis_setting(superset: SupersetSettings, loaded: Loaded) -> Iterator[
 def check_values(
     superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
 ) -> Iterator[Finding]:
-    """Everything that must be equal on both sides."""
+    """Everything that must be equal on both sides, and isn't plainly wrong on this one."""
     said = names.own_values(superset)
     secret = {key.path for key in keys() if key.secret}
-    address = _address_findings(said, loaded, one_redis=one_redis)
-    yield from address
-    equal = [path for path in said if path in ADDRESS_KEYS and not address]
+    equal = []
+    if not loaded.wrong_among("redis.url", *ADDRESS_KEYS):
+        address = _address_findings(said, loaded, one_redis=one_redis)
+        yield from address
+        equal = [path for path in said if path in ADDRESS_KEYS and not address]
     for path, value in said.items():
-        if path in ADDRESS_KEYS or not _matters(path, said, loaded):
+        if path in ADDRESS_KEYS or not _matters(path, said, loaded) or loaded.wrong_among(path):
             continue
         if isinstance(value.value, Unknown):
             yield yellow(WHAT, _unknown(str(value)))

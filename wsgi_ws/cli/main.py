@@ -20,9 +20,8 @@ from wsgi_ws.cli.check_machine import installed
 from wsgi_ws.cli.check_redis import TIMEOUT, explain, permission_sentence
 from wsgi_ws.cli.findings import Level
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
-from wsgi_ws.config import CONFIG_PATH_VARIABLE, Loaded, load
+from wsgi_ws.config import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.redis_client import connect
-from wsgi_ws.settings import ConfigError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -23,11 +23,11 @@ from pathlib import Path
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from wsgi_ws import redis_client
-from wsgi_ws.config import load
+from wsgi_ws.config import ConfigError, load
 from wsgi_ws.demo import redis_finder
 from wsgi_ws.demo.producer import publish
 from wsgi_ws.demo.web import Queries, Token, create_app
-from wsgi_ws.settings import ConfigError, Settings
+from wsgi_ws.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PAGE_PORT = 8081
