@@ -16,10 +16,11 @@ from typing import Any
 
 from wsgi_ws.config_checks import check_whole
 from wsgi_ws.config_draft import Draft
-from wsgi_ws.config_superset import NotRead, lay_superset
+from wsgi_ws.config_superset import lay_superset
 from wsgi_ws.config_values import BadValue, from_json, from_text, kubernetes_hint
 from wsgi_ws.redis_address import BadAddress, parse_url
 from wsgi_ws.settings import Key, Settings, blocks, keys, redis_key, shown
+from wsgi_ws.superset_settings import SupersetError
 
 CONFIG_PATH_VARIABLE = "WSGI_WS_CONFIG"
 DEFAULT_CONFIG_PATH = "config.json"
@@ -92,8 +93,9 @@ def load(environ: Mapping[str, str], directory: Path | None = None) -> Loaded:
         _warn_of_overruled_parts(draft, below)
     try:
         lay_superset(draft, environ)
-    except NotRead as error:
-        raise ConfigError([*draft.problems.values(), str(error)]) from None
+    except SupersetError as error:
+        problem = f"{draft.named('supersetConfig')}: {error}"
+        raise ConfigError([*draft.problems.values(), problem]) from None
     check_whole(draft)
     loaded = Loaded(
         draft.settings(), draft.sources, tuple(draft.warnings), frozenset(draft.problems)
@@ -150,7 +152,7 @@ def _lay_object(draft: Draft, document: Mapping[str, Any], path: Path, prefix: s
         elif key:
             _lay_value(draft, key, raw, str(path))
     unknown = [name for name in document if name not in known and name not in inner]
-    _warn_unknown(draft, unknown, [*known, *inner], f"{path}", prefix)
+    _warn_unknown(draft, unknown, [*known, *inner], str(path), prefix)
 
 
 def _lay_value(draft: Draft, key: Key, raw: Any, source: str) -> None:
@@ -209,11 +211,11 @@ def _spell_out_url(draft: Draft) -> Mapping[str, Any]:
     url = draft.values.pop("redis.url", "").strip()
     if not url:
         return {}
-    source = draft.sources["redis.url"]
+    where, source = draft.named("redis.url"), draft.sources["redis.url"]
     try:
         parts, ignored = parse_url(url)
     except BadAddress as error:
-        draft.reject("redis.url", f"redis.url (from {source}) {error}")
+        draft.reject("redis.url", f"{where} {error}")
         return {}
     said = {redis_key(name): value for name, value in parts.items()}
     said |= {"redis.sentinels": (), "redis.sentinelMaster": ""}
@@ -224,13 +226,9 @@ def _spell_out_url(draft: Draft) -> Mapping[str, Any]:
         and not draft.sources.get(path, "redis.url").startswith("redis.url")
     ]
     if overruled:
-        draft.warnings.append(
-            f"redis.url (from {source}) wins over {draft.all_named(sorted(overruled))}"
-        )
+        draft.warnings.append(f"{where} wins over {draft.all_named(sorted(overruled))}")
     if ignored:
-        draft.warnings.append(
-            f"redis.url (from {source}): options without effect here: {', '.join(sorted(ignored))}"
-        )
+        draft.warnings.append(f"{where}: options without effect here: {', '.join(sorted(ignored))}")
     for path, value in said.items():
         draft.put(path, value, f"redis.url, {source}")
     return said

@@ -194,6 +194,6 @@ def _check_secret(draft: Draft, secret: str) -> None:
         )
     if secret.upper().startswith("CHANGE-ME"):
         draft.warnings.append(
-            f"jwtSecret (from {source}) is the example's: anybody can forge cookies with it; "
+            f"{draft.named('jwtSecret')} is the example's: anybody can forge cookies with it; "
             "set the same long random value here and in Superset's GLOBAL_ASYNC_QUERIES_JWT_SECRET"
         )

@@ -10,16 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wsgi_ws.config_draft import Draft
-from wsgi_ws.settings import keys, shown
-from wsgi_ws.superset_settings import (
-    Said,
-    SupersetError,
-    Unknown,
-    own_values,
-    read,
-    surprises,
-    target_of,
-)
+from wsgi_ws.settings import key_of, shown
+from wsgi_ws.superset_settings import Said, Unknown, own_values, read, surprises, target_of
 
 _ADDRESS = (  # half of an address from here and half from there leads nowhere
     *("redis.host", "redis.port", "redis.unixSocketPath"),
@@ -27,22 +19,15 @@ _ADDRESS = (  # half of an address from here and half from there leads nowhere
 )
 
 
-class NotRead(Exception):
-    """Superset's settings can't be read, so that nothing is known of what they would give."""
-
-
 def lay_superset(draft: Draft, environ: Mapping[str, str]) -> None:
     """Take what Superset's settings say for every key that neither file nor environment has.
 
-    :raises NotRead: its text is a sentence for the operator.
+    :raises SupersetError: when they can't be read: then nothing is known of what they would give.
     """
     target = draft.values.get("supersetConfig", "").strip()
     if not target:
         return
-    try:
-        superset = read(target_of(target, environ), environ)
-    except SupersetError as error:
-        raise NotRead(f"{draft.named('supersetConfig')}: {error}") from None
+    superset = read(target_of(target, environ), environ)
     said = own_values(superset)
     if _has_other_address(draft, said):
         chosen = draft.all_named([path for path in _ADDRESS if path in draft.sources])
@@ -67,8 +52,7 @@ def _compare(draft: Draft, path: str, said: Said) -> None:
     """What is set here too wins; the operator hears of it if it differs."""
     if path in draft.problems or _agree(draft.values[path], said.value):
         return
-    secret = path in {key.path for key in keys() if key.secret}
-    how = "differs from" if secret else f"is {shown(draft.values[path])}, unlike"
+    how = "differs from" if key_of(path).secret else f"is {shown(draft.values[path])}, unlike"
     draft.warnings.append(f"{draft.named(path)} {how} Superset's {said}, and wins")
 
 

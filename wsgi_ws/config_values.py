@@ -47,14 +47,16 @@ def from_text(key: Key, text: str) -> Any:
     if key.parse_env:
         return tuple(key.parse_env(text))
     kind: type = type(key.default)
-    value: Any = text
     if kind is bool:
         return _boolean(text)
+    value: Any = text
     if kind is int:
         if not re.fullmatch(r"-?\d+", text):
             raise BadValue("not a whole number")
         value = int(text)
-    problem = _out_of_bounds(key, value) if kind is int else _bad_choice(key, text)
+        problem = _out_of_bounds(key, value)
+    else:
+        problem = _bad_choice(key, text)
     if problem:
         raise BadValue(problem)
     return value

@@ -17,7 +17,6 @@ REDIS_DOWN_POLICIES = ("hold", "refuse")
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("error", "warn", "info", "verbose", "debug", "silly")
 
-
 _T = TypeVar("_T")
 
 
@@ -176,9 +175,20 @@ class Key:
         return self.path.rpartition(".")[2]
 
 
-def keys() -> Iterator[Key]:
+def keys(cls: type = Settings, prefix: str = "") -> Iterator[Key]:
     """Every key, in the order of declaration."""
-    return _keys(Settings, "")
+    for f in fields(cls):
+        path = prefix + json_key(f.name)
+        block = _block_of(f)
+        if block:
+            yield from keys(block, path + ".")
+        else:
+            yield Key(path, f.default, **f.metadata)
+
+
+def key_of(path: str) -> Key:
+    """The key with this dotted path."""
+    return next(key for key in keys() if key.path == path)
 
 
 def blocks() -> Iterator[str]:
@@ -208,16 +218,6 @@ def shown(value: Any, secret: bool = False) -> str:
         return "(secret)"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _keys(cls: type, prefix: str) -> Iterator[Key]:
-    for f in fields(cls):
-        path = prefix + json_key(f.name)
-        block = _block_of(f)
-        if block:
-            yield from _keys(block, path + ".")
-        else:
-            yield Key(path, f.default, **f.metadata)
 
 
 def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:

@@ -15,7 +15,7 @@ from typing import Any
 from wsgi_ws.cli.findings import Finding, green, red, yellow
 from wsgi_ws.cli.report import DEFAULT, Value
 from wsgi_ws.config import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
-from wsgi_ws.settings import Key, json_key, keys
+from wsgi_ws.settings import Key, json_key, key_of, keys
 
 WHAT = "configuration"
 _NO_FILES = ("redis.url", "GLOBAL_ASYNC_QUERIES", "signature", "channel claim")
@@ -128,7 +128,7 @@ def change(path: str, loaded: Loaded, value: Any) -> str:
 
     A secret's new value is not written out.
     """
-    key = next(key for key in keys() if key.path == path)
+    key = key_of(path)
     source = loaded.sources.get(path, "")
     if key.secret:
         in_file = source and not source.startswith(("environment", *_NO_FILES))

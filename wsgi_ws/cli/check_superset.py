@@ -13,7 +13,7 @@ from wsgi_ws import superset_settings as names
 from wsgi_ws.cli.check_config import change, is_loopback, source_of, value_of
 from wsgi_ws.cli.findings import Finding, green, red, yellow
 from wsgi_ws.config import Loaded
-from wsgi_ws.settings import keys
+from wsgi_ws.settings import key_of
 from wsgi_ws.superset_settings import Said, SupersetSettings, Unknown
 
 WHAT = "superset"
@@ -136,7 +136,6 @@ def check_values(
 ) -> Iterator[Finding]:
     """Everything that must be equal on both sides, and isn't plainly wrong on this one."""
     said = names.own_values(superset)
-    secret = {key.path for key in keys() if key.secret}
     equal = []
     if not loaded.wrong_among("redis.url", *ADDRESS_KEYS):
         address = _address_findings(said, loaded, one_redis=one_redis)
@@ -150,17 +149,17 @@ def check_values(
         elif _is_equal(path, value.value, value_of(loaded.settings, path)):
             equal.append(path)
         else:
-            yield red(WHAT, mismatch(path, value, loaded, secret=path in secret))
+            yield red(WHAT, mismatch(path, value, loaded))
     if equal:
         yield green(WHAT, f"equal on both sides: {', '.join(sorted(equal))}")
 
 
-def mismatch(path: str, said: Said, loaded: Loaded, *, secret: bool) -> str:
+def mismatch(path: str, said: Said, loaded: Loaded) -> str:
     """The sentence about one differing value; a secret is not shown."""
     source = source_of(path, loaded)
     why = WHY.get(path, "this server can't read what Superset writes")
     remedy = f"{change(path, loaded, said.value)} here, or change {_line(said)}"
-    if secret:
+    if key_of(path).secret:
         return f"{path} (from {source}) differs from {said}: {why}; {remedy}"
     here = value_of(loaded.settings, path)
     return (
