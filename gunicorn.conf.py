@@ -9,11 +9,11 @@ import socket
 import sys
 from typing import Any
 
-from wsgi_ws import descriptors
-from wsgi_ws.config import ConfigError, load
-from wsgi_ws.exposure import DIRECTORY_VARIABLE, Exposure
-from wsgi_ws.logs import logging_config
-from wsgi_ws.worker import Worker, unsupported
+from wsgi_ws.config.load import ConfigError, load
+from wsgi_ws.observe.log_formats import logging_config
+from wsgi_ws.server import open_files
+from wsgi_ws.server.exposure import DIRECTORY_VARIABLE, Exposure
+from wsgi_ws.server.worker import Worker, unsupported
 
 _problems: tuple[str, ...] = ()
 try:
@@ -26,7 +26,7 @@ except ConfigError as error:
 
 _host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"
 bind = f"{_host}:{_loaded.settings.port}"
-worker_class = "wsgi_ws.worker.Worker"
+worker_class = "wsgi_ws.server.worker.Worker"
 workers = 1
 # Only requests and handshakes under way count, sockets don't: they leave the pool after the 101.
 worker_connections = 10_000
@@ -42,7 +42,7 @@ def on_starting(server: Any) -> None:
     if problem:
         log.error("the service does not start: %s", problem)
         sys.exit(1)
-    descriptors.raise_limit(_loaded.settings.max_total_connections)
+    open_files.raise_limit(_loaded.settings.max_total_connections)
     # At the arbiter, which stays when a SIGHUP loads this file again.
     server.exposure = Exposure()
     problem = _listen_for_prometheus(server.exposure)

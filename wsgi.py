@@ -5,6 +5,6 @@ from gevent import monkey
 
 monkey.patch_all()
 
-from wsgi_ws.app import create_app  # noqa: E402  everything else is imported patched
+from wsgi_ws.http.app import create_app  # noqa: E402  everything else is imported patched
 
 app = create_app()

@@ -21,8 +21,8 @@ import threading
 import hiredis
 
 from bench.producer import PREFIX
-from wsgi_ws.events import channel_of, frame_of, members_of
-from wsgi_ws.handshake import GUID
+from wsgi_ws.event import channel_of, frame_of, members_of
+from wsgi_ws.http.handshake import GUID
 
 Channels = dict[str, list[socket.socket]]
 

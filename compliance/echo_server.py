@@ -17,14 +17,14 @@ from typing import Any, cast
 
 import gevent
 
-from wsgi_ws.access_log import AccessLog
-from wsgi_ws.auth import Identity
-from wsgi_ws.connection import Connection, Ending, Limits
-from wsgi_ws.entrance import Entrance
-from wsgi_ws.handshake import Admission, Admitted, Refusal, check_request
-from wsgi_ws.listener import Listener
-from wsgi_ws.log_limiter import LogLimiter
-from wsgi_ws.protocol import Data, binary_frame, text_frame
+from wsgi_ws.http.acceptor import Listener
+from wsgi_ws.http.auth import Identity
+from wsgi_ws.http.dispatch import Entrance
+from wsgi_ws.http.handshake import Admission, Admitted, Refusal, check_request
+from wsgi_ws.observe.access_log import AccessLog
+from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.websocket.connection import Connection, Ending, Limits
+from wsgi_ws.websocket.frames import Data, binary_frame, text_frame
 
 MIB = 1024 * 1024
 
@@ -32,7 +32,7 @@ log = logging.getLogger("echo")
 
 
 class Everybody:
-    """Stands in for `wsgi_ws.handshake.Admission`."""
+    """Stands in for `wsgi_ws.http.handshake.Admission`."""
 
     trusted_proxies = ()
 

@@ -17,7 +17,7 @@ from soak.plan import Plan
 from soak.tabs import Population, User
 from soak.truth import Channel
 from tests.superset import STREAM_LIMIT, STREAM_LIMIT_FIREHOSE, event, new_channel
-from wsgi_ws.replay import TWIN_GRACE_MS
+from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
 
 TICK = 0.01  # seconds between two writes
 BACKLOG = 0.2  # seconds: what could not be written for longer is not made up for

@@ -15,29 +15,29 @@ from typing import Any
 import gevent
 from gevent import Greenlet
 
-from wsgi_ws import elsewhere
-from wsgi_ws.access_log import AccessLog
-from wsgi_ws.auth import Authenticator
-from wsgi_ws.catchup import CatchUp
-from wsgi_ws.connection import Connection, Ending, Limits
-from wsgi_ws.entrance import Entrance
-from wsgi_ws.fanout import Fanout
-from wsgi_ws.handshake import Admission, Admitted, Refusal
-from wsgi_ws.heartbeat import Heartbeat
-from wsgi_ws.history import ENTRY_OVERHEAD_BYTES, History
-from wsgi_ws.log_limiter import LogLimiter
-from wsgi_ws.log_lines import CloseLine, abbreviated, and_more, printable
-from wsgi_ws.metrics import Metrics, StatsdClient
-from wsgi_ws.origin import networks
-from wsgi_ws.protocol import CloseCode, Data
-from wsgi_ws.redis_client import connect, describe
-from wsgi_ws.registry import Registry
-from wsgi_ws.remedies import REMEDIES
-from wsgi_ws.reporter import Reporter
-from wsgi_ws.settings import Settings
-from wsgi_ws.stream import PAGE, READ_MARGIN, StreamFollower
-from wsgi_ws.stream_id import ZERO, StreamId
-from wsgi_ws.watchdog import Watchdog
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.http.auth import Authenticator
+from wsgi_ws.http.dispatch import Entrance
+from wsgi_ws.http.handshake import Admission, Admitted, Refusal
+from wsgi_ws.http.origin import networks
+from wsgi_ws.http.refusals import REMEDIES
+from wsgi_ws.hub import Registry
+from wsgi_ws.observe.access_log import AccessLog
+from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
+from wsgi_ws.observe.metrics import Metrics, StatsdClient
+from wsgi_ws.observe.reporter import Reporter
+from wsgi_ws.observe.watchdog import Watchdog
+from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.sources.streams import finder
+from wsgi_ws.sources.streams.catchup import CatchUp
+from wsgi_ws.sources.streams.fanout import Fanout
+from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
+from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History
+from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.websocket.connection import Connection, Ending, Limits
+from wsgi_ws.websocket.frames import CloseCode, Data
+from wsgi_ws.websocket.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -300,7 +300,7 @@ class Service:
             len(self.registry),
             prefix,
             describe(redis),
-            elsewhere.hint(elsewhere.find(redis, prefix), redis, prefix),
+            finder.hint(finder.find(redis, prefix), redis, prefix),
         )
 
     def _sweep(self) -> None:

@@ -29,7 +29,7 @@ from websockets.exceptions import WebSocketException
 
 from tests.servers import ROOT, Server
 from tests.superset import cookie
-from wsgi_ws.replay import ORPHAN_LOOK_BACK_MS, TWIN_GRACE_MS
+from wsgi_ws.sources.streams.replay import ORPHAN_LOOK_BACK_MS, TWIN_GRACE_MS
 
 Id = tuple[int, int]
 SETTLING = 60.0  # seconds that the clients have in the end; they need one or two

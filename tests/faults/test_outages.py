@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.faults.tcp_proxy import TcpProxy
 from tests.servers import DEADLINE, RedisServer, Server, eventually
 from tests.superset import cookie, event, new_channel, publish
-from wsgi_ws.replay import TWIN_GRACE_MS
+from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
 
 StartServer = Callable[..., Server]
 QUICK = {"REDIS_STREAM_READ_BLOCK_MS": "200"}

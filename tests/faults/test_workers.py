@@ -28,7 +28,7 @@ exec(open({str(ROOT / "gunicorn.conf.py")!r}).read())
 
 def post_worker_init(worker):
     from gevent import monkey
-    from wsgi_ws.fanout import Fanout
+    from wsgi_ws.sources.streams.fanout import Fanout
     deliver = Fanout.deliver
     def sabotaged(self, entries):
         text = b"".join(entry[1][1] for entry in entries)

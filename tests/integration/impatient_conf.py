@@ -10,6 +10,6 @@ globals().update(runpy.run_path(str(Path(__file__).parents[2] / "gunicorn.conf.p
 
 def post_worker_init(worker: Any) -> None:
     """Called when the standard library has been patched and before the service starts."""
-    from wsgi_ws import catchup
+    from wsgi_ws.sources.streams import catchup
 
     catchup.PATIENCE = 2.0

@@ -10,7 +10,8 @@ globals().update(runpy.run_path(str(Path(__file__).parents[2] / "gunicorn.conf.p
 
 def post_worker_init(worker: Any) -> None:
     """Called when the standard library has been patched and before the service starts."""
-    from wsgi_ws import reporter, service
+    from wsgi_ws import service
+    from wsgi_ws.observe import reporter
 
     reporter.FIRST_REPORT = 0.2
     reporter.REPORT_INTERVAL = 0.2

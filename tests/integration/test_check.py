@@ -28,10 +28,10 @@ import trustme
 from tests.nginx import UPGRADE, Nginx
 from tests.servers import ROOT, SECRET, RedisServer, Server, free_port
 from tests.superset import new_channel, publish
-from wsgi_ws.cli import check_url
-from wsgi_ws.cli.check import Wishes, run
-from wsgi_ws.cli.findings import Level
-from wsgi_ws.cli.report import Report, as_json
+from wsgi_ws.cli.checks import url as check_url
+from wsgi_ws.cli.checks.findings import Level
+from wsgi_ws.cli.checks.report import Report, as_json
+from wsgi_ws.cli.checks.whole import Wishes, run
 from wsgi_ws.cli.socket_client import Trust
 
 PUBLIC_SECRET = "another-secret-of-tests-with-more-than-32-bytes"

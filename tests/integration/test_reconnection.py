@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.servers import DEADLINE, RedisServer, Server, eventually
 from tests.superset import STREAM_LIMIT_FIREHOSE, cookie, event, new_channel, publish
-from wsgi_ws.replay import TWIN_GRACE_MS
+from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
 
 StartServer = Callable[..., Server]
 END = "the end"

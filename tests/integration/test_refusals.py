@@ -130,7 +130,7 @@ def test_a_stopped_service_says_so(start_server: StartServer) -> None:
 
 
 def test_every_reason_is_tried_here() -> None:
-    from wsgi_ws.remedies import REMEDIES
+    from wsgi_ws.http.refusals import REMEDIES
 
     assert set(REFUSALS) | {"closed"} == set(REMEDIES)
 

@@ -16,15 +16,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from wsgi_ws import replay
-from wsgi_ws.catchup import CatchUp, Request
-from wsgi_ws.connection import Connection, State
-from wsgi_ws.fanout import Fanout
-from wsgi_ws.history import History
-from wsgi_ws.metrics import Metrics
-from wsgi_ws.registry import Registry
-from wsgi_ws.replay import Entry
-from wsgi_ws.stream_id import ZERO, StreamId
+from wsgi_ws.hub import Registry
+from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.streams import replay
+from wsgi_ws.sources.streams.catchup import CatchUp, Request
+from wsgi_ws.sources.streams.fanout import Fanout
+from wsgi_ws.sources.streams.history import History
+from wsgi_ws.sources.streams.replay import Entry
+from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.websocket.connection import Connection, State
 
 PREFIX = "p-"
 FULL = PREFIX + "full"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from wsgi_ws.app import METRICS, METRICS_LISTENER, create_app
+from wsgi_ws.http.app import METRICS, METRICS_LISTENER, create_app
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -136,7 +136,7 @@ def test_http_works_where_gevent_redis_and_gunicorn_can_not_be_imported() -> Non
         for name in ("gevent", "geventwebsocket", "greenlet", "redis", "gunicorn"):
             sys.modules[name] = None  # importing it raises ImportError
 
-        from wsgi_ws.app import create_app
+        from wsgi_ws.http.app import create_app
         response = create_app().test_client().get("/health")
         print(response.status_code, response.text)
         """

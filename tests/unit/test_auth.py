@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.auth import Authenticator, AuthError, Identity
+from wsgi_ws.http.auth import Authenticator, AuthError, Identity
 
 SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
 OTHER_SECRET = SECRET[::-1]

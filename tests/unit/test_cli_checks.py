@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_ws import descriptors
-from wsgi_ws.cli import check_browser, check_machine
-from wsgi_ws.cli.check_config import change, in_container, is_loopback
-from wsgi_ws.cli.check_redis import check_version
-from wsgi_ws.cli.check_streams import Stream, age, describe_stream
-from wsgi_ws.cli.findings import Level
-from wsgi_ws.config import Loaded
-from wsgi_ws.settings import Settings
-from wsgi_ws.superset_settings import SupersetSettings
+from wsgi_ws.cli.checks import browser as check_browser
+from wsgi_ws.cli.checks import machine as check_machine
+from wsgi_ws.cli.checks.configuration import change, in_container, is_loopback
+from wsgi_ws.cli.checks.findings import Level
+from wsgi_ws.cli.checks.redis import check_version
+from wsgi_ws.cli.checks.streams import Stream, age, describe_stream
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.config.load import Loaded
+from wsgi_ws.server import open_files
+from wsgi_ws.superset.settings import SupersetSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,7 +84,7 @@ def test_the_server_warns_of_the_same_number_of_files(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: int, level: Level
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
-    descriptors.raise_limit(1000)
+    open_files.raise_limit(1000)
     assert check_machine.check_descriptors(1000, limit).level is level
     assert bool(caplog.records) is (level is Level.RED)
 

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from wsgi_ws import __version__
-from wsgi_ws.auth import Authenticator
 from wsgi_ws.cli.main import cli
 from wsgi_ws.cli.publish import event
 from wsgi_ws.cli.tail import as_line
 from wsgi_ws.cli.token import NoToken, cookie, sign
-from wsgi_ws.settings import Settings
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.http.auth import Authenticator
 
 SECRET = "a-secret-of-tests-with-more-than-32-bytes"
 COMMANDS = ["check", "send", "tail", "token", "version"]

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from wsgi_ws.cli.findings import Level, green, red, worst, yellow
-from wsgi_ws.cli.report import Report, Value, as_json, as_text
+from wsgi_ws.cli.checks.findings import Level, green, red, worst, yellow
+from wsgi_ws.cli.checks.report import Report, Value, as_json, as_text
 
 VALUE = Value("redis.db", "1", "config.json")
 MIXED = Report([VALUE], [red("redis", "it is down"), green("port", "it is free")])

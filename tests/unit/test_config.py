@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.config import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
-from wsgi_ws.settings import LOG_LEVELS, Key, RedisSettings, Settings, keys
+from wsgi_ws.config.keys import LOG_LEVELS, Key, RedisSettings, Settings, keys
+from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 
 SECRET = "an-example-secret-of-more-than-32-bytes"
 KEYS = {key.path: key for key in keys()}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_ws.prometheus import Prometheus
+from wsgi_ws.observe.prometheus import Prometheus
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from wsgi_ws.config import CONFIG_PATH_VARIABLE, load
-from wsgi_ws.settings import Key, keys
+from wsgi_ws.config.keys import Key, keys
+from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, load
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,12 +12,12 @@ from typing import Any, cast
 import gevent
 import pytest
 
-from wsgi_ws.access_log import AccessLog
-from wsgi_ws.auth import Identity
-from wsgi_ws.entrance import Entrance
-from wsgi_ws.handshake import Admission, Admitted, Refusal, check_request
-from wsgi_ws.listener import Listener
-from wsgi_ws.log_limiter import LogLimiter
+from wsgi_ws.http.acceptor import Listener
+from wsgi_ws.http.auth import Identity
+from wsgi_ws.http.dispatch import Entrance
+from wsgi_ws.http.handshake import Admission, Admitted, Refusal, check_request
+from wsgi_ws.observe.access_log import AccessLog
+from wsgi_ws.observe.log_limiter import LogLimiter
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsgi_ws.events import MalformedEntry, frame_of, identity, parse_entry
+from wsgi_ws.event import MalformedEntry, frame_of, identity, parse_entry
 
 ID = b"1700000000000-3"
 EVENT: dict[str, Any] = {

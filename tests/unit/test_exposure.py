@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import free_port
-from wsgi_ws.exposure import DIRECTORY_VARIABLE, Exposure
+from wsgi_ws.server.exposure import DIRECTORY_VARIABLE, Exposure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +65,7 @@ def test_it_is_removed_at_the_end_and_nothing_else(exposure: Exposure, tmp_path:
 
 def test_what_a_killed_master_has_left_is_removed(exposure: Exposure, tmp_path: Path) -> None:
     script = (
-        "import os, sys; from wsgi_ws.exposure import Exposure; "
+        "import os, sys; from wsgi_ws.server.exposure import Exposure; "
         "Exposure().make_directory(sys.argv[1]); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=False)

@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from tests.wire import BINARY, CONTINUATION, PING, PONG, TEXT, frame
-from wsgi_ws.connection import Connection, Limits, State
+from wsgi_ws.websocket.connection import Connection, Limits, State
 
 FRAMES, BYTES = 10, 1000
 
@@ -30,7 +30,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time of all connections of the test."""
     clock = Clock()
-    monkeypatch.setattr("wsgi_ws.connection.time", clock)
+    monkeypatch.setattr("wsgi_ws.websocket.connection.time", clock)
     return clock
 
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.utils import accept_key
 
-from wsgi_ws.auth import Authenticator
-from wsgi_ws.handshake import (
+from wsgi_ws.http.auth import Authenticator
+from wsgi_ws.http.handshake import (
     Admission,
     Refusal,
     accept_value,
@@ -23,7 +23,7 @@ from wsgi_ws.handshake import (
     requested_last_id,
     wants_upgrade,
 )
-from wsgi_ws.stream_id import StreamId
+from wsgi_ws.sources.streams.stream_id import StreamId
 
 SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
 KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 §1.3

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.heartbeat import SLOTS_MAX, TICK_MIN, Heartbeat
+from wsgi_ws.websocket.heartbeat import SLOTS_MAX, TICK_MIN, Heartbeat
 
 INTERVAL = 1.0
 SLOTS = 50  # of an interval this long

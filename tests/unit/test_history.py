@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.history import ENTRY_OVERHEAD_BYTES, History, Past
-from wsgi_ws.stream_id import ZERO, StreamId
+from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History, Past
+from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 CHANNELS = ["a", "b", "c"]
 PLENTY = 10**9

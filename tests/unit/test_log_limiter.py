@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_ws.log_limiter import LogLimiter
+from wsgi_ws.observe.log_limiter import LogLimiter
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.log_lines import (
+from wsgi_ws.observe.log_lines import (
     CloseLine,
     HandshakeLine,
     RefusalLine,

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.log_lines import CloseLine, HandshakeLine
-from wsgi_ws.logs import JsonFormatter, TextFormatter, logging_config
-from wsgi_ws.settings import LOG_LEVELS, Settings
+from wsgi_ws.config.keys import LOG_LEVELS, Settings
+from wsgi_ws.observe.log_formats import JsonFormatter, TextFormatter, logging_config
+from wsgi_ws.observe.log_lines import CloseLine, HandshakeLine
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} WARNING \[\d+\] a line\n")
 
 SCRIPT = """
 import logging.config
-from wsgi_ws.settings import Settings
-from wsgi_ws.logs import logging_config
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.observe.log_formats import logging_config
 
 settings = Settings(
     log_level="warn", log_to_file={to_file}, log_filename={filename!r}, log_format={form!r}

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.metrics_core import Metric
 
-from wsgi_ws.metrics import Metrics, StatsdClient, Stock
-from wsgi_ws.prometheus import LATENCY_BOUNDS, BulkHistogram, Prometheus
-from wsgi_ws.settings import StatsdSettings
+from wsgi_ws.config.keys import StatsdSettings
+from wsgi_ws.observe.metrics import Metrics, StatsdClient, Stock
+from wsgi_ws.observe.prometheus import LATENCY_BOUNDS, BulkHistogram, Prometheus
 
 
 class Listener:

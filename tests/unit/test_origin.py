@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_ws.origin import asked_host, client_address, is_allowed, networks
+from wsgi_ws.http.origin import asked_host, client_address, is_allowed, networks
 
 HERE = "bi.example.com:8080"
 

@@ -19,7 +19,7 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from wsgi_ws.protocol import (
+from wsgi_ws.websocket.frames import (
     CONTROL_PAYLOAD_MAX,
     PING_FRAME,
     Close,

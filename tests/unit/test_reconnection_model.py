@@ -32,7 +32,7 @@ from tests.unit.simulation import (
     Trim,
     World,
 )
-from wsgi_ws import catchup, replay
+from wsgi_ws.sources.streams import catchup, replay
 
 WORKERS = st.integers(0, 1)
 WHICH = st.integers(0, 3)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.connection import parse_url as read_by_redis_py
 
-from wsgi_ws.redis_address import BadAddress, parse_url, split_address
+from wsgi_ws.config.redis_url import BadAddress, parse_url, split_address
 
 TCP = {"unix_socket_path": "", "host": "127.0.0.1", "port": 6379, "ssl": False, "db": 0}
 UNIX = {"ssl": False, "db": 0}

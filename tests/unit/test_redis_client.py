@@ -11,8 +11,8 @@ import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
-from wsgi_ws.redis_client import connect, describe
-from wsgi_ws.settings import RedisSettings
+from wsgi_ws.config.keys import RedisSettings
+from wsgi_ws.sources.redis_client import connect, describe
 
 SENTINELS: dict[str, Any] = {"sentinels": ("a:1", "b"), "sentinel_master": "m"}
 EVERY_FORM = [

@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from tests.unit.test_config import MARK, SECRET, error_of, load_with
-from wsgi_ws.config import ConfigError, Loaded, load
-from wsgi_ws.settings import RedisSettings, Settings
+from wsgi_ws.config.keys import RedisSettings, Settings
+from wsgi_ws.config.load import ConfigError, Loaded, load
 
 
 def redis_of(directory: Path, block: dict[str, Any], environ: dict[str, str] | None = None) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.registry import Registry
+from wsgi_ws.hub import Registry
 
 
 @dataclass(eq=False)

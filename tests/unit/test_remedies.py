@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_ws.remedies import REMEDIES, remedy_for
+from wsgi_ws.http.refusals import REMEDIES, remedy_for
 
 PACKAGE = Path(__file__).resolve().parents[2] / "wsgi_ws"
 
@@ -23,7 +23,10 @@ def reasons_in(module: str, exception: str, argument: int) -> Iterator[str]:
 
 
 def test_every_reason_has_a_remedy_and_every_remedy_a_reason() -> None:
-    reasons = {*reasons_in("auth.py", "AuthError", 0), *reasons_in("handshake.py", "Refusal", 1)}
+    reasons = {
+        *reasons_in("http/auth.py", "AuthError", 0),
+        *reasons_in("http/handshake.py", "Refusal", 1),
+    }
     assert reasons == set(REMEDIES)
 
 

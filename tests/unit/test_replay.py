@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from wsgi_ws.replay import (
+from wsgi_ws.sources.streams.replay import (
     ORPHAN_LOOK_BACK_MS,
     TWIN_GRACE_MS,
     Entry,
@@ -21,7 +21,7 @@ from wsgi_ws.replay import (
     twin_windows,
     without_twin,
 )
-from wsgi_ws.stream_id import MAX_SEQUENCE, ZERO, StreamId
+from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
 
 T = 1_700_000_000_000
 NOW = T + 100_000

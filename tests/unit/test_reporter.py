@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from wsgi_ws.history import History
-from wsgi_ws.metrics import Metrics, StatsdClient
-from wsgi_ws.registry import Registry
-from wsgi_ws.reporter import Reporter
-from wsgi_ws.settings import StatsdSettings
-from wsgi_ws.stream_id import StreamId
+from wsgi_ws.config.keys import StatsdSettings
+from wsgi_ws.hub import Registry
+from wsgi_ws.observe.metrics import Metrics, StatsdClient
+from wsgi_ws.observe.reporter import Reporter
+from wsgi_ws.sources.streams.history import History
+from wsgi_ws.sources.streams.stream_id import StreamId
 
 
 class Reader:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from wsgi_ws.config import ConfigError, Loaded, load
-from wsgi_ws.superset_settings import (
+from wsgi_ws.config.load import ConfigError, Loaded, load
+from wsgi_ws.superset.settings import (
     CACHE_BACKEND,
     PREFIX,
     REDIS_CONFIG,

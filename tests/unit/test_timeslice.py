@@ -9,7 +9,7 @@ from collections.abc import Callable
 import gevent
 from gevent import socket
 
-from wsgi_ws.timeslice import SLICE, give_way
+from wsgi_ws.loop import SLICE, give_way
 
 
 def turns_until_input_is_seen(step: Callable[[], None]) -> int:

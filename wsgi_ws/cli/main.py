@@ -14,14 +14,16 @@ import click
 import redis
 
 from wsgi_ws import __version__
-from wsgi_ws.cli import check as whole_check
-from wsgi_ws.cli import check_url, publish, report, tail, token
-from wsgi_ws.cli.check_machine import installed
-from wsgi_ws.cli.check_redis import TIMEOUT, explain, permission_sentence
-from wsgi_ws.cli.findings import Level
+from wsgi_ws.cli import publish, tail, token
+from wsgi_ws.cli.checks import report
+from wsgi_ws.cli.checks import url as check_url
+from wsgi_ws.cli.checks import whole as whole_check
+from wsgi_ws.cli.checks.findings import Level
+from wsgi_ws.cli.checks.machine import installed
+from wsgi_ws.cli.checks.redis import TIMEOUT, explain, permission_sentence
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
-from wsgi_ws.config import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
-from wsgi_ws.redis_client import connect
+from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.sources.redis_client import connect
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -11,10 +11,10 @@ from typing import Any
 import redis
 
 from wsgi_ws.cli.socket_client import Socket
-from wsgi_ws.events import MalformedEntry, parse_entry
-from wsgi_ws.redis_client import connect
-from wsgi_ws.settings import Settings
-from wsgi_ws.stream_id import ZERO, StreamId
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.event import MalformedEntry, parse_entry
+from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 BLOCK_MS = 5000
 MARGIN = 5.0  # seconds that a read may last beyond its BLOCK

@@ -8,7 +8,7 @@ from typing import Any
 
 import jwt
 
-from wsgi_ws.settings import Settings
+from wsgi_ws.config.keys import Settings
 
 
 class NoToken(Exception):

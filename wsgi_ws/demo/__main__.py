@@ -22,12 +22,12 @@ from pathlib import Path
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from wsgi_ws import redis_client
-from wsgi_ws.config import ConfigError, load
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.config.load import ConfigError, load
 from wsgi_ws.demo import redis_finder
 from wsgi_ws.demo.producer import publish
 from wsgi_ws.demo.web import Queries, Token, create_app
-from wsgi_ws.settings import Settings
+from wsgi_ws.sources import redis_client
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PAGE_PORT = 8081

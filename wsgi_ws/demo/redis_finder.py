@@ -16,8 +16,8 @@ import time
 
 import redis
 
-from wsgi_ws.redis_client import connect
-from wsgi_ws.settings import RedisSettings
+from wsgi_ws.config.keys import RedisSettings
+from wsgi_ws.sources.redis_client import connect
 
 START_TIMEOUT_S = 10.0
 REPLY_TIMEOUT_S = 2.0

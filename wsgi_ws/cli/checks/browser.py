@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a browser makes of Superset's settings: does it connect here, and bring the cookie? Pure.
+
+The rules are those of RFC 6265 (bis) for cookies and of mixed content; the page's address is known
+only if somebody says it (--page) or the settings let it be guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from wsgi_ws.cli.checks.configuration import is_loopback
+from wsgi_ws.cli.checks.findings import Finding, Level, green, red, yellow
+from wsgi_ws.config.load import Loaded
+from wsgi_ws.http.origin import is_allowed
+from wsgi_ws.superset import settings as names
+from wsgi_ws.superset.settings import SupersetSettings, Unknown
+
+WHAT = "browser"
+_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """The address of the socket and what is known of the page's.
+
+    :ivar page: where users open Superset, or None.
+    :ivar https: why the page must be https, or empty.
+    """
+
+    url: SplitResult
+    page: SplitResult | None
+    https: str
+    where: str  # the place of the URL's setting
+
+    @property
+    def host(self) -> str:
+        return (self.url.hostname or "").rstrip(".")
+
+
+def check(superset: SupersetSettings, loaded: Loaded, page: str | None) -> list[Finding]:
+    """
+    :param page: where users open Superset.
+    """
+    said = superset.said(names.WEBSOCKET_URL)
+    if isinstance(said.value, Unknown) or not isinstance(said.value, str):
+        return [yellow(WHAT, f"{said} can't be known here: compare it by hand")]
+    problem = bad_url(said.value)
+    if problem:
+        return [red(WHAT, f"{names.WEBSOCKET_URL} ({said.where}) {problem}")]
+    situation = Situation(
+        urlsplit(said.value),
+        urlsplit(page) if page else _guessed_page(superset),
+        _why_https(superset, page),
+        said.where,
+    )
+    findings = [*check_scheme(situation), *check_host(situation, superset)]
+    another_address = any(f.level is Level.RED for f in findings)
+    if not loaded.wrong_among("port"):
+        findings += check_port(situation, loaded.settings.port)
+    findings += check_cookie(situation, superset)
+    if not another_address:  # else what these two say is about an address that will not stay
+        findings += check_policy(situation, superset)
+        findings += check_origin(situation, loaded)
+    if not any(f.level for f in findings):
+        findings.append(green(WHAT, f"{said.value} and the cookie's attributes fit each other"))
+    return findings
+
+
+def bad_url(url: str) -> str | None:
+    """Why no browser would take it for a WebSocket's address; None when it would."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return f"is {url!r}, which is no URL: write it like wss://superset.example.com/ws"
+    if parts.scheme in ("http", "https"):
+        better = url.replace("http", "ws", 1)
+        return f"begins with {parts.scheme}://, which older browsers refuse: write {better}"
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0:
+        return f"is {url!r}: it must begin with ws:// or wss:// and a host name"
+    return None
+
+
+def check_scheme(situation: Situation) -> Iterator[Finding]:
+    """Mixed content: a page of https may open wss only."""
+    url = situation.url
+    if url.scheme == "ws" and situation.https:
+        yield red(
+            WHAT,
+            f"{names.WEBSOCKET_URL} is {url.geturl()} ({situation.where}), and browsers refuse "
+            f"ws:// on a page of https ({situation.https}): write wss://, with TLS at the proxy",
+        )
+
+
+def check_host(situation: Situation, superset: SupersetSettings) -> Iterator[Finding]:
+    """The cookie goes to the host name that has set it, and to no other."""
+    host, page = situation.host, situation.page
+    if page and page.hostname:
+        page_host = page.hostname.rstrip(".")
+        domain = _domain(superset)
+        covered = bool(domain) and _covers(domain, host) and _covers(domain, page_host)
+        if host != page_host and not covered:
+            yield red(WHAT, _about_hosts(situation, page_host))
+        return
+    if is_loopback(host):
+        other = "127.0.0.1" if host == "localhost" else "localhost"
+        yield yellow(
+            WHAT,
+            f"{names.WEBSOCKET_URL} has the host {host} ({situation.where}): it works only for "
+            f"users on this very machine who open Superset under {host}, not under {other}, which "
+            "is another name for their cookies; write the name that users open, and give it with "
+            "--page",
+        )
+    elif "." not in host and ":" not in host:
+        yield yellow(
+            WHAT,
+            f"{names.WEBSOCKET_URL} has the host {host} ({situation.where}), which looks like the "
+            "name of a container that no browser can look up: write the name that users open",
+        )
+
+
+def _about_hosts(situation: Situation, page_host: str) -> str:
+    host = situation.host
+    if is_loopback(host) and is_loopback(page_host):
+        return (
+            f"users open {page_host}, but {names.WEBSOCKET_URL} has {host} ({situation.where}): to "
+            f"a browser these are two hosts, and the cookie stays away; write {page_host} there"
+        )
+    return (
+        f"users open {page_host}, but {names.WEBSOCKET_URL} has {host} ({situation.where}), where "
+        f"the browser does not send {page_host}'s cookie: use one host name for both, or set "
+        f"{names.COOKIE_DOMAIN} to a domain of both and add the page to allowedOrigins"
+    )
+
+
+def check_port(situation: Situation, own: int) -> Iterator[Finding]:
+    """This server speaks plain HTTP on one port; anything else is a proxy's."""
+    url = situation.url
+    port = url.port or _PORTS[url.scheme]
+    if url.scheme == "wss" and port == own:
+        yield yellow(
+            WHAT,
+            f"{url.geturl()} ({situation.where}) wants TLS on port {port}, which is this server's "
+            "own and speaks none: leave the port out and let the proxy do TLS",
+        )
+    elif url.scheme == "ws" and url.port and port != own:
+        yield yellow(
+            WHAT,
+            f"{url.geturl()} ({situation.where}) has port {port}, this server {own}: correct one "
+            "of them, unless a proxy listens there",
+        )
+
+
+def check_cookie(situation: Situation, superset: SupersetSettings) -> Iterator[Finding]:
+    """Secure, SameSite and Domain."""
+    secure = superset.get(names.COOKIE_SECURE)
+    same_site = superset.get(names.COOKIE_SAMESITE)
+    name = superset.get(names.COOKIE_NAME)
+    plain_url = situation.url.scheme == "ws"
+    if secure is True and plain_url and not is_loopback(situation.host):
+        yield red(
+            WHAT,
+            f"{names.COOKIE_SECURE} is True ({superset.where(names.COOKIE_SECURE)}), so browsers "
+            f"send the cookie over TLS only, not to {situation.url.geturl()}: use https and "
+            "wss://, or set it to False",
+        )
+    if same_site not in (None, "None", "Lax", "Strict") and not isinstance(same_site, Unknown):
+        yield red(
+            WHAT,
+            f"{names.COOKIE_SAMESITE} is {same_site!r} ({superset.where(names.COOKIE_SAMESITE)}): "
+            'it must be None, "None", "Lax" or "Strict"',
+        )
+    if same_site == "None" and secure is False:
+        yield red(
+            WHAT,
+            f'{names.COOKIE_SAMESITE} is "None" ({superset.where(names.COOKIE_SAMESITE)}), and '
+            f"browsers drop such a cookie unless it is Secure: {names.COOKIE_SECURE} = True (and "
+            "https)",
+        )
+    if superset.get("SESSION_COOKIE_SAMESITE") == "None" and same_site in (None, "Lax", "Strict"):
+        yield yellow(
+            WHAT,
+            f'SESSION_COOKIE_SAMESITE is "None" ({superset.where("SESSION_COOKIE_SAMESITE")}), but '
+            f"{names.COOKIE_SAMESITE} is {same_site!r} ({superset.where(names.COOKIE_SAMESITE)}): "
+            "inside pages of other sites browsers send the session's cookie, but not this one; if "
+            'Superset is embedded there, set it to "None", too',
+        )
+    domain = _domain(superset)
+    if domain and not _covers(domain, situation.host):
+        yield red(
+            WHAT,
+            f"{names.COOKIE_DOMAIN} is {domain} ({superset.where(names.COOKIE_DOMAIN)}), and "
+            f"browsers do not send such a cookie to {situation.host}: leave it out, or write a "
+            "domain that the host belongs to",
+        )
+    if name == superset.get("SESSION_COOKIE_NAME"):
+        yield red(
+            WHAT,
+            f"{names.COOKIE_NAME} is {name!r} ({superset.where(names.COOKIE_NAME)}), as is the "
+            "session's cookie, and each overwrites the other: give it a name of its own",
+        )
+
+
+def check_policy(situation: Situation, superset: SupersetSettings) -> Iterator[Finding]:
+    """The page's Content Security Policy, which Superset sends unless told otherwise."""
+    if superset.get("TALISMAN_ENABLED") is not True:
+        return
+    policy = superset.item("TALISMAN_CONFIG", "content_security_policy")
+    if isinstance(policy, Unknown) or (policy is not None and not isinstance(policy, dict)):
+        return
+    default = ["'self'"]  # what Superset's own policy says that matters here
+    sources = default if policy is None else _sources(policy)
+    if sources is None or _is_permitted(situation, sources):
+        return
+    url = situation.url
+    make = red if situation.page else yellow
+    yield make(
+        WHAT,
+        f"the Content Security Policy of Superset's page ({superset.where('TALISMAN_CONFIG')}) "
+        f"permits connections to its own host and port only, not to {url.scheme}://{url.netloc}: "
+        "add that to connect-src in TALISMAN_CONFIG, or give both one port through a proxy",
+    )
+
+
+def check_origin(situation: Situation, loaded: Loaded) -> Iterator[Finding]:
+    """This server's own rule about pages of other host names."""
+    page = situation.page
+    if page is None or loaded.wrong_among("allowedOrigins"):
+        return
+    origin = f"{page.scheme}://{page.netloc}"
+    if not is_allowed(origin, situation.url.netloc, loaded.settings.allowed_origins):
+        yield red(
+            WHAT,
+            f"this server refuses pages of {origin}, whose host name is not {situation.host}: add "
+            f"{origin} to allowedOrigins or ALLOWED_ORIGINS",
+        )
+
+
+def _domain(superset: SupersetSettings) -> str:
+    domain = superset.get(names.COOKIE_DOMAIN)
+    return domain.lstrip(".").lower() if isinstance(domain, str) else ""
+
+
+def _covers(domain: str, host: str) -> bool:
+    """RFC 6265 §5.1.3: the host is the domain, or a name below it (and no address)."""
+    host = host.lower()
+    if host == domain:
+        return True
+    try:
+        ip_address(host)
+    except ValueError:
+        return host.endswith("." + domain)
+    return False
+
+
+def _guessed_page(superset: SupersetSettings) -> SplitResult | None:
+    """The address that Superset puts into mails is where users open it."""
+    url = superset.get("WEBDRIVER_BASEURL_USER_FRIENDLY")
+    if not superset.is_set("WEBDRIVER_BASEURL_USER_FRIENDLY") or not isinstance(url, str):
+        return None
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts if "." in host and not is_loopback(host) else None
+
+
+def _why_https(superset: SupersetSettings, page: str | None) -> str:
+    if page:
+        return f"users open {page}" if page.startswith("https:") else ""
+    guessed = _guessed_page(superset)
+    if guessed and guessed.scheme == "https":
+        return (
+            f"WEBDRIVER_BASEURL_USER_FRIENDLY, {superset.where('WEBDRIVER_BASEURL_USER_FRIENDLY')}"
+        )
+    for name, value in (
+        ("SESSION_COOKIE_SECURE", True),
+        ("PREFERRED_URL_SCHEME", "https"),
+    ):
+        if superset.get(name) == value:
+            return f"{name} is {value}, {superset.where(name)}"
+    if superset.item("TALISMAN_CONFIG", "force_https") is True:
+        return f"force_https, {superset.where('TALISMAN_CONFIG', 'force_https')}"
+    return ""
+
+
+def _sources(policy: dict[str, Any]) -> list[str] | None:
+    """Those of connect-src, or of default-src where it is missing; None: no restriction."""
+    value = policy.get("connect-src", policy.get("default-src"))
+    if isinstance(value, str):
+        return value.split()
+    return [str(item) for item in value] if isinstance(value, list) else None
+
+
+def _is_permitted(situation: Situation, sources: list[str]) -> bool:
+    url = situation.url
+    port = url.port or _PORTS[url.scheme]
+    if "'self'" in sources:
+        page = situation.page
+        if page is None and url.port is None:
+            return True  # behind the proxy that the page comes through, as far as can be told
+        if page and situation.host == page.hostname:
+            page_port = page.port or _PORTS.get(page.scheme)
+            if port == page_port:
+                return True
+    wanted = {"*", f"{url.scheme}:", url.netloc, f"{url.scheme}://{url.netloc}", situation.host}
+    if any(source.rstrip("/") in wanted for source in sources):
+        return True
+    return any(source.startswith(f"{url.scheme}://{url.netloc}/") for source in sources)

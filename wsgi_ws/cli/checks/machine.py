@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This machine: the port, the limit of open files, StatsD, the libraries' versions.
+
+Knows the settings, but neither Redis nor Superset.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import platform
+import resource
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from typing import NamedTuple
+
+from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from wsgi_ws.config.keys import StatsdSettings
+from wsgi_ws.config.load import Loaded
+from wsgi_ws.server import open_files
+
+FEW_DESCRIPTORS = 4096
+HTTP_TIMEOUT = 3.0  # seconds
+EVERYWHERE = ("", "0.0.0.0", "::")
+UDP_PATIENCE = 0.1  # seconds for an ICMP message to come back
+# The least versions, as in requirements.txt.
+LIBRARIES: Mapping[str, str] = {
+    "click": "8.0.3",
+    "flask": "2.2.5",
+    "gevent": "23.9.1",
+    "gevent-websocket": "0.10.1",
+    "gunicorn": "22",
+    "hiredis": "2.3.2",
+    "msgspec": "0.18",
+    "orjson": "3.9.15",
+    "prometheus-client": "0.17",
+    "PyJWT": "2.4",
+    "redis": "4.6",
+    "statsd": "4",
+    "wsproto": "1.2",
+}
+
+
+class Place(NamedTuple):
+    """Where the server listens, or would.
+
+    :ivar host: empty for all addresses.
+    """
+
+    key: str
+    variable: str
+    port: int
+    host: str = ""
+
+
+def check(loaded: Loaded) -> Iterator[Finding]:
+    """Everything here that the settings are right for."""
+    settings = loaded.settings
+    if not loaded.wrong_among("port"):
+        yield check_port(Place("port", "PORT", settings.port))
+    if settings.metrics_port:
+        host = settings.metrics_host
+        yield check_port(Place("metricsPort", "METRICS_PORT", settings.metrics_port, host))
+    yield check_descriptors(
+        settings.max_total_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    )
+    if not loaded.wrong_among("statsd"):
+        yield check_statsd(settings.statsd, "statsd.host" in loaded.sources)
+    yield check_libraries(installed())
+
+
+# --- the port ------------------------------------------------------------------------------------
+
+
+def check_port(place: Place) -> Finding:
+    """Free, or our own server is already there."""
+    where, variable = f"{place.key} {place.port}", place.variable
+    try:
+        problem = _bind_error(place)
+    except OSError as error:  # the name, not the port
+        return red("port", f"metricsHost {place.host} can't be looked up ({error}): correct it")
+    if problem is None:
+        return green("port", f"{where} is free: no server runs on it now")
+    if problem == errno.EACCES:
+        return red("port", f"{where} is for root only: set {variable} to one above 1023")
+    if problem != errno.EADDRINUSE:
+        return red("port", f"{where} can't be used ({errno.errorcode.get(problem, problem)})")
+    health, ready = _get(place, "/health"), _readiness(place)
+    if health == (200, "OK") and ready == "OK":
+        return green("port", f"this server answers on {where} and is ready")
+    if health == (200, "OK") and ready is not None:
+        return yellow("port", f"this server answers on {where}, but says: {ready}")
+    if health == (200, "OK"):
+        return red(
+            "port",
+            f"another server with a health check answers on {where}, perhaps the Node server: "
+            f"stop it, or set {variable} to another number",
+        )
+    return red("port", f"another program listens on {where}: stop it, or set {variable} to another")
+
+
+def _readiness(place: Place) -> str | None:
+    """What /ready says; None when it is not this server's."""
+    status, text = _get(place, "/ready")
+    if (status, text) == (200, "OK") or (status == 503 and text.startswith("not ready: ")):
+        return text
+    return None
+
+
+def _bind_error(place: Place) -> int | None:
+    """The error's number; None when the address can be had.
+
+    :raises OSError: when the host is unknown.
+    """
+    both = not place.host and socket.has_dualstack_ipv6()  # as gunicorn.conf.py binds
+    family, kind, _, _, address = socket.getaddrinfo(
+        "::" if both else place.host or "0.0.0.0", place.port, type=socket.SOCK_STREAM
+    )[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if both:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            return error.errno
+    return None
+
+
+def _get(place: Place, path: str) -> tuple[int, str]:
+    host = "127.0.0.1" if place.host in EVERYWHERE else place.host
+    connection = http.client.HTTPConnection(host, place.port, timeout=HTTP_TIMEOUT)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read(1000).decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
+
+
+# --- descriptors ---------------------------------------------------------------------------------
+
+
+def check_descriptors(max_total_connections: int, limit: int) -> Finding:
+    """Each socket takes an open file; `limit` is what this shell allows at most."""
+    if limit == resource.RLIM_INFINITY:
+        return green("open files", "no limit")
+    wanted = open_files.needed(max_total_connections)
+    if max_total_connections and limit < wanted:
+        return red(
+            "open files",
+            f"maxTotalConnections is {max_total_connections}, but a process may open only {limit} "
+            f"files: raise the limit (ulimit -n, LimitNOFILE=) to at least {wanted}",
+        )
+    if not max_total_connections and limit < FEW_DESCRIPTORS:
+        return yellow(
+            "open files",
+            f"a worker may open {limit} files, so it has room for {limit - open_files.OTHER} "
+            "sockets: raise the limit (ulimit -n, LimitNOFILE=) for more users",
+        )
+    return green("open files", f"up to {limit} for each worker")
+
+
+# --- StatsD --------------------------------------------------------------------------------------
+
+
+def check_statsd(settings: StatsdSettings, chosen: bool) -> Finding:
+    """As far as UDP can tell: a name that resolves, and nobody who refuses.
+
+    :param chosen: whether the host is configured, so that somebody expects metrics.
+    """
+    where = f"{settings.host}:{settings.port}"
+    if settings.mock:
+        return green("statsd", "statsd.mock is true: no metrics are sent")
+    try:
+        refused = _refuses(settings.host, settings.port)
+    except OSError as error:
+        return yellow(
+            "statsd",
+            f"{where} can't be reached ({error.strerror or error}): correct statsd.host, or set "
+            "statsd.mock to true if you want no metrics",
+        )
+    if not refused:
+        return green("statsd", f"{where} does not refuse (more can't be told over UDP)")
+    if not chosen:
+        return green("statsd", f"nobody listens at {where}, the default: no metrics are collected")
+    return yellow(
+        "statsd",
+        f"nobody listens at {where}: metrics are lost; start the collector or correct statsd.host "
+        "and statsd.port",
+    )
+
+
+def _refuses(host: str, port: int) -> bool:
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.connect(address)
+        for _ in range(2):  # the answer to the first is reported at the second
+            try:
+                probe.send(b"")
+            except ConnectionRefusedError:
+                return True
+            time.sleep(UDP_PATIENCE)
+    return False
+
+
+# --- libraries -----------------------------------------------------------------------------------
+
+
+def installed() -> dict[str, str | None]:
+    """The versions that are there."""
+    found: dict[str, str | None] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def check_libraries(found: Mapping[str, str | None]) -> Finding:
+    """None is missing or too old."""
+    missing = [name for name, version in found.items() if version is None]
+    old = [
+        f"{name} {version} (needs {LIBRARIES[name]})"
+        for name, version in found.items()
+        if version and as_numbers(version) < as_numbers(LIBRARIES[name])
+    ]
+    if missing or old:
+        complaints = [f"missing: {', '.join(missing)}"] if missing else []
+        complaints += [f"too old: {', '.join(old)}"] if old else []
+        return red(
+            "libraries", f"{'; '.join(complaints)}: pip install -r requirements.txt installs them"
+        )
+    versions = ", ".join(f"{name} {version}" for name, version in found.items())
+    return green("libraries", f"Python {platform.python_version()}, {versions}")
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, for comparison."""
+    numbers: list[int] = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What single values of the configuration can't tell: whether they make sense together, and whether
+the files that they name can be used."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import os
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from wsgi_ws.config.draft import Draft
+from wsgi_ws.config.keys import RedisSettings, redis_key, shown
+from wsgi_ws.config.redis_url import BadAddress, split_address
+
+SECRET_MIN_BYTES = 32  # the seed's rule: a shorter HMAC secret can be guessed offline
+UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
+JWT_ALGORITHMS = (
+    *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512"),
+    *("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"),
+)
+
+
+def check_whole(draft: Draft) -> None:
+    """Note everything that is wrong or doubtful in what is otherwise complete."""
+    settings = draft.settings()
+    _check_secret(draft, settings.jwt_secret)
+    _check_algorithms(draft, settings.jwt_algorithms)
+    _check_trusted_proxies(draft, settings.trusted_proxies)
+    if settings.metrics_port == settings.port and "port" not in draft.problems:
+        draft.reject(
+            "metricsPort",
+            f"{draft.named('metricsPort')} is {settings.metrics_port}, the port of the service "
+            "itself: choose another, or 0 for none",
+        )
+    _check_redis(draft, settings.redis)
+    if not settings.redis_stream_prefix:
+        draft.reject(
+            "redisStreamPrefix",
+            "redisStreamPrefix is empty: it must be Superset's "
+            "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX, by default async-events-",
+        )
+
+
+def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
+    where = draft.named("jwtAlgorithms")
+    unknown = [name for name in algorithms if name not in JWT_ALGORITHMS]
+    asymmetric = [name for name in algorithms if not name.startswith("HS")]
+    problem = ""
+    if not algorithms:
+        problem = f"{where} is empty: name at least one algorithm, usually HS256"
+    elif any(name.lower() == "none" for name in algorithms):
+        problem = f"{where} contains none, which would admit forged cookies: remove it"
+    elif unknown:
+        problem = f"{where} contains {', '.join(unknown)}: allowed are {', '.join(JWT_ALGORITHMS)}"
+    elif asymmetric and importlib.util.find_spec("cryptography") is None:
+        problem = (
+            f"{where} contains {', '.join(asymmetric)}, which need a library that is not "
+            "installed: pip install cryptography"
+        )
+    if problem:
+        draft.reject("jwtAlgorithms", problem)
+
+
+def _check_trusted_proxies(draft: Draft, proxies: Sequence[str]) -> None:
+    for text in proxies:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            draft.reject(
+                "trustedProxies",
+                f"{draft.named('trustedProxies')} contains {shown(text)}: write addresses or "
+                "networks, like 127.0.0.1 or 10.0.0.0/8",
+            )
+
+
+def _check_redis(draft: Draft, redis: RedisSettings) -> None:
+    def warn_of(names: Iterable[str], why: str) -> None:
+        """One line about the keys among these that were changed in vain, as far as one can tell
+        while others are wrong."""
+        default = RedisSettings()
+        vain = [redis_key(n) for n in names if getattr(redis, n) != getattr(default, n)]
+        if vain and not any(path.startswith("redis") for path in draft.problems):
+            draft.warnings.append(f"without effect {why}: {draft.all_named(vain)}")
+
+    names = [f.name for f in fields(redis)]
+    if redis.sentinels:
+        _check_sentinels(draft, redis)
+        warn_of(("host", "port", "unix_socket_path"), "beside redis.sentinels")
+        tls = redis.ssl or redis.sentinel_ssl
+    else:
+        warn_of((n for n in names if n.startswith("sentinel_")), "without sentinels")
+        if redis.unix_socket_path:
+            _check_socket_path(draft, redis.unix_socket_path)
+            warn_of(("host", "port", "ssl"), "beside redis.unixSocketPath")
+        tls = redis.ssl and not redis.unix_socket_path
+    if tls:
+        _check_tls(draft, redis)
+    else:
+        warn_of((n for n in names if n.startswith("ssl_")), "without redis.ssl")
+
+
+def _check_sentinels(draft: Draft, redis: RedisSettings) -> None:
+    where = draft.named("redis.sentinels")
+    for text in redis.sentinels:
+        try:
+            split_address(text)
+        except BadAddress as error:
+            draft.reject(
+                "redis.sentinels",
+                f"{where} contains {shown(text)}, which {error}: write host:port, like "
+                "sentinel-1:26379",
+            )
+    if not redis.sentinel_master:
+        draft.reject(
+            "redis.sentinelMaster",
+            f"{where} needs redis.sentinelMaster: the name after `sentinel monitor` in the "
+            "Sentinels' configuration, often mymaster",
+        )
+
+
+def _check_socket_path(draft: Draft, path: str) -> None:
+    if len(os.fsencode(path)) > UNIX_PATH_MAX_BYTES:
+        draft.reject(
+            "redis.unixSocketPath",
+            f"{draft.named('redis.unixSocketPath')} is longer than {UNIX_PATH_MAX_BYTES} bytes, "
+            "which no socket can be: shorten it, in Redis's `unixsocket` too",
+        )
+
+
+def _check_tls(draft: Draft, redis: RedisSettings) -> None:
+    """Load the files once, so that a wrong one stops the start instead of every connection."""
+    if redis.ssl_cert_reqs == "none":
+        draft.warnings.append(
+            f"{draft.named('redis.sslCertReqs')} is none: any server is believed to be Redis; name "
+            "its certificate's CA in redis.sslCaCerts instead"
+        )
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        path = getattr(redis, name)
+        try:
+            if path:
+                Path(path).read_bytes()
+        except OSError as error:
+            draft.reject(
+                redis_key(name),
+                f"{draft.named(redis_key(name))}: {path} can't be read ({error.strerror}): name a "
+                "file in PEM form that this process may read",
+            )
+    if redis.ssl_keyfile and not redis.ssl_certfile:
+        draft.reject(
+            "redis.sslKeyfile",
+            f"{draft.named('redis.sslKeyfile')} needs redis.sslCertfile: the certificate that "
+            "belongs to the key",
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if redis.ssl_ca_certs:
+            context.load_verify_locations(redis.ssl_ca_certs)
+    except OSError:
+        draft.reject(
+            "redis.sslCaCerts",
+            f"{draft.named('redis.sslCaCerts')}: {redis.ssl_ca_certs} holds no certificates in PEM "
+            "form: name the file of the CA that signed Redis's",
+        )
+    try:
+        if redis.ssl_certfile and "redis.sslKeyfile" not in draft.problems:
+            # The empty password keeps OpenSSL from asking for one on the terminal.
+            context.load_cert_chain(redis.ssl_certfile, redis.ssl_keyfile or None, password="")
+    except OSError as error:
+        draft.reject(
+            "redis.sslCertfile",
+            f"{draft.named('redis.sslCertfile')}: {redis.ssl_certfile} can't be used ({error}): it "
+            "must be a certificate in PEM form, and redis.sslKeyfile, or the same file, its key, "
+            "not encrypted",
+        )
+
+
+def _check_secret(draft: Draft, secret: str) -> None:
+    try:
+        size = len(secret.encode())
+    except UnicodeEncodeError:
+        draft.reject("jwtSecret", f"{draft.named('jwtSecret')} is not valid UTF-8")
+        return
+    source = draft.sources.get("jwtSecret")
+    if size < SECRET_MIN_BYTES:
+        found = f"has {size} bytes (from {source})" if source else "is not set"
+        draft.reject(
+            "jwtSecret",
+            f"jwtSecret {found} and needs at least {SECRET_MIN_BYTES}: set JWT_SECRET or jwtSecret "
+            "to the value of GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset",
+        )
+    if secret.upper().startswith("CHANGE-ME"):
+        draft.warnings.append(
+            f"{draft.named('jwtSecret')} is the example's: anybody can forge cookies with it; "
+            "set the same long random value here and in Superset's GLOBAL_ASYNC_QUERIES_JWT_SECRET"
+        )

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A configuration while it is put together, level over level. Pure.
+
+What is wrong is noted and the rest goes on, so that an operator hears of everything at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from wsgi_ws.config.keys import Settings, build
+
+
+@dataclass(slots=True)
+class Draft:
+    """What is known so far.
+
+    :ivar values: by dotted key; what nobody has set is absent.
+    :ivar sources: where each of them comes from.
+    :ivar warnings: sentences for the operator.
+    :ivar problems: by dotted key (of a block, where all of it is wrong), a sentence each, with
+        the value's source and the remedy.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def put(self, path: str, value: Any, source: str) -> None:
+        """Set a key, over what it was."""
+        self.values[path] = value
+        self.sources[path] = source
+
+    def reject(self, path: str, sentence: str) -> None:
+        """Note what is wrong with a key; what follows from that is not told."""
+        self.problems.setdefault(path, sentence)
+
+    def named(self, path: str) -> str:
+        """The key with its source, for the beginning of a sentence."""
+        return f"{path} (from {self.sources.get(path, 'the defaults')})"
+
+    def all_named(self, paths: list[str]) -> str:
+        """Several keys with their sources."""
+        return ", ".join(map(self.named, paths))
+
+    def settings(self) -> Settings:
+        """All keys without a problem; the others are at their default."""
+        right = {path: v for path, v in self.values.items() if path not in self.problems}
+        return build(right)

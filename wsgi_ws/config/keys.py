@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be configured: every key, declared once, with its type, default, variable and bounds.
+
+Everything in the service gets a `Settings` passed in and never looks at a file or at `os.environ`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, cast
+
+from wsgi_ws.config.redis_url import split_address
+
+REDIS_DOWN_POLICIES = ("hold", "refuse")
+LOG_FORMATS = ("text", "json")
+LOG_LEVELS = ("error", "warn", "info", "verbose", "debug", "silly")
+
+_T = TypeVar("_T")
+
+
+def option(
+    default: Any,
+    *,
+    env: str | None = None,
+    minimum: int = 0,
+    maximum: int | None = None,
+    secret: bool = False,
+    choices: tuple[str, ...] = (),
+    alias: str | None = None,
+    parse_env: Callable[[str], Any] | None = None,
+) -> Any:
+    """Declare one key of the configuration.
+
+    :param env: environment variable that overrides the file.
+    :param minimum: smallest number allowed; `maximum` likewise.
+    :param alias: an older name of the key, accepted in the file.
+    :param parse_env: how the environment's text becomes a value when the type alone can't tell.
+    """
+    metadata = {
+        "env": env,
+        "minimum": minimum,
+        "maximum": maximum,
+        "secret": secret,
+        "choices": choices,
+        "alias": alias,
+        "parse_env": parse_env,
+    }
+    if isinstance(default, list | dict):
+        raise TypeError("defaults are immutable: use a tuple")
+    return field(default=default, metadata=metadata, repr=not secret)
+
+
+def _comma_list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _list(default: tuple[str, ...], env: str) -> Any:
+    return option(default, env=env, parse_env=_comma_list)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """Where the streams are. A text counts as absent when it is empty.
+
+    `sentinels` win over `unix_socket_path`, which wins over `host` and `port`. `load` spells `url`
+    out into the other keys and leaves it empty.
+    """
+
+    url: str = option("", env="REDIS_URL", secret=True)
+    host: str = option("127.0.0.1", env="REDIS_HOST")
+    port: int = option(6379, env="REDIS_PORT", minimum=1, maximum=65535)
+    username: str = option("default", env="REDIS_USERNAME")
+    password: str = option("", env="REDIS_PASSWORD", secret=True)
+    db: int = option(0, env="REDIS_DB")
+    ssl: bool = option(False, env="REDIS_SSL")
+    validate_hostname: bool = option(True, env="REDIS_VALIDATE_HOSTNAME")
+    ssl_ca_certs: str = option("", env="REDIS_SSL_CA_CERTS")
+    ssl_certfile: str = option("", env="REDIS_SSL_CERTFILE")
+    ssl_keyfile: str = option("", env="REDIS_SSL_KEYFILE")
+    # Without a variable: Superset's chart sets REDIS_SSL_CERT_REQS, usually to CERT_NONE, which
+    # must not switch anything off here by accident.
+    ssl_cert_reqs: str = option("required", choices=("required", "none"))
+    unix_socket_path: str = option("", env="REDIS_UNIX_SOCKET_PATH")
+    sentinels: tuple[str, ...] = _list((), "REDIS_SENTINELS")
+    sentinel_master: str = option("", env="REDIS_SENTINEL_MASTER")
+    sentinel_username: str = option("default", env="REDIS_SENTINEL_USERNAME")
+    sentinel_password: str = option("", env="REDIS_SENTINEL_PASSWORD", secret=True)
+    sentinel_ssl: bool = option(False, env="REDIS_SENTINEL_SSL")
+
+    def sentinel_addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each Sentinel."""
+        return [split_address(text) for text in self.sentinels]
+
+
+@dataclass(frozen=True, slots=True)
+class StatsdSettings:
+    """The StatsD client, with the option names of the seed's client library."""
+
+    host: str = option("127.0.0.1", env="STATSD_HOST")
+    port: int = option(8125, env="STATSD_PORT", minimum=1, maximum=65535)
+    global_tags: tuple[str, ...] = _list((), "STATSD_GLOBAL_TAGS")
+    prefix: str = option("")
+    suffix: str = option("")
+    telegraf: bool = option(False)
+    tag_prefix: str = option("#")
+    tag_separator: str = option(",")
+    mock: bool = option(False)
+    max_buffer_size: int = option(0, maximum=65507)  # the largest UDP payload over IPv4
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the service can be told. Durations are in milliseconds, sizes in bytes."""
+
+    port: int = option(8080, env="PORT", minimum=1, maximum=65535)
+    log_level: str = option("info", env="LOG_LEVEL", choices=LOG_LEVELS)
+    log_to_file: bool = option(False, env="LOG_TO_FILE")
+    log_filename: str = option("app.log", env="LOG_FILENAME")
+    log_format: str = option("text", env="LOG_FORMAT", choices=LOG_FORMATS)
+    access_log: bool = option(True, env="ACCESS_LOG")
+    superset_config: str = option("", env="WSGI_WS_SUPERSET_CONFIG")
+    redis: RedisSettings = field(default_factory=RedisSettings)
+    redis_stream_prefix: str = option(
+        "async-events-", env="REDIS_STREAM_PREFIX", alias="streamPrefix"
+    )
+    redis_stream_read_count: int = option(100, env="REDIS_STREAM_READ_COUNT", minimum=1)
+    redis_stream_read_block_ms: int = option(5000, env="REDIS_STREAM_READ_BLOCK_MS", minimum=1)
+    jwt_algorithms: tuple[str, ...] = _list(("HS256",), "JWT_ALGORITHMS")
+    jwt_secret: str = option("", env="JWT_SECRET", secret=True)
+    jwt_cookie_name: str = option("async-token", env="JWT_COOKIE_NAME")
+    jwt_channel_id_key: str = option("channel", env="JWT_CHANNEL_ID_KEY")
+    socket_response_timeout_ms: int = option(60000, env="SOCKET_RESPONSE_TIMEOUT_MS", minimum=1)
+    ping_sockets_interval_ms: int = option(20000, env="PING_SOCKETS_INTERVAL_MS", minimum=1)
+    gc_channels_interval_ms: int = option(120000, env="GC_CHANNELS_INTERVAL_MS", minimum=1)
+    allowed_origins: tuple[str, ...] = _list((), "ALLOWED_ORIGINS")
+    trusted_proxies: tuple[str, ...] = _list((), "TRUSTED_PROXIES")
+    max_total_connections: int = option(0, env="MAX_TOTAL_CONNECTIONS")
+    max_connections_per_channel: int = option(0, env="MAX_CONNECTIONS_PER_CHANNEL")
+    max_socket_buffer_bytes: int = option(1048576, env="MAX_SOCKET_BUFFER_BYTES")
+    redis_down_policy: str = option("hold", env="REDIS_DOWN_POLICY", choices=REDIS_DOWN_POLICIES)
+    max_message_bytes: int = option(4096, env="MAX_MESSAGE_BYTES", minimum=125)
+    max_frames_per_second: int = option(50, env="MAX_FRAMES_PER_SECOND")
+    max_bytes_per_second: int = option(65536, env="MAX_BYTES_PER_SECOND")
+    history_bytes: int = option(33554432, env="HISTORY_BYTES")
+    handshake_timeout_ms: int = option(10000, env="HANDSHAKE_TIMEOUT_MS", minimum=1)
+    drain_ms: int = option(2000, env="DRAIN_MS", maximum=600000)
+    close_timeout_ms: int = option(5000, env="CLOSE_TIMEOUT_MS", minimum=1)
+    metrics_port: int = option(0, env="METRICS_PORT", maximum=65535)
+    metrics_host: str = option("127.0.0.1", env="METRICS_HOST")
+    statsd: StatsdSettings = field(default_factory=StatsdSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the configuration, as `option` has declared it.
+
+    :ivar path: dotted, as in the file: `redis.host`.
+    """
+
+    path: str
+    default: Any
+    env: str | None
+    minimum: int
+    maximum: int | None
+    secret: bool
+    choices: tuple[str, ...]
+    alias: str | None
+    parse_env: Callable[[str], Any] | None
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+
+def keys(cls: type = Settings, prefix: str = "") -> Iterator[Key]:
+    """Every key, in the order of declaration."""
+    for f in fields(cls):
+        path = prefix + json_key(f.name)
+        block = _block_of(f)
+        if block:
+            yield from keys(block, path + ".")
+        else:
+            yield Key(path, f.default, **f.metadata)
+
+
+def key_of(path: str) -> Key:
+    """The key with this dotted path."""
+    return next(key for key in keys() if key.path == path)
+
+
+def blocks() -> Iterator[str]:
+    """The keys of the file that hold other keys."""
+    return (json_key(f.name) for f in fields(Settings) if _block_of(f))
+
+
+def build(values: Mapping[str, Any]) -> Settings:
+    """
+    :param values: by dotted key; the others are at their default.
+    """
+    return _build(Settings, values, "")
+
+
+def json_key(name: str) -> str:
+    """The camelCase key of the file for a field's snake_case name."""
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+def redis_key(name: str) -> str:
+    return "redis." + json_key(name)
+
+
+def shown(value: Any, secret: bool = False) -> str:
+    if secret:
+        return "(secret)"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
+    arguments: dict[str, Any] = {}
+    for f in fields(cast(Any, cls)):
+        path = prefix + json_key(f.name)
+        block = _block_of(f)
+        if block:
+            arguments[f.name] = _build(block, values, path + ".")
+        elif path in values:
+            arguments[f.name] = values[path]
+    return cls(**arguments)
+
+
+def _block_of(f: Field[Any]) -> type | None:
+    """The dataclass of a nested block, or None for a plain key."""
+    factory = f.default_factory
+    return factory if factory is not MISSING and is_dataclass(factory) else None

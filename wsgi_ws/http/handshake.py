@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an HTTP request to a WebSocket: the decision, before the 101, to admit or to refuse.
+
+Pure: an environ in, an identity and the 101, or a `Refusal`, out. `entrance` acts on it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+from wsgi_ws.http import origin
+from wsgi_ws.http.app import PLAIN_PATHS
+from wsgi_ws.http.auth import Authenticator, AuthError, Identity
+from wsgi_ws.sources.streams.stream_id import StreamId
+
+log = logging.getLogger(__name__)
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
+
+
+class Refusal(Exception):
+    """A request that is answered with an HTTP error instead of the 101."""
+
+    def __init__(
+        self,
+        status: str,
+        reason: str,
+        message: str,
+        *,
+        advice: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """
+        :param status: the HTTP status line's end, like `401 Unauthorized`.
+        :param reason: a slug for metrics.
+        :param message: for the operator's log.
+        :param advice: for the client, in place of the message.
+        """
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.advice = advice or message
+        self.headers = headers
+
+
+class Admitted(NamedTuple):
+    """A client that may have its WebSocket."""
+
+    identity: Identity
+    accept: str
+    last_id: StreamId | None
+
+    @property
+    def answer(self) -> bytes:
+        """The 101 (RFC 6455 §4.2.2)."""
+        return (
+            b"HTTP/1.1 101 Switching Protocols\r\n"
+            b"Upgrade: websocket\r\n"
+            b"Connection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + self.accept.encode() + b"\r\n\r\n"
+        )
+
+
+def wants_upgrade(environ: Mapping[str, Any]) -> bool:
+    """Whether the request is meant as an opening handshake; anything else is plain HTTP."""
+    return "websocket" in _tokens(environ.get("HTTP_UPGRADE", ""))
+
+
+def has_lost_its_upgrade(environ: Mapping[str, Any]) -> bool:
+    """Whether a plain request was an opening handshake before a proxy took its hop-by-hop headers.
+
+    What browsers add to a handshake and to nothing else goes through such a proxy.
+    """
+    return (
+        ("HTTP_SEC_WEBSOCKET_KEY" in environ or "HTTP_SEC_WEBSOCKET_VERSION" in environ)
+        and environ["REQUEST_METHOD"] == "GET"
+        and environ["PATH_INFO"] not in PLAIN_PATHS
+        and not wants_upgrade(environ)
+    )
+
+
+def lost_upgrade() -> Refusal:
+    """The answer to `has_lost_its_upgrade`: to HTTP it is a plain request, so 404 as ever."""
+    return Refusal(
+        "404 Not Found",
+        "no_upgrade",
+        "the headers of a WebSocket handshake without Upgrade: websocket",
+        advice="the header Upgrade: websocket is missing, a proxy may have removed it",
+    )
+
+
+def check_request(environ: Mapping[str, Any]) -> str:
+    """Check the opening handshake (RFC 6455 §4.2.1); returns the value of Sec-WebSocket-Accept.
+
+    :raises Refusal: 400 or 426, saying what is wrong.
+    """
+    if environ["REQUEST_METHOD"] != "GET":
+        raise _malformed(f"the method is {environ['REQUEST_METHOD']}, not GET")
+    if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
+        raise _malformed(f"{environ.get('SERVER_PROTOCOL')} instead of HTTP/1.1")
+    if environ.get("HTTP_TRANSFER_ENCODING") or environ.get("CONTENT_LENGTH", "0") != "0":
+        raise _malformed("a handshake has no body")
+    host = environ.get("HTTP_HOST", "")
+    if not host or "," in host:
+        raise _malformed("there must be one Host header")
+    if "upgrade" not in _tokens(environ.get("HTTP_CONNECTION", "")):
+        raise _malformed("the header Connection: Upgrade is missing (a proxy may have removed it)")
+    version = environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip()
+    if version != "13":
+        raise Refusal(
+            "426 Upgrade Required",
+            "bad_version",
+            f"Sec-WebSocket-Version is {version or 'missing'}, only 13 is spoken here",
+            headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")),
+        )
+    return accept_value(environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip())
+
+
+def accept_value(key: str) -> str:
+    """Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 §4.2.2).
+
+    :raises Refusal: 400 when the key is not 16 bytes in base64.
+    """
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if len(nonce) != 16:
+        raise _malformed("Sec-WebSocket-Key is not 16 bytes in base64")
+    return base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Decides about opening handshakes."""
+
+    authenticator: Authenticator
+    allowed_origins: Sequence[str]
+    trusted_proxies: Sequence[origin.Network]
+    closed_because: Callable[[], str | None] = lambda: None  # why nobody is admitted at present
+
+    def decide(self, environ: Mapping[str, Any]) -> Admitted:
+        """
+        :raises Refusal: with the answer that the client gets.
+        """
+        accept = check_request(environ)
+        closed = self.closed_because()
+        if closed:
+            raise Refusal("503 Service Unavailable", "closed", closed)
+        self._check_origin(environ)
+        try:
+            identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""))
+        except AuthError as error:
+            raise Refusal(
+                "401 Unauthorized",
+                error.reason,
+                str(error),
+                advice="no valid token in the cookie; open Superset under this host name first",
+            ) from None
+        return Admitted(identity, accept, requested_last_id(environ))
+
+    def _check_origin(self, environ: Mapping[str, Any]) -> None:
+        page = environ.get("HTTP_ORIGIN", "")
+        host = origin.asked_host(environ, self.trusted_proxies)
+        if not origin.is_allowed(page, host, self.allowed_origins):
+            raise Refusal(
+                "403 Forbidden",
+                "foreign_origin",
+                f"Origin {page} has another host name than {host}, which was asked for",
+                advice="a page of this origin may not connect here",
+            )
+
+
+def requested_last_id(environ: Mapping[str, Any]) -> StreamId | None:
+    """The `last_id` parameter; a malformed one is ignored with a warning, as in the Node server."""
+    values = parse_qs(environ.get("QUERY_STRING", "")).get("last_id")
+    if not values:
+        return None
+    last_id = StreamId.from_client(values[0])
+    if last_id is None:
+        log.warning("last_id %.40r is ignored: it is not like 1700000000000-0", values[0])
+    return last_id
+
+
+def _tokens(header: str) -> list[str]:
+    return [token.strip().lower() for token in header.split(",")]
+
+
+def _malformed(message: str) -> Refusal:
+    return Refusal("400 Bad Request", "malformed_handshake", message)

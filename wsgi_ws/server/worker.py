@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gunicorn's worker for this service: starts it, and stops it when gunicorn says so.
+
+This, `wsgi.py` and `gunicorn.conf.py` are all that knows gunicorn.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import os
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.event import Event
+from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
+from gunicorn.http.wsgi import base_environ
+
+from wsgi_ws.config.load import Loaded
+from wsgi_ws.http.acceptor import Listener
+from wsgi_ws.server.exposure import Exposure
+
+if TYPE_CHECKING:
+    from wsgi_ws.service import Service
+
+WATCH_INTERVAL = 1.0  # seconds between two signs of life to the master
+# New objects until the collector looks for cycles. By default 700: the entries of one batch of
+# events, which have none, would be looked through dozens of times.
+COLLECTION_THRESHOLD = 20_000
+
+
+def unsupported(cfg: Any) -> str | None:
+    """What of gunicorn's configuration can't work with this service, and the remedy; or None."""
+    if not issubclass(cfg.worker_class, Worker):
+        return "another worker class can't serve WebSockets: leave -k and worker_class out"
+    if cfg.is_ssl:
+        return "certfile and keyfile are not supported: let the proxy in front do TLS"
+    if cfg.preload_app:
+        return "preload_app would patch gunicorn's own process for gevent: leave it out"
+    if cfg.max_requests:
+        return "max_requests has no meaning for connections that stay: leave it out"
+    if 0 < cfg.timeout < 3:
+        return f"timeout {cfg.timeout} is shorter than a worker's signs of life: 3 or more, or 0"
+    return None
+
+
+class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no types
+    """A worker process: its own sockets, its own reading of the whole stream."""
+
+    loaded: Loaded | None = None  # set by gunicorn.conf.py in the master, for all workers to come
+    exposure: Exposure  # set by gunicorn.conf.py after the fork
+    _failed = False
+    _wake: Event | None = None
+
+    def run(self) -> None:
+        """Serve until told to stop. Called by gunicorn in the forked process, patched by then.
+
+        gevent's own loop, which this replaces, looks for the end once a second and waits for every
+        open connection.
+        """
+        # Imported here: the master loads this module too, and redis and PyJWT must not come before
+        # gevent's patch, which happens in the worker; prometheus-client not before the fork. The
+        # master does without Flask.
+        from wsgi_ws.http.app import METRICS, METRICS_LISTENER, UNREADINESS
+        from wsgi_ws.observe.prometheus import scrape
+        from wsgi_ws.service import Service
+
+        # Or each line asks for its thread, which gevent makes up for each new greenlet (15 µs).
+        logging.logThreads = False
+        wake = self._wake = Event()
+        assert self.loaded is not None
+        service = Service(self.loaded.settings, str(self.age))
+        self.wsgi.config[UNREADINESS] = service.unreadiness
+        if self.exposure.directory:
+            self.wsgi.config[METRICS] = functools.partial(scrape, self.exposure.directory)
+        service.start(self._on_failure)
+        # What is there now lives as long as the process: no need to look through it ever again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(COLLECTION_THRESHOLD)
+        servers = [self._listen(sock, service, takes_upgrades=True) for sock in self.sockets]
+        if self.exposure.listener is not None:
+            descriptor = os.dup(self.exposure.listener.fileno())
+            own = socket.socket(fileno=descriptor)
+            only_metrics = {METRICS_LISTENER: True}
+            servers.append(self._listen(own, service, takes_upgrades=False, **only_metrics))
+        while self.alive:
+            self.notify()
+            wake.wait(WATCH_INTERVAL)
+        for server in servers:
+            server.close()
+        self._notify_while(service.stop)
+        self._await_requests(servers)
+        if self._failed:
+            sys.exit(1)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: the graceful stop. It may come at any time, also before `run`."""
+        self.alive = False
+        if self._wake is not None:
+            # Not set here: a signal handler may run in the middle of the loop's work.
+            gevent.get_hub().loop.run_callback_threadsafe(self._wake.set)
+
+    def _listen(self, sock: Any, service: Service, *, takes_upgrades: bool, **environ: Any) -> Any:
+        """Accept connections on a listening socket.
+
+        :param takes_upgrades: whether WebSockets are served there.
+        :param environ: what its requests have in their environ besides the usual.
+        """
+        sock.setblocking(True)
+        listener = Listener(
+            sock,
+            service.entrance,
+            takes_upgrades=takes_upgrades,
+            capacity=self.worker_connections,
+            application=self.wsgi,
+            log=self.log,
+            environ=base_environ(self.cfg) | {"wsgi.multithread": True} | environ,
+        )
+        listener.start()
+        return listener
+
+    def _notify_while(self, job: Any) -> None:
+        """Run a job that may take longer than the master's patience."""
+        greenlet = gevent.spawn(job)
+        while not greenlet.ready():
+            self.notify()
+            greenlet.join(WATCH_INTERVAL)
+
+    def _await_requests(self, servers: list[Any]) -> None:
+        """Let plain requests and handshakes under way finish, as long as gunicorn allows."""
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while any(len(server.pool) for server in servers) and time.monotonic() < deadline:
+            self.notify()
+            gevent.sleep(0.05)
+
+    def _on_failure(self, name: str, error: BaseException | None) -> None:
+        self.log.error("%s died (%r): this worker ends and is replaced", name, error)
+        self._failed = True
+        self.alive = False
+        if self._wake is not None:
+            self._wake.set()

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections to Redis as configured, for reading streams: TCP, TLS, Unix socket, Sentinel.
+
+The only place that knows redis-py's options.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
+
+from wsgi_ws.config.keys import RedisSettings
+
+CONNECT_TIMEOUT = 5.0  # seconds
+SENTINEL_TIMEOUT = 1.0  # seconds to connect, and to wait for the answer; they are asked in turn
+MASTER_CHECK_INTERVAL = 2.0  # seconds between two questions for the master while following
+SENTINEL_PAUSE = 60.0  # seconds in which a Sentinel that failed is asked only if no other answers
+
+# What differs between versions of redis-py. RESP3, the default of version 8, is unknown to Redis 5.
+# The rest is the library's name, which a connection sends with CLIENT SETINFO at its start: that
+# takes a permission which not every Redis has.
+_WANTED = {"protocol": 2, "driver_info": None, "lib_name": None, "lib_version": None}
+_KNOWN = inspect.signature(redis.Redis).parameters
+_BY_VERSION = {
+    name: value
+    for name, value in _WANTED.items()
+    if name in _KNOWN and not (name.startswith("lib_") and "driver_info" in _KNOWN)
+}
+
+
+class StreamClient(Protocol):
+    """The little of a redis-py client that reading streams needs."""
+
+    def execute_command(self, *args: Any) -> Any:
+        """Send a command, wait for its reply."""
+
+    def pipeline(self, transaction: bool) -> Any:
+        """Collect commands and send them at once."""
+
+
+def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
+    """A client for one greenlet; it connects at its first command.
+
+    Replies to stream commands come as Redis sent them (lists and bytes): redis-py's own decoding
+    would build a dict per entry. Nothing is retried here, so that callers see every outage.
+
+    :param read_timeout: seconds to wait for a reply; a blocking read needs more than it blocks for.
+    """
+    options = {
+        "db": settings.db,
+        **_connection(read_timeout, CONNECT_TIMEOUT),
+        **_credentials(settings.username, settings.password),
+    }
+    client: redis.Redis
+    if settings.sentinels:
+        client = MasterClient(settings, options | _tls(settings, settings.ssl))
+    elif settings.unix_socket_path:
+        client = redis.Redis(unix_socket_path=settings.unix_socket_path, **options)
+    else:
+        options |= _tls(settings, settings.ssl)
+        client = redis.Redis(host=settings.host, port=settings.port, **options)
+    for command in ("XREAD", "XRANGE", "XREVRANGE"):
+        client.set_response_callback(command, _as_sent)
+    return client
+
+
+def describe(settings: RedisSettings) -> str:
+    """The server's address for logs, without credentials."""
+    scheme = "rediss" if settings.ssl else "redis"
+    if settings.sentinels:
+        sentinels = ", ".join(settings.sentinels)
+        return f"{scheme}://{settings.sentinel_master}/{settings.db} (by Sentinel: {sentinels})"
+    if settings.unix_socket_path:
+        return f"unix://{settings.unix_socket_path}?db={settings.db}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{settings.port}/{settings.db}"
+
+
+# --- redis-py's options --------------------------------------------------------------------------
+
+
+def _connection(read_timeout: float, connect_timeout: float) -> dict[str, Any]:
+    return {
+        "socket_timeout": read_timeout,
+        "socket_connect_timeout": connect_timeout,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+        **_BY_VERSION,
+    }
+
+
+def _credentials(username: str, password: str) -> dict[str, Any]:
+    return {"username": username or None, "password": password} if password else {}
+
+
+def _tls(settings: RedisSettings, wanted: bool) -> dict[str, Any]:
+    if not wanted:
+        return {}
+    verify = settings.ssl_cert_reqs != "none"
+    return {
+        "ssl": True,
+        "ssl_cert_reqs": settings.ssl_cert_reqs,
+        "ssl_check_hostname": verify and settings.validate_hostname,
+        "ssl_ca_certs": settings.ssl_ca_certs or None,  # None: those of the system
+        "ssl_certfile": settings.ssl_certfile or None,
+        "ssl_keyfile": settings.ssl_keyfile or None,
+    }
+
+
+def _as_sent(reply: Any, **_options: Any) -> Any:
+    return reply
+
+
+# --- Sentinel ------------------------------------------------------------------------------------
+
+
+class MasterClient(redis.Redis):
+    """A client of the master that the Sentinels name; each new connection asks them again.
+
+    A fail-over closes connections to the old master when Sentinel has reached it and made it a
+    replica, some ten seconds after the new one was promoted, and never while it is out of
+    Sentinel's reach. A reader would wait on a server that nobody writes to. So it also asks now and
+    then while all seems well.
+    """
+
+    def __init__(self, settings: RedisSettings, options: dict[str, Any]) -> None:
+        self._sentinels = _Sentinels(settings)
+        self._pool: Any = SentinelConnectionPool(
+            settings.sentinel_master, self._sentinels, **options
+        )
+        self._next_check = 0.0
+        super().__init__(connection_pool=self._pool)
+
+    def check_master(self, host: str, port: int) -> None:
+        """Now and then, before a read of new entries: is this still the master?
+
+        :raises redis.ConnectionError: when there is a new one; the next connection goes there.
+        """
+        if time.monotonic() < self._next_check:
+            return
+        try:
+            new = self._pool.get_master_address()  # closes idle connections to another one
+        except redis.RedisError:
+            new = (host, port)  # amid a fail-over, or no Sentinel answers: what works is kept
+        self._next_check = time.monotonic() + MASTER_CHECK_INTERVAL
+        if new != (host, port):
+            raise redis.ConnectionError(
+                f"the master has moved from {host}:{port} to {new[0]}:{new[1]}"
+            )
+
+    def close(self) -> None:
+        """Close the connections to the Sentinels too."""
+        super().close()
+        self._pool.disconnect()
+        self._sentinels.close()
+
+
+class _Sentinels:
+    """What redis-py's pool needs of its `Sentinel` class, which believes the first that answers.
+    This believes the newest configuration, so that one Sentinel that was cut off from the others
+    does not lead back to an old master."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        options = {
+            **_connection(SENTINEL_TIMEOUT, SENTINEL_TIMEOUT),
+            **_credentials(settings.sentinel_username, settings.sentinel_password),
+            **_tls(settings, settings.sentinel_ssl),
+        }
+        self._clients: dict[str, redis.Redis] = {
+            f"Sentinel {host}:{port}": redis.Redis(host=host, port=port, **options)
+            for host, port in settings.sentinel_addresses()
+        }
+        self._paused_until: dict[str, float] = {}
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """The master's address.
+
+        :raises MasterNotFoundError: with the answer of each Sentinel.
+        """
+        now = time.monotonic()
+        paused = [name for name in self._clients if self._paused_until.get(name, now) > now]
+        problems: list[str] = []
+        awake = [name for name in self._clients if name not in paused]
+        answers = self._ask(awake, service_name, problems)
+        answers = answers or self._ask(paused, service_name, problems)
+        if not answers:
+            raise MasterNotFoundError(f"no master {service_name!r}: {'; '.join(problems)}")
+        newest = max(answers, key=lambda state: int(state["config-epoch"]))
+        return newest["ip"], newest["port"]
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+    def _ask(
+        self, names: Iterable[str], service_name: str, problems: list[str]
+    ) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = []
+        for name in names:
+            try:
+                masters: Any = self._clients[name].sentinel_masters()
+            except (redis.RedisError, OSError) as error:
+                self._paused_until[name] = time.monotonic() + SENTINEL_PAUSE
+                problems.append(f"{name} can't be asked ({error})")
+                continue
+            self._paused_until.pop(name, None)
+            state = masters.get(service_name)
+            if state is None:
+                problems.append(f"{name} doesn't know it")
+            elif not state["is_master"] or state["is_sdown"] or state["is_odown"]:
+                problems.append(f"{name} says that it is down")
+            else:
+                answers.append(state)
+        return answers

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From stream entries to sockets: the hot path, one call per step, no hand-over between greenlets.
+
+What has been handed out and what is in the history is always the same set: both happen here without
+a switch in between. Catch-ups rely on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+
+from wsgi_ws.event import (
+    Entry,
+    MalformedEntry,
+    channel_of,
+    data_of,
+    frame_of,
+    members_of,
+    parse_entry,
+)
+from wsgi_ws.hub import Registry
+from wsgi_ws.loop import give_way
+from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.streams.history import History
+from wsgi_ws.sources.streams.stream_id import StreamId
+
+log = logging.getLogger(__name__)
+
+# Entries parsed before the first of them is sent, so that what one socket gets of them shares a
+# send(). Large enough for a thousand sockets that get events in turn; some 10 ms of work, in which
+# the loop does not turn.
+PIECE = 2000
+
+
+class Fanout:
+    """Hands events to the sockets of their channels and remembers them for catch-ups."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        history: History,
+        metrics: Metrics,
+        *,
+        on_progress: Callable[[], None],
+        on_gap: Callable[[StreamId], None],
+    ) -> None:
+        """
+        :param on_progress: called after each batch, when the history has it.
+        :param on_gap: called when live sockets have missed what followed an ID.
+        """
+        self._on_progress = on_progress
+        self._on_gap = on_gap
+        self._registry = registry
+        self._history = history
+        self._metrics = metrics
+
+    def start(self, past: Sequence[Entry], position: StreamId) -> None:
+        """Take the newest entries of the past, for catch-ups only."""
+        self._history.start_at(StreamId.parse(past[0][0]).predecessor() if past else position)
+        kept = []
+        for entry in past:
+            try:
+                event = parse_entry(entry)
+            except MalformedEntry:
+                continue  # counted by the worker that saw it live
+            kept.append((event.id, event.channel, event.data))
+        if past:
+            self._history.append(kept, past[-1][0])
+
+    def unseen(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of the entries that are not in the history and not older than it.
+
+        Two servers may have given one ID to two events, hence the comparison of data.
+        """
+        known, floor = self._history.identities(), self._history.floor
+        found = []
+        for entry in entries:
+            if StreamId.parse(entry[0]) > floor:
+                with contextlib.suppress(MalformedEntry):  # was counted, and would be again
+                    if (entry[0], parse_entry(entry).data) not in known:
+                        found.append(entry)
+        return found
+
+    def gap(self, position: StreamId, oldest: StreamId) -> None:
+        """The global stream was trimmed between two reads; the channels' own may have the rest."""
+        self._metrics.stream_gap()
+        self._history.start_at(oldest.predecessor())
+        self._on_gap(position)
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """Hand a batch out, oldest first, giving way to the loop when it has taken too long."""
+        for start in range(0, len(entries), PIECE):
+            self._deliver_piece(entries[start : start + PIECE])
+            give_way()
+
+    def _deliver_piece(self, entries: Sequence[Entry]) -> None:
+        """Parse all, then send: a socket gets its events of a piece in one `send`, in order."""
+        by_channel = self._registry.by_channel
+        kept = []
+        frames: dict[str, list[bytes]] = {}
+        for entry_id, fields in entries:
+            try:
+                data = data_of(fields)
+                channel = channel_of(data)
+                if channel in by_channel:
+                    frame = frame_of(entry_id, members_of(data))
+                    frames.setdefault(channel, []).append(frame)
+            except MalformedEntry as error:
+                self._metrics.malformed_entry()
+                log.warning("entry %s of the stream is skipped: %s", entry_id.decode(), error)
+                continue
+            kept.append((entry_id, channel, data))
+        matched = delivered = 0
+        for channel, parts in frames.items():
+            count = len(parts)
+            message = parts[0] if count == 1 else b"".join(parts)
+            connections = by_channel[channel]
+            for connection in connections:
+                connection.send(message)
+                connection.events_sent += count
+            matched += count
+            delivered += count * len(connections)
+        self._history.append(kept, entries[-1][0])
+        self._metrics.delivered(len(kept), matched, delivered, entries[0][0])
+        self._on_progress()

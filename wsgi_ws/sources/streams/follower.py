@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The global stream in Redis: follow it without a gap, through outages.
+
+Knows Redis, but not what an entry means or who wants it. Positions are always concrete IDs: `$`
+would skip what is written between two reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import gevent
+import redis
+from gevent.event import Event
+
+from wsgi_ws.sources.streams.reader import BlockingReader
+from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+
+log = logging.getLogger(__name__)
+
+RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as Redis sends them
+COUNT_MAX = 4000  # entries per read under a backlog: some 2 MB
+PAGE = 1000  # entries per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to parse
+
+# How far back to look after an outage: a Sentinel makes an old master a replica within some 20 s.
+LOOK_BEHIND_MS = 60_000
+RETRY_DELAY_MIN, RETRY_DELAY_MAX = 0.1, 5.0  # seconds
+READ_MARGIN = 5.0  # seconds that a blocking read may last beyond its BLOCK before it counts as dead
+
+
+class Sink(Protocol):
+    """Whom a follower tells what it has read."""
+
+    def start(self, past: Sequence[RawEntry], position: StreamId) -> None:
+        """The newest entries of the past, and the position where following starts.
+
+        Called first, and again when the IDs in Redis went backwards.
+        """
+
+    def deliver(self, entries: Sequence[RawEntry]) -> None:
+        """New entries, in order. Must not wait for anything but the loop."""
+
+    def unseen(self, entries: Sequence[RawEntry]) -> list[RawEntry]:
+        """Those of the entries that have not been delivered."""
+
+    def gap(self, position: StreamId, oldest: StreamId) -> None:
+        """Entries between `position` and `oldest` were trimmed before they could be read."""
+
+
+class StreamFollower:
+    """Reads the global stream on a connection of its own; one greenlet runs `run` for ever."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        key: str,
+        sink: Sink,
+        *,
+        count: int,
+        block_ms: int,
+        history_pages: int,
+    ) -> None:
+        """
+        :param key: name of the global stream.
+        :param history_pages: how many pages of the past the sink gets at most.
+        """
+        self.connected = Event()
+        self.caught_up = False  # whether the last read brought all that there was
+        self.reconnects = 0
+        self._client = client
+        self._key = key
+        self._sink = sink
+        self._count = count
+        self._block_ms = block_ms
+        self._history_pages = history_pages
+        self._position: bytes | None = None
+        self._delay = RETRY_DELAY_MIN
+        self._outage = ""
+        self._waits_since = time.monotonic()  # for the first read
+
+    def run(self) -> None:
+        """Follow until killed. Outages are logged once each and retried with growing delays."""
+        while True:
+            try:
+                if self._position is None:
+                    self._start()
+                else:
+                    self._check(self._position)
+                    self._look_behind(self._position)
+                self._follow()
+            except (redis.RedisError, OSError) as error:
+                self._note_outage(error)
+                gevent.sleep(self._delay * random.uniform(0.5, 1.0))
+                self._delay = min(self._delay * 2, RETRY_DELAY_MAX)
+
+    def _start(self) -> None:
+        past = newest_entries(self._client, self._key, self._history_pages)
+        if not self._outage:
+            self._begin(past)
+            return
+        # Redis was not there at first, and sockets have been held: they get what came since.
+        waited_ms = int((time.monotonic() - self._waits_since) * 1000)
+        seconds, microseconds = self._client.execute_command("TIME")
+        since_ms = int(seconds) * 1000 + int(microseconds) // 1000 - waited_ms
+        older = [entry for entry in past if StreamId.parse(entry[0]).ms < since_ms]
+        self._begin(older, StreamId(max(0, since_ms), 0).predecessor() if past else ZERO)
+
+    def _begin(self, past: Sequence[RawEntry], beginning: StreamId = ZERO) -> None:
+        """:param beginning: where to begin when there is no past."""
+        position = past[-1][0] if past else bytes(beginning)
+        self._sink.start(past, StreamId.parse(position))
+        self._position = position
+
+    def _check(self, position: bytes) -> None:
+        """After an outage, and when nothing comes: is it still the stream that was followed?"""
+        at = StreamId.parse(position)
+        if at == ZERO:
+            return
+        newest = self._client.execute_command("XREVRANGE", self._key, "+", "-", "COUNT", 1)
+        oldest = self._client.execute_command("XRANGE", self._key, "-", "+", "COUNT", 1)
+        if not newest or StreamId.parse(newest[0][0]) < at:
+            self._restart_behind(at, "ends before the last ID read (Redis flushed or restored?)")
+        elif StreamId.parse(oldest[0][0]) > at:
+            log.error("stream %s was trimmed past the last ID read, %s", self._key, at)
+            self._sink.gap(at, StreamId.parse(oldest[0][0]))
+
+    def _look_behind(self, position: bytes) -> None:
+        """After an outage: is there anything before the last ID read that was not there then?
+
+        At a fail-over the old master may still be written to and read from here for a while, so
+        that its IDs run ahead of what others have meanwhile written to the new one.
+        """
+        at = StreamId.parse(position)
+        start = bytes(StreamId(max(0, at.ms - LOOK_BEHIND_MS), 0))
+        while True:
+            page = self._client.execute_command("XRANGE", self._key, start, position, "COUNT", PAGE)
+            if self._sink.unseen(page):
+                self._restart_behind(at, "was written to before the last ID read (fail-over?)")
+                return
+            if len(page) < PAGE:
+                return
+            start = page[-1][0]
+
+    def _restart_behind(self, position: StreamId, what: str) -> None:
+        """There are IDs before the last one read that were not there then: Redis was flushed or
+        restored, or another server has taken over. What was not delivered yet is delivered."""
+        past = newest_entries(self._client, self._key, self._history_pages)
+        unseen = self._sink.unseen(past)
+        log.warning(
+            "stream %s %s, %s: going on from its end, delivering the %d entries not seen yet",
+            *(self._key, what, position, len(unseen)),
+        )
+        if unseen:
+            self._sink.deliver(unseen)
+        self._begin(past)
+
+    def _follow(self) -> None:
+        reader = BlockingReader(self._client)
+        try:
+            self._read_on(reader)
+        finally:
+            reader.close()
+
+    def _read_on(self, reader: BlockingReader) -> None:
+        count = self._count
+        self._ask(reader, count, block_ms=1)  # the first answer shows whether reading works at all
+        while True:
+            entries = reader.take()
+            if not self.connected.is_set():
+                self._note_connected()
+            backlog = len(entries) == count
+            if backlog:
+                # There is more. Redis prepares it while this is handed out, and larger batches cost
+                # less per entry. An error here loses nothing: the position is still the old one.
+                count = min(2 * count, max(self._count, COUNT_MAX))
+                self._ask(reader, count, entries[-1][0])
+            self.caught_up = not backlog
+            if entries:
+                self._sink.deliver(entries)
+                self._position = entries[-1][0]
+            elif self._position is not None:
+                self._check(self._position)
+            if not backlog:
+                count = self._count
+                self._ask(reader, count)
+
+    def _ask(
+        self,
+        reader: BlockingReader,
+        count: int,
+        position: bytes | None = None,
+        block_ms: int | None = None,
+    ) -> None:
+        position = position or self._position or bytes(ZERO)
+        reader.ask(self._key, position, count=count, block_ms=block_ms or self._block_ms)
+
+    def _note_connected(self) -> None:
+        log.info("following stream %s from %s", self._key, (self._position or b"").decode())
+        if self._outage:
+            self.reconnects += 1
+        self._outage = ""
+        self._delay = RETRY_DELAY_MIN
+        self.connected.set()
+
+    def _note_outage(self, error: Exception) -> None:
+        self.connected.clear()
+        self.caught_up = False
+        if not self._outage:
+            log.error("Redis can't be read (%s); sockets stay open, retrying until it can", error)
+        elif self._outage != str(error):  # is news: first "closed", then "wrong password"
+            log.warning("Redis still can't be read (%s)", error)
+        self._outage = str(error)
+
+
+def newest_entries(client: redis.Redis, key: str, pages: int) -> list[RawEntry]:
+    """The newest entries of a stream, ascending, at most `pages` times `PAGE` and at least one."""
+    entries: list[RawEntry] = []
+    end = b"+"
+    for _ in range(max(1, pages)):
+        count = PAGE if pages else 1
+        page = client.execute_command("XREVRANGE", key, end, "-", "COUNT", count)
+        # The end of a range is included ("(id" needs Redis 6.2): the first one is known already.
+        entries += page[1:] if entries else page
+        if len(page) < count:
+            break
+        end = page[-1][0]
+    entries.reverse()
+    return entries

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reconnection: which events a client has missed, in which order, with which IDs. Pure.
+
+docs/reconnection.md has the argument why this is exact and under which assumption; in short:
+
+- `last_id` is a place in the *global* stream: the client has every event of its channel up to it.
+  So it misses the global entries after it, in their order.
+- An entry of the channel's own stream is matched to its twin in the global stream by its content.
+  One without a twin is either *in flight* (the producer is between its two XADDs: younger than
+  `TWIN_GRACE_MS`; the live stream will bring it) or an *orphan* (the producer died in between), and
+  then the catch-up is the only one who can deliver it.
+- An orphan is placed by its own ID. IDs sent never go back, so each is a good `last_id` next time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wsgi_ws.event import identity
+from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
+
+# The assumption: a producer that does its second XADD at all does it this soon after the first.
+# They are two commands in a row, a millisecond apart; two seconds leave room for a stalled process.
+TWIN_GRACE_MS = 2_000
+
+# How long before `last_id` an orphan is still looked for. Whether a client got it in an earlier
+# catch-up can't be seen from its `last_id`, so it may be repeated, but not for longer than this.
+ORPHAN_LOOK_BACK_MS = 60_000
+
+
+class Entry(NamedTuple):
+    """An entry of either stream."""
+
+    id: StreamId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do for one client.
+
+    :ivar missed: to be sent now, in this order, with these IDs.
+    :ivar in_flight: entries of the channel's stream to look at again after `TWIN_GRACE_MS`.
+    :ivar gap: events that the client has not got may be lost for good.
+    """
+
+    missed: Sequence[Entry]
+    in_flight: Sequence[Entry]
+    gap: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is known of the global stream for one channel.
+
+    :ivar entries: the channel's entries, ascending: what Redis and memory have of those after
+        `last_id`, and of the twins of the channel's stream from `look_back_from(last_id)` on.
+    :ivar continuous: the stream has not been trimmed past `last_id`, and none of the entries after
+        it is missing here.
+    :ivar is_a_place: there is an entry with the ID `last_id` in the streams as they are now.
+    """
+
+    entries: Sequence[Entry]
+    continuous: bool
+    is_a_place: bool = True
+
+
+def look_back_from(last_id: StreamId) -> StreamId:
+    """Where to start reading the channel's stream for a client with this `last_id`."""
+    return StreamId(max(0, last_id.ms - ORPHAN_LOOK_BACK_MS), 0)
+
+
+def is_from_the_future(
+    last_id: StreamId, newest_global: StreamId, channel_entries: Sequence[Entry]
+) -> bool:
+    """Whether `last_id` can't come from the streams as they are now: Redis was flushed or restored.
+
+    The client's place then means nothing and everything still available is due.
+    """
+    newest_of_channel = channel_entries[-1].id if channel_entries else ZERO
+    return last_id > max(newest_global, newest_of_channel)
+
+
+def plan(
+    last_id: StreamId, channel_entries: Sequence[Entry], known: Knowledge, now_ms: int
+) -> Plan:
+    """What a client with this `last_id` has missed.
+
+    :param last_id: `ZERO` when everything available is due.
+    :param channel_entries: the channel's stream from `look_back_from(last_id)` on, ascending.
+    :param now_ms: Redis's clock, read *before* `channel_entries` and before the end of what is
+        known of the global stream.
+    """
+    alone, trimmed = _matched(channel_entries, known.entries)
+    proven = known.continuous and _is_orphan_id(last_id, alone, known.entries)
+    orphans, in_flight = _by_age(alone, now_ms)
+    missed = [entry for entry in known.entries if entry.id > last_id]
+    missed += [entry for entry in orphans if not (proven and entry.id <= last_id)]
+    missed.sort(key=lambda entry: entry.id)  # stable: at equal IDs the global entry goes first
+    # The twin of a global entry is gone from the channel's stream, and orphans may be gone with it.
+    # (It may also have been written after that stream was read, but then it is younger.)
+    orphans_lost = any(last_id <= entry.id and entry.id.ms < now_ms for entry in trimmed)
+    # Whatever comes after last_id has its first half after this.
+    reaches_back = any(entry.id.ms < last_id.ms - TWIN_GRACE_MS for entry in channel_entries)
+    # Redis was restored from a copy that is older than last_id.
+    restored = known.continuous and not known.is_a_place
+    lost = orphans_lost or restored or not (known.continuous or reaches_back)
+    return Plan(_with_rising_ids(missed, last_id), in_flight, gap=lost)
+
+
+def second_look(
+    in_flight: Sequence[Entry],
+    last_id: StreamId,
+    channel_entries: Sequence[Entry],
+    known: Knowledge,
+    now_ms: int,
+) -> Plan:
+    """What of the entries in flight at the first look has turned out to be an orphan.
+
+    The client is live since the first look: it has all of `known`. Parameters as for `plan`.
+    """
+    there = {entry.id: entry for entry in [*in_flight, *channel_entries]}
+    alone, _ = _matched(sorted(there.values()), known.entries)
+    looked_for = {entry.id for entry in in_flight}
+    orphans, still = _by_age([e for e in alone if e.id in looked_for], now_ms)
+    place = max(last_id, known.entries[-1].id) if known.entries else last_id
+    return Plan(_with_rising_ids(orphans, place), still, gap=False)
+
+
+def without_twin(
+    channel_entries: Sequence[Entry], global_entries: Sequence[Entry]
+) -> Sequence[Entry]:
+    """The channel's entries whose twin is not among the global ones, ascending."""
+    return _matched(channel_entries, global_entries)[0]
+
+
+def twin_windows(entries: Iterable[Entry], reach_ms: int) -> list[tuple[StreamId, StreamId]]:
+    """Where in the global stream to look for the twins of `entries`: ranges, both ends included.
+
+    :param entries: of the channel's stream, ascending.
+    :param reach_ms: how long after the first half the second one is looked for.
+    """
+    windows: list[tuple[StreamId, StreamId]] = []
+    for entry in entries:
+        start = StreamId(entry.id.ms, 0)  # the sequence numbers of two streams can't be compared
+        end = StreamId(entry.id.ms + reach_ms, MAX_SEQUENCE)
+        if windows and start <= windows[-1][1]:
+            windows[-1] = (windows[-1][0], end)
+        else:
+            windows.append((start, end))
+    return windows
+
+
+# --- helpers -------------------------------------------------------------------------------------
+
+
+def _matched(
+    channel_entries: Sequence[Entry], global_entries: Sequence[Entry]
+) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """Those of either stream that have no twin in the other, ascending.
+
+    Events may be alike (`events.identity`), so they are matched one to one, the newest first. The
+    second half never comes before the first: that tells most of the alike ones apart.
+    """
+    twins: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in global_entries:
+        twins[identity(entry.data)].append(entry)
+    left = []
+    for entry in reversed(channel_entries):
+        candidates = twins.get(identity(entry.data))
+        if candidates and candidates[-1].id.ms >= entry.id.ms:
+            candidates.pop()
+        else:
+            left.append(entry)
+    left.reverse()
+    return left, sorted(entry for candidates in twins.values() for entry in candidates)
+
+
+def _by_age(alone: Iterable[Entry], now_ms: int) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """Entries without a twin as orphans and, when the twin may still come, as in flight."""
+    orphans: list[Entry] = []
+    in_flight: list[Entry] = []
+    for entry in alone:
+        young = now_ms - entry.id.ms < TWIN_GRACE_MS
+        (in_flight if young else orphans).append(entry)
+    return orphans, in_flight
+
+
+def _is_orphan_id(
+    last_id: StreamId, alone: Sequence[Entry], global_entries: Sequence[Entry]
+) -> bool:
+    """Whether `last_id` is an orphan's, and so proves that the orphans up to it were received."""
+    return any(entry.id == last_id for entry in alone) and not any(
+        entry.id == last_id for entry in global_entries
+    )
+
+
+def _with_rising_ids(entries: Iterable[Entry], start: StreamId) -> list[Entry]:
+    """An orphan older than what the client has gets the ID of the place where it is sent."""
+    rising = []
+    for entry in entries:
+        start = max(start, entry.id)
+        rising.append(Entry(start, entry.data))
+    return rising

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Superset's own settings: what they say, in which line, and as values of this server's keys.
+
+They are read in a process of their own (`read_settings`). Knows the names and defaults of
+Superset's settings, but neither this server's configuration nor Redis. No text that this module
+makes contains a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PATH_VARIABLE = "SUPERSET_CONFIG_PATH"
+FROM_ENVIRONMENT = "env"  # in place of a path: what SUPERSET_CONFIG_PATH names
+READ_TIMEOUT = 60.0  # seconds; the settings of a large installation import half of Superset
+FLAG = "GLOBAL_ASYNC_QUERIES"
+FLAG_VARIABLE = "SUPERSET_FEATURE_GLOBAL_ASYNC_QUERIES"
+REDIS_CONFIG = "GLOBAL_ASYNC_QUERIES_REDIS_CONFIG"
+CACHE_BACKEND = "GLOBAL_ASYNC_QUERIES_CACHE_BACKEND"
+PREFIX = "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX"
+SECRET = "GLOBAL_ASYNC_QUERIES_JWT_SECRET"
+COOKIE_NAME = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME"
+COOKIE_SECURE = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SECURE"
+COOKIE_SAMESITE = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE"
+COOKIE_DOMAIN = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_DOMAIN"
+TRANSPORT = "GLOBAL_ASYNC_QUERIES_TRANSPORT"
+WEBSOCKET_URL = "GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL"
+LEFT_OUT = "left out of "
+ALGORITHM = "HS256"  # Superset signs with nothing else
+CHANNEL_KEY = "channel"  # and calls the claim so
+
+DEFAULTS: Mapping[str, Any] = {
+    REDIS_CONFIG: {"port": 6379, "host": "127.0.0.1", "password": "", "db": 0, "ssl": False},
+    CACHE_BACKEND: {
+        "CACHE_TYPE": "RedisCache",
+        "CACHE_REDIS_HOST": "localhost",
+        "CACHE_REDIS_PORT": 6379,
+        "CACHE_REDIS_DB": 0,
+    },
+    PREFIX: "async-events-",
+    SECRET: "test-secret-change-me",
+    COOKIE_NAME: "async-token",
+    COOKIE_SECURE: False,
+    COOKIE_SAMESITE: None,
+    COOKIE_DOMAIN: None,
+    TRANSPORT: "polling",
+    WEBSOCKET_URL: "ws://127.0.0.1:8080/",
+    "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT": 1000,
+    "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT_FIREHOSE": 1_000_000,
+    "FEATURE_FLAGS": {},
+    "SESSION_COOKIE_NAME": "session",
+    "SESSION_COOKIE_SECURE": False,
+    "TALISMAN_ENABLED": True,
+    "PREFERRED_URL_SCHEME": "http",
+}
+
+
+class SupersetError(Exception):
+    """The settings can't be read or used; the text names the place and the remedy."""
+
+
+class Unknown:
+    """A value that can't be known here, since a package that it needs is missing."""
+
+    def __repr__(self) -> str:
+        return "(unknown)"
+
+
+UNKNOWN = Unknown()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What Superset's settings say about one key of this server.
+
+    :ivar setting: the name, maybe with a key: `GLOBAL_ASYNC_QUERIES_REDIS_CONFIG["db"]`.
+    :ivar where: file and line, or that it is a default.
+    """
+
+    value: Any = field(repr=False)
+    setting: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}, {self.where}"
+
+
+@dataclass(frozen=True, slots=True)
+class SupersetSettings:
+    """The settings of one `superset_config.py` over Superset's defaults.
+
+    :ivar places: name or `NAME.key` → each file and line that sets it, the last one decides.
+    :ivar missing: packages that are not installed here; values made with them are unknown.
+    """
+
+    file: str
+    values: Mapping[str, Any] = field(repr=False)
+    places: Mapping[str, Sequence[tuple[str, int]]]
+    missing: Sequence[str] = ()
+    flag_in_environment: str = ""
+
+    def is_set(self, name: str) -> bool:
+        return name in self.values
+
+    def get(self, name: str) -> Any:
+        """The value or Superset's default; `UNKNOWN` when it can't be known here."""
+        return _known(self.values.get(name, DEFAULTS.get(name)))
+
+    def item(self, name: str, key: str, default: Any = None) -> Any:
+        """A key's value in a dictionary."""
+        block = self.get(name)
+        if isinstance(block, Unknown):
+            return UNKNOWN
+        return _known(block.get(key, default)) if isinstance(block, dict) else default
+
+    def lines(self, name: str, key: str | None = None) -> list[int]:
+        """Lines of the main file that set it."""
+        places = self.places.get(f"{name}.{key}" if key else name, ())
+        return [line for file, line in places if file == self.file]
+
+    def where(self, name: str, key: str | None = None) -> str:
+        """Where it is set: `superset_config.py line 12`, or `Superset's default`.
+
+        Of a key that a dictionary does not have: `left out of superset_config.py line 12`.
+        """
+        whole = self.get(name)
+        left_out = LEFT_OUT if key and isinstance(whole, dict) and key not in whole else ""
+        for spelling in (f"{name}.{key}" if key else name, name):
+            if self.places.get(spelling):
+                file, line = self.places[spelling][-1]
+                return f"{left_out}{Path(file).name} line {line}"
+        if self.is_set(name):
+            return left_out + Path(self.file).name
+        return "Superset's default"
+
+    def said(self, name: str, key: str | None = None, default: Any = None) -> Said:
+        value = self.item(name, key, default) if key else self.get(name)
+        setting = f'{name}["{key}"]' if key else name
+        return Said(value, setting, self.where(name, key))
+
+
+def target_of(value: str, environ: Mapping[str, str]) -> str:
+    """The path or dotted name that a setting or option means.
+
+    :raises SupersetError: when it refers to SUPERSET_CONFIG_PATH, which is not set.
+    """
+    if value != FROM_ENVIRONMENT:
+        return value
+    path = environ.get(PATH_VARIABLE, "").strip()
+    if not path:
+        raise SupersetError(
+            f"{PATH_VARIABLE} is not set: set it to the path of superset_config.py, or give the "
+            "path itself"
+        )
+    return path
+
+
+def read(target: str, environ: Mapping[str, str], python: str = sys.executable) -> SupersetSettings:
+    """Read Superset's settings.
+
+    :param target: path of a file (or its directory), or a dotted module name.
+    :param environ: the environment that the settings see.
+    :param python: the interpreter; Superset's own knows all packages that the settings import.
+    :raises SupersetError: when they can't be read.
+    """
+    if Path(target).is_dir():
+        target = str(Path(target) / "superset_config.py")
+    if ("/" in target or target.endswith(".py")) and not Path(target).is_file():
+        raise SupersetError(f"{target} is not there or no file: give the path as seen from here")
+    answer = _answer(_run(target, environ, python), target)
+    if "error" in answer:
+        raise SupersetError(_complaint(target, answer["error"]))
+    places = {name: [(f, n) for f, n in spots] for name, spots in answer["places"].items()}
+    return SupersetSettings(
+        answer["file"],
+        answer["values"],
+        places,
+        answer["missing"],
+        environ.get(FLAG_VARIABLE, "").strip(),
+    )
+
+
+def _run(target: str, environ: Mapping[str, str], python: str) -> str:
+    program = Path(__file__).with_name("read_settings.py").read_text(encoding="utf-8") + "\nmain()"
+    try:
+        done = subprocess.run(
+            [python, "-", target],
+            input=program,
+            env=dict(environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            timeout=READ_TIMEOUT,
+            check=False,
+        )
+    except (OSError, ValueError) as error:  # ValueError: a name that no system could have
+        raise SupersetError(f"{python} can't be run for {target!a}: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise SupersetError(
+            f"{target} is not done after {READ_TIMEOUT:.0f} s: does it wait for a database?"
+        ) from None
+    return done.stdout
+
+
+def _answer(output: str, target: str) -> dict[str, Any]:
+    lines = output.strip().splitlines()
+    try:
+        answer = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise SupersetError(f"{target} ended the process that read it: run it with python alone")
+    return answer
+
+
+def _complaint(target: str, error: Mapping[str, Any]) -> str:
+    line = f" line {error['line']}" if error["line"] else ""
+    text = f": {error['text']}" if error["text"] else ""
+    return (
+        f"{target}{line} fails with {error['kind']}{text}; give it the environment that Superset "
+        "has, or read it with Superset's own interpreter"
+    )
+
+
+def _known(value: Any) -> Any:
+    return UNKNOWN if isinstance(value, dict) and "__unknown__" in value else value
+
+
+# --- as values of this server's keys -------------------------------------------------------------
+
+
+def redis_setting(superset: SupersetSettings) -> str:
+    """Which of its two settings Superset takes the address of Redis from."""
+    if superset.is_set(CACHE_BACKEND) or not superset.is_set(REDIS_CONFIG):
+        return CACHE_BACKEND
+    return REDIS_CONFIG
+
+
+def surprises(superset: SupersetSettings) -> Iterator[str]:
+    """Where Superset takes the address of Redis from another place than its reader would think."""
+    if redis_setting(superset) == REDIS_CONFIG:
+        yield (
+            f"only {REDIS_CONFIG} is set ({superset.where(REDIS_CONFIG)}), which Superset reads up "
+            f"to 4.1; from 5.0 on it takes {CACHE_BACKEND}, by default localhost:6379, database 0: "
+            "set that too"
+        )
+        return
+    if isinstance(superset.get(CACHE_BACKEND), Unknown):
+        return
+    if superset.item(CACHE_BACKEND, "CACHE_REDIS_URL"):
+        yield (
+            f'{CACHE_BACKEND}["CACHE_REDIS_URL"] '
+            f"({superset.where(CACHE_BACKEND, 'CACHE_REDIS_URL')}) has no effect: of this setting "
+            "Superset reads CACHE_REDIS_HOST, CACHE_REDIS_PORT and CACHE_REDIS_DB, by default "
+            "localhost:6379, database 0; set those"
+        )
+    db = superset.item(CACHE_BACKEND, "CACHE_REDIS_DB", 0)
+    sentinel = superset.item(CACHE_BACKEND, "CACHE_TYPE") == "RedisSentinelCache"
+    if sentinel and not isinstance(db, Unknown) and str(db) != "0":
+        yield (
+            f'{CACHE_BACKEND}["CACHE_REDIS_DB"] is {db} '
+            f"({superset.where(CACHE_BACKEND, 'CACHE_REDIS_DB')}), but with RedisSentinelCache "
+            "Superset (up to 6.1) writes events to database 0 whatever it says: 0 is what counts"
+        )
+
+
+def own_values(superset: SupersetSettings) -> dict[str, Said]:
+    """What the settings mean here, by dotted key of this server's configuration.
+
+    A value may be `UNKNOWN`; what isn't of the right type is, too.
+    """
+    values = dict(_redis_values(superset))
+    values["redisStreamPrefix"] = superset.said(PREFIX)
+    values["jwtCookieName"] = superset.said(COOKIE_NAME)
+    values["jwtSecret"] = superset.said(SECRET)
+    values["jwtAlgorithms"] = Said((ALGORITHM,), "signature", "fixed in Superset")
+    values["jwtChannelIdKey"] = Said(CHANNEL_KEY, "channel claim", "fixed in Superset")
+    for key in ("redisStreamPrefix", "jwtCookieName", "jwtSecret"):
+        values[key] = _typed(values[key], str)
+    return values
+
+
+def _redis_values(superset: SupersetSettings) -> Iterator[tuple[str, Said]]:
+    name = redis_setting(superset)
+    if name == REDIS_CONFIG:
+        yield from _fields(superset, name, _PLAIN)
+        return
+    kind = superset.item(name, "CACHE_TYPE")
+    if kind != "RedisSentinelCache":
+        yield from _fields(superset, name, _CACHE)
+        return
+    said = superset.said(name, "CACHE_REDIS_SENTINELS", [["127.0.0.1", 26379]])
+    yield "redis.sentinels", Said(_addresses(said.value), said.setting, said.where)
+    yield from _fields(superset, name, _SENTINEL)
+    # Superset makes the client that writes events without CACHE_REDIS_DB: `surprises` says so.
+    said = superset.said(name, "CACHE_REDIS_DB", 0)
+    yield "redis.db", Said(0, said.setting, "which Superset ignores with Sentinel")
+
+
+def _fields(
+    superset: SupersetSettings, name: str, table: Sequence[tuple[str, str, type, Any]]
+) -> Iterator[tuple[str, Said]]:
+    for own, key, kind, default in table:
+        said = superset.said(name, key, default)
+        yield own, _typed(Said(said.value or default, said.setting, said.where), kind)
+
+
+def _typed(said: Said, kind: type) -> Said:
+    """Superset often has numbers as texts, from the environment; its client converts them."""
+    value = said.value
+    if isinstance(value, Unknown) or not isinstance(value, str | int | float | None):
+        return Said(UNKNOWN, said.setting, said.where)
+    try:
+        return Said(kind(value), said.setting, said.where)
+    except (TypeError, ValueError):
+        return Said(UNKNOWN, said.setting, said.where)
+
+
+def _addresses(value: Any) -> Any:
+    if not isinstance(value, list):
+        return UNKNOWN
+    try:
+        return tuple(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in value
+        )
+    except (TypeError, ValueError):
+        return UNKNOWN
+
+
+def _requirement(value: Any) -> str:
+    """`none` or `required`, from redis-py's word or ssl's constant."""
+    return "none" if str(value).lower() in ("none", "cert_none", "0") else "required"
+
+
+class _Requirement(str):
+    __slots__ = ()
+
+    def __new__(cls, value: Any) -> _Requirement:
+        return super().__new__(cls, _requirement(value))
+
+
+# Own key, Superset's key, type, and what stands for an empty value.
+_PLAIN: Sequence[tuple[str, str, type, Any]] = (
+    ("redis.host", "host", str, "localhost"),
+    ("redis.port", "port", int, 6379),
+    ("redis.username", "username", str, "default"),
+    ("redis.password", "password", str, ""),
+    ("redis.db", "db", int, 0),
+    ("redis.ssl", "ssl", bool, False),
+    ("redis.sslCaCerts", "ssl_ca_certs", str, ""),
+    ("redis.sslCertfile", "ssl_certfile", str, ""),
+    ("redis.sslKeyfile", "ssl_keyfile", str, ""),
+    ("redis.sslCertReqs", "ssl_cert_reqs", _Requirement, "required"),
+    ("redis.unixSocketPath", "unix_socket_path", str, ""),
+)
+_TLS: Sequence[tuple[str, str, type, Any]] = (
+    ("redis.ssl", "CACHE_REDIS_SSL", bool, False),
+    ("redis.sslCaCerts", "CACHE_REDIS_SSL_CA_CERTS", str, ""),
+    ("redis.sslCertfile", "CACHE_REDIS_SSL_CERTFILE", str, ""),
+    ("redis.sslKeyfile", "CACHE_REDIS_SSL_KEYFILE", str, ""),
+    ("redis.sslCertReqs", "CACHE_REDIS_SSL_CERT_REQS", _Requirement, "required"),
+)
+_CACHE: Sequence[tuple[str, str, type, Any]] = (
+    ("redis.host", "CACHE_REDIS_HOST", str, "localhost"),
+    ("redis.port", "CACHE_REDIS_PORT", int, 6379),
+    ("redis.username", "CACHE_REDIS_USER", str, "default"),
+    ("redis.password", "CACHE_REDIS_PASSWORD", str, ""),
+    ("redis.db", "CACHE_REDIS_DB", int, 0),
+    *_TLS,
+)
+_SENTINEL: Sequence[tuple[str, str, type, Any]] = (
+    ("redis.sentinelMaster", "CACHE_REDIS_SENTINEL_MASTER", str, "mymaster"),
+    ("redis.sentinelPassword", "CACHE_REDIS_SENTINEL_PASSWORD", str, ""),
+    ("redis.password", "CACHE_REDIS_PASSWORD", str, ""),
+    *_TLS,
+)
