@@ -32,7 +32,7 @@ compliance: $(VENV)/.installed-requirements-dev.lock  ## Run the Autobahn test s
 	@$(BIN)/python -m compliance.run $(ARGS)
 
 chaos: $(VENV)/.installed-requirements-dev.lock  ## Ten minutes of dropped clients and killed workers.
-	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/python -m pytest --timeout 0 tests/chaos $(ARGS)
+	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/python -m pytest --timeout 0 tests/behaviour/reconnection/test_chaos.py $(ARGS)
 
 soak: $(VENV)/.installed-requirements-dev.lock  ## Twenty minutes of churn, faults and waves of load; a verdict.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt

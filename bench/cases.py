@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 from bench.native import Load, floor_of_handshake, floor_of_send
 from bench.producer import Pick, Producer, channels, in_turn
 from bench.server import Rig, until
-from tests.superset import cookie
+from testbed.superset import cookie
 
 Figures = dict[str, Any]
 

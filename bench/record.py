@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from tests.servers import redis_executable
+from testbed.servers import redis_executable
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = (

@@ -18,8 +18,8 @@ import psutil
 
 from bench.native import Load
 from bench.producer import PREFIX, Producer
-from tests.servers import RedisServer, Server, free_port
-from tests.superset import cookie
+from testbed.servers import RedisServer, Server, free_port
+from testbed.superset import cookie
 
 PATIENCE = 60.0  # seconds to wait for what should have come long ago
 QUIET = 0.1  # share of one core that counts as idle: the pings of 20,000 sockets take half of it

@@ -33,8 +33,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.servers import ROOT, RedisServer, Server, free_port
-from tests.superset import cookie, event, new_channel
+from testbed.servers import ROOT, RedisServer, Server, free_port
+from testbed.superset import cookie, event, new_channel
 
 DASHBOARD = ROOT / "deploy" / "grafana-dashboard.json"
 PICTURE = ROOT / "docs" / "dashboard.png"

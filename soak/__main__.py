@@ -22,7 +22,7 @@ from soak.report import document, lines, progress, save, summary
 from soak.run import Soak
 from soak.samples import Sample
 from soak.verdict import verdict
-from tests.servers import ROOT
+from testbed.servers import ROOT
 
 BUILD = ROOT / "build" / "soak"
 PAGE = ROOT / "docs" / "reliability.md"

@@ -15,7 +15,7 @@ import psutil
 
 from soak.network import Network
 from soak.plan import REST, Fault, Happened, Plan
-from tests.servers import RedisServer, Server, eventually
+from testbed.servers import RedisServer, Server, eventually
 
 ACCEPTING_TIME = 5.0  # seconds after which a new worker surely accepts sockets without Redis
 BOOT_TIME = 1.5  # seconds after which a worker surely serves

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.faults.tcp_proxy import TcpProxy
-from tests.servers import ROOT
+from testbed.servers import ROOT
+from testbed.tcp_proxy import TcpProxy
 
 
 class Network:

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from soak.plan import Plan
 from soak.tabs import Population, User
 from soak.truth import Channel
-from tests.superset import STREAM_LIMIT, STREAM_LIMIT_FIREHOSE, event, new_channel
+from testbed.superset import STREAM_LIMIT, STREAM_LIMIT_FIREHOSE, event, new_channel
 from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
 
 TICK = 0.01  # seconds between two writes

@@ -21,7 +21,7 @@ from soak.sampler import Sampler
 from soak.samples import Sample
 from soak.tabs import Population
 from soak.verdict import DESCRIPTORS_LEFT, Outcome
-from tests.servers import RedisServer, Server
+from testbed.servers import RedisServer, Server
 
 PREFIX = "async-events-"
 WORKERS = 2

@@ -14,7 +14,7 @@ from bench.server import cpu_us
 from soak.producer import Producer
 from soak.samples import Process, Sample, quantile
 from soak.sockets import Census
-from tests.servers import Server
+from testbed.servers import Server
 
 MIB = 2**20
 INTERVAL = 1.0  # seconds

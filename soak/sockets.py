@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.wire import CLOSE, PING, PONG, TEXT, close_frame, frame, frame_at
+from testbed.wire import CLOSE, PING, PONG, TEXT, close_frame, frame, frame_at
 
 Event = dict[str, Any]
 

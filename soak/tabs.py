@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from soak.plan import Plan
 from soak.sockets import Census, Socket, open_socket
 from soak.truth import Channel, Ledger, Reader
-from tests.superset import cookie, new_channel
-from tests.wire import BINARY, TEXT, close_frame, frame, request
+from testbed.superset import cookie, new_channel
+from testbed.wire import BINARY, TEXT, close_frame, frame, request
 
 TABS_OF_A_USER = 4  # on average
 LEAVING = 0.01  # of all tabs, per second, for good; others come instead

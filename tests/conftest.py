@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
-from tests.servers import RedisServer, Server
+from testbed.servers import RedisServer, Server
 
 SEEDS = ("CHAOS_SEED", "FUZZ_SEED")
+
+# An example's time tells nothing on a machine that others use too.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 
 def pytest_configure() -> None:

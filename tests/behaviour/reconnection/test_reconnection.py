@@ -1,0 +1,569 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Coming back with a `last_id`: what is missed comes once and in order, whatever has happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from testbed.servers import DEADLINE, RedisServer, Server, eventually
+from testbed.superset import STREAM_LIMIT_FIREHOSE, cookie, event, new_channel, publish
+from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
+
+StartServer = Callable[..., Server]
+END = "the end"
+IMPATIENT = Path(__file__).with_name("impatient_conf.py")
+
+
+class Superset:
+    """A producer, whole or in halves."""
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        self.client = client
+        self.full = prefix + "full"
+        self._prefix = prefix
+
+    def says(self, channel: str, *jobs: str) -> list[str]:
+        """Publish events; returns their IDs in the global stream."""
+        return [publish(self.client, self._prefix, channel, job_id=job)[0] for job in jobs]
+
+    def says_half(self, channel: str, job: str) -> str:
+        """Only the first XADD; returns the event as it was written."""
+        data = json.dumps(event(channel, job_id=job))
+        self.client.xadd(self.stream(channel), {"data": data})
+        return data
+
+    def says_the_rest(self, data: str) -> str:
+        """The second XADD."""
+        entry_id: bytes = self.client.xadd(self.full, {"data": data}, maxlen=STREAM_LIMIT_FIREHOSE)
+        return entry_id.decode()
+
+    def stream(self, channel: str) -> str:
+        """The name of the channel's stream."""
+        return self._prefix + channel
+
+
+@pytest.fixture
+def superset(redis_server: RedisServer, prefix: str) -> Superset:
+    return Superset(redis_server.client, prefix)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server that the test may stop or flush; it keeps its data over a restart."""
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    server = RedisServer(directory, "--appendonly", "yes", "--appendfsync", "always")
+    yield server
+    server.close()
+
+
+@contextlib.contextmanager
+def tab(server: Server, channel: str, last_id: str | None = None) -> Iterator[ClientConnection]:
+    """A browser tab, new or come back."""
+    path = f"/?last_id={last_id}" if last_id else "/"
+    headers = {"Cookie": cookie(channel)}
+    with connect(
+        server.url(path), additional_headers=headers, max_queue=None, compression=None
+    ) as ws:
+        yield ws
+
+
+def message(ws: ClientConnection) -> dict[str, Any]:
+    """The next event."""
+    return dict(json.loads(ws.recv(timeout=DEADLINE)))
+
+
+def jobs(ws: ClientConnection, count: int) -> list[str]:
+    """The jobs of the next events."""
+    return [message(ws)["job_id"] for _ in range(count)]
+
+
+def jobs_until_end(ws: ClientConnection) -> list[str]:
+    """The jobs of all events up to the one called END."""
+    return list(iter(lambda: message(ws)["job_id"], END))
+
+
+def close_code(ws: ClientConnection) -> int:
+    """With which code the server ends it, whatever comes before."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            ws.recv(timeout=DEADLINE)
+    assert ws.close_code is not None
+    return ws.close_code
+
+
+def let_the_grace_pass() -> None:
+    """An event without a second half is now known to be an orphan."""
+    time.sleep(TWIN_GRACE_MS / 1000 + 0.1)
+
+
+# --- what was missed -----------------------------------------------------------------------------
+
+
+def test_missed_events_come_once_and_in_order_before_live_ones(
+    server: Server, superset: Superset
+) -> None:
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "got", "missed 1", "missed 2", "missed 3")
+    with tab(server, channel, last_id) as ws:
+        assert message(ws)["job_id"] == "missed 1"  # so it is connected
+        superset.says(channel, "live", END)
+        assert jobs_until_end(ws) == ["missed 2", "missed 3", "live"]
+
+
+def test_missed_events_have_the_ids_of_the_global_stream(
+    server: Server, superset: Superset
+) -> None:
+    channel = new_channel()
+    last_id, *missed = superset.says(channel, "got", "missed 1", "missed 2")
+    with tab(server, channel, last_id) as ws:
+        assert [message(ws)["id"] for _ in missed] == missed
+
+
+def test_missed_events_come_to_the_new_socket_only(server: Server, superset: Superset) -> None:
+    channel = new_channel()
+    with tab(server, channel) as other:
+        (last_id,) = superset.says(channel, "got")
+        superset.says(channel, "missed")
+        assert jobs(other, 2) == ["got", "missed"]
+        with tab(server, channel, last_id) as ws:
+            assert jobs(ws, 1) == ["missed"]
+        superset.says(channel, END)
+        assert jobs_until_end(other) == []
+
+
+def test_two_tabs_of_a_channel_miss_different_events(server: Server, superset: Superset) -> None:
+    channel = new_channel()
+    first, second, _ = superset.says(channel, "1", "2", "3")
+    with tab(server, channel, first) as one, tab(server, channel, second) as other:
+        assert (jobs(one, 2), jobs(other, 1)) == (["2", "3"], ["3"])
+
+
+def test_nothing_comes_to_a_client_that_missed_nothing(server: Server, superset: Superset) -> None:
+    channel = new_channel()
+    *_, last_id = superset.says(channel, "1", "2", "3")
+    with tab(server, channel, last_id) as ws:
+        superset.says(channel, END)
+        assert jobs_until_end(ws) == []
+
+
+def test_a_first_connection_gets_only_what_comes_after_it(
+    server: Server, superset: Superset
+) -> None:
+    channel = new_channel()
+    with tab(server, channel) as witness:
+        superset.says(channel, "before")
+        jobs(witness, 1)
+        with tab(server, channel) as ws:
+            superset.says(channel, "after", END)
+            assert jobs_until_end(ws) == ["after"]
+
+
+def test_a_malformed_last_id_is_ignored_with_a_warning(server: Server, superset: Superset) -> None:
+    channel = new_channel()
+    superset.says(channel, "before")
+    with tab(server, channel, "nonsense") as ws:
+        superset.says(channel, "after", END)
+        assert jobs_until_end(ws)[-1:] == ["after"]
+    assert "last_id 'nonsense' is ignored" in server.log_text()
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_the_id_of_a_catch_ups_message_is_a_good_last_id(
+    server: Server, superset: Superset, stop_at: int
+) -> None:
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "0", "1", "2", "3", END)
+    with tab(server, channel, last_id) as ws:
+        got = [message(ws) for _ in range(stop_at)]
+    with tab(server, channel, got[-1]["id"]) as ws:
+        assert [m["job_id"] for m in got] + jobs_until_end(ws) == ["1", "2", "3"]
+
+
+# --- producers between their two XADDs -----------------------------------------------------------
+
+
+def test_a_dead_producers_event_comes_by_catch_up_after_the_grace(
+    server: Server, superset: Superset
+) -> None:
+    channel = new_channel()
+    (last_id,) = superset.says(channel, "got")
+    superset.says_half(channel, "orphan")
+    with tab(server, channel, last_id) as ws:
+        assert jobs(ws, 1) == ["orphan"]
+
+
+def test_a_dead_producers_event_has_its_place_among_the_others(
+    server: Server, superset: Superset
+) -> None:
+    channel = new_channel()
+    (last_id,) = superset.says(channel, "got")
+    superset.says(channel, "1")
+    time.sleep(0.005)  # IDs are milliseconds
+    superset.says_half(channel, "orphan")
+    time.sleep(0.005)
+    superset.says(channel, "2", END)
+    let_the_grace_pass()
+    with tab(server, channel, last_id) as ws:
+        assert jobs_until_end(ws) == ["1", "orphan", "2"]
+
+
+def test_the_id_of_a_dead_producers_event_is_a_good_last_id(
+    server: Server, superset: Superset
+) -> None:
+    channel = new_channel()
+    (last_id,) = superset.says(channel, "got")
+    time.sleep(0.005)
+    superset.says_half(channel, "orphan")
+    time.sleep(0.005)
+    superset.says(channel, "1", END)
+    let_the_grace_pass()
+    with tab(server, channel, last_id) as ws:
+        orphan = message(ws)
+    with tab(server, channel, orphan["id"]) as ws:
+        assert jobs_until_end(ws) == ["1"]
+
+
+def test_an_event_whose_second_half_comes_during_the_catch_up_comes_once(
+    server: Server, superset: Superset
+) -> None:
+    channel = new_channel()
+    (last_id,) = superset.says(channel, "got")
+    half = superset.says_half(channel, "in flight")
+    superset.says(channel, "overtaking")
+    with tab(server, channel, last_id) as ws:
+        assert jobs(ws, 1) == ["overtaking"]
+        superset.says_the_rest(half)
+        let_the_grace_pass()  # so that a second look has been taken
+        superset.says(channel, END)
+        assert jobs_until_end(ws) == ["in flight"]
+
+
+def test_an_event_that_overtook_last_ids_own_first_half_is_not_lost(
+    server: Server, superset: Superset
+) -> None:
+    """The two streams have the events in different orders."""
+    channel = new_channel()
+    early = superset.says_half(channel, "first half before, second half after last_id")
+    (last_id,) = superset.says(channel, "got")
+    superset.says_the_rest(early)
+    superset.says(channel, END)
+    with tab(server, channel, last_id) as ws:
+        assert jobs_until_end(ws) == ["first half before, second half after last_id"]
+
+
+def test_equal_ids_in_both_streams_may_mean_different_events(
+    server: Server, superset: Superset
+) -> None:
+    channel = new_channel()
+    now = int(superset.client.time()[0]) * 1000
+    one, two = (json.dumps(event(channel, job_id=job)) for job in ("one", "two"))
+    for stream, data, entry_id in [
+        (superset.stream(channel), one, f"{now}-0"),
+        (superset.stream(channel), two, f"{now}-1"),
+        (superset.full, two, f"{now}-0"),
+        (superset.full, one, f"{now}-1"),
+    ]:
+        superset.client.xadd(stream, {"data": data}, id=entry_id)
+    superset.says(channel, END)
+    with tab(server, channel, f"{now}-0") as ws:
+        assert jobs_until_end(ws) == ["one"]
+
+
+# --- other servers, other workers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("history_bytes", ["", "0"], ids=["with history", "without history"])
+def test_a_last_id_from_before_a_restart_is_good(
+    start_server: StartServer, superset: Superset, history_bytes: str
+) -> None:
+    channel = new_channel()
+    before = start_server()
+    with tab(before, channel) as ws:
+        superset.says(channel, "got")
+        last_id = message(ws)["id"]
+    before.stop()
+    superset.says(channel, "missed 1", "missed 2", END)
+    after = start_server(environ={"HISTORY_BYTES": history_bytes})
+    with tab(after, channel, last_id) as ws:
+        assert jobs_until_end(ws) == ["missed 1", "missed 2"]
+
+
+def test_a_last_id_is_good_at_every_worker(start_server: StartServer, superset: Superset) -> None:
+    server = start_server(workers=2)
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "got", "missed 1", "missed 2", END)
+    for _ in range(12):  # the kernel deals connections out
+        with tab(server, channel, last_id) as ws:
+            assert jobs_until_end(ws) == ["missed 1", "missed 2"]
+
+
+@pytest.mark.parametrize("history_bytes", ["", "3000", "0"], ids=["long", "short", "no history"])
+def test_what_the_history_has_forgotten_comes_from_redis_in_the_global_order(
+    start_server: StartServer, superset: Superset, history_bytes: str
+) -> None:
+    server = start_server(environ={"HISTORY_BYTES": history_bytes})
+    mine, others = new_channel(), new_channel()
+    (last_id,) = superset.says(mine, "got")
+    expected = []
+    for number in range(300):
+        late = superset.says_half(mine, f"late {number}")
+        superset.says(mine, f"{number}")
+        superset.says(others, *("theirs" for _ in range(3)))
+        superset.says_the_rest(late)
+        expected += [f"{number}", f"late {number}"]
+    superset.says(mine, END)
+    with tab(server, mine, last_id) as ws:
+        assert jobs_until_end(ws) == expected
+
+
+# --- what Redis has lost -------------------------------------------------------------------------
+
+
+class Statsd:
+    """A StatsD server that remembers."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.settimeout(0.05)
+        self.received = ""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What sends a server's metrics here."""
+        return {"STATSD_PORT": str(self._socket.getsockname()[1])}
+
+    def has(self, metric: str) -> bool:
+        """Whether it has come by now."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self.received += self._socket.recv(65536).decode() + "\n"
+        return f"{metric}:" in self.received
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def statsd() -> Iterator[Statsd]:
+    server = Statsd()
+    yield server
+    server.close()
+
+
+def assert_gap_is_known(server: Server, statsd: Statsd) -> None:
+    """It is logged and counted."""
+    eventually(lambda: statsd.has("stream_gap"), f"the gap is counted; {statsd.received}")
+    assert "may be lost" in server.log_text() or "newer than anything" in server.log_text()
+
+
+def test_after_a_loss_of_nothing_no_gap_is_counted(
+    start_server: StartServer, superset: Superset, statsd: Statsd
+) -> None:
+    server = start_server(environ=statsd.environ)
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "got", "missed", END)
+    with tab(server, channel, last_id) as ws:
+        jobs_until_end(ws)
+    eventually(lambda: statsd.has("ws_catch_up"), "the catch-up is counted")
+    assert not statsd.has("stream_gap")
+
+
+def test_a_channels_stream_trimmed_past_last_id(
+    start_server: StartServer, superset: Superset, statsd: Statsd
+) -> None:
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "got", "1", "2", "3", END)
+    superset.client.xtrim(superset.stream(channel), maxlen=2, approximate=False)
+    server = start_server(environ=statsd.environ)
+    with tab(server, channel, last_id) as ws:
+        assert jobs_until_end(ws) == ["1", "2", "3"]  # the global stream has them all
+    assert_gap_is_known(server, statsd)  # but an orphan would be gone
+
+
+def test_a_global_stream_trimmed_past_last_id(
+    start_server: StartServer, superset: Superset, statsd: Statsd
+) -> None:
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "got", "1", "2", "3", END)
+    superset.client.xtrim(superset.full, maxlen=2, approximate=False)
+    server = start_server(environ=statsd.environ)
+    let_the_grace_pass()
+    with tab(server, channel, last_id) as ws:
+        assert jobs_until_end(ws)[-3:] == ["1", "2", "3"]  # the channel's stream has them all
+    assert_gap_is_known(server, statsd)  # but it may not have what came just before last_id
+
+
+def test_both_streams_trimmed_past_last_id(
+    start_server: StartServer, superset: Superset, statsd: Statsd
+) -> None:
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "got", "lost", "2", "3", END)
+    superset.client.xtrim(superset.stream(channel), maxlen=3, approximate=False)
+    superset.client.xtrim(superset.full, maxlen=2, approximate=False)
+    server = start_server(environ=statsd.environ)
+    let_the_grace_pass()
+    with tab(server, channel, last_id) as ws:
+        assert jobs_until_end(ws) == ["2", "3"]
+    assert_gap_is_known(server, statsd)
+
+
+def test_an_id_from_the_future_gets_everything_there_is(
+    start_server: StartServer, superset: Superset, statsd: Statsd
+) -> None:
+    channel = new_channel()
+    server = start_server(environ=statsd.environ)
+    superset.says(channel, "1", "2", END)
+    with tab(server, channel, "999999999999999-0") as ws:
+        assert jobs_until_end(ws) == ["1", "2"]
+    assert_gap_is_known(server, statsd)
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["same server", "new server"])
+def test_after_flushall_everything_there_is_comes(
+    start_server: StartServer, own_redis: RedisServer, prefix: str, statsd: Statsd, restarted: bool
+) -> None:
+    superset = Superset(own_redis.client, prefix)
+    options = {"redis_port": own_redis.port, "environ": statsd.environ}
+    server = start_server(**options)
+    channel = new_channel()
+    with tab(server, channel) as ws:
+        superset.says(channel, "got")
+        last_id = message(ws)["id"]
+    own_redis.client.flushall()
+    time.sleep(0.005)  # so that no ID is given twice
+    superset.says(channel, "1", "2", END)
+    let_the_grace_pass()
+    if restarted:
+        server.stop()
+        server = start_server(**options)
+    with tab(server, channel, last_id) as ws:
+        assert jobs_until_end(ws) == ["1", "2"]
+    assert_gap_is_known(server, statsd)
+
+
+# --- Redis fails ---------------------------------------------------------------------------------
+
+
+def test_a_catch_up_goes_on_when_redis_does(
+    start_server: StartServer, own_redis: RedisServer, prefix: str
+) -> None:
+    superset = Superset(own_redis.client, prefix)
+    server = start_server(redis_port=own_redis.port)
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "got", "missed")
+    own_redis.process.send_signal(signal.SIGSTOP)
+    with tab(server, channel, last_id) as ws:
+        with pytest.raises(TimeoutError):
+            ws.recv(timeout=1.5)
+        own_redis.process.send_signal(signal.SIGCONT)
+        assert jobs(ws, 1) == ["missed"]
+        superset.says(channel, END)
+        assert jobs_until_end(ws) == []
+
+
+def test_a_catch_up_goes_on_when_redis_has_been_restarted(
+    start_server: StartServer, own_redis: RedisServer, prefix: str
+) -> None:
+    superset = Superset(own_redis.client, prefix)
+    server = start_server(redis_port=own_redis.port)
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "got", "missed")
+    own_redis.stop()
+    with tab(server, channel, last_id) as ws:
+        with pytest.raises(TimeoutError):
+            ws.recv(timeout=1.0)
+        own_redis.start()
+        assert jobs(ws, 1) == ["missed"]
+        superset.says(channel, END)
+        assert jobs_until_end(ws) == []
+
+
+def test_when_redis_stays_away_the_client_is_sent_away_too(
+    start_server: StartServer, own_redis: RedisServer, prefix: str
+) -> None:
+    superset = Superset(own_redis.client, prefix)
+    server = start_server(redis_port=own_redis.port, arguments=["-c", str(IMPATIENT)])
+    channel = new_channel()
+    last_id, *_ = superset.says(channel, "got", "missed")
+    own_redis.stop()
+    with tab(server, channel, last_id) as ws:
+        assert close_code(ws) in (1011, 1012)
+    own_redis.start()
+    with tab(server, channel, last_id) as ws:
+        assert jobs(ws, 1) == ["missed"]
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+def big_catch_up(superset: Superset, channel: str, count: int) -> str:
+    """Miss `count` events of 20 KB each; returns the last_id."""
+    (last_id,) = superset.says(channel, "got")
+    for number in range(count):
+        publish(
+            superset.client,
+            superset.full.removesuffix("full"),
+            channel,
+            job_id=str(number),
+            errors=["x" * 20_000],
+        )
+    return last_id
+
+
+def test_a_client_that_does_not_read_its_catch_up_is_sent_away_and_loses_nothing(
+    start_server: StartServer, superset: Superset
+) -> None:
+    channel, count = new_channel(), 900
+    last_id: str | None = big_catch_up(superset, channel, count)
+    server = start_server(environ={"MAX_SOCKET_BUFFER_BYTES": "1000000"})
+    codes: list[int | None] = []
+    got: list[str] = []
+    while len(got) < count:
+        assert len(codes) < 100, "it gets no further"
+        with stalled(server, channel, last_id) as ws, contextlib.suppress(ConnectionClosed):
+            while len(got) < count:
+                event_ = message(ws)
+                got.append(event_["job_id"])
+                last_id = event_["id"]
+        codes.append(ws.close_code)
+    assert (got, codes[0]) == ([str(number) for number in range(count)], 1013)
+
+
+@contextlib.contextmanager
+def stalled(server: Server, channel: str, last_id: str | None) -> Iterator[ClientConnection]:
+    """A tab with a small receive buffer that begins to read when the server has given up."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    sock.connect(("127.0.0.1", server.port))
+    with connect(
+        server.url(f"/?last_id={last_id}"),
+        sock=sock,
+        additional_headers={"Cookie": cookie(channel)},
+        max_queue=1,
+        compression=None,
+    ) as ws:
+        time.sleep(0.3)
+        yield ws
+
+
+def test_a_bound_smaller_than_a_catch_up_does_not_keep_a_reading_client_from_it(
+    start_server: StartServer, superset: Superset
+) -> None:
+    channel, count = new_channel(), 20
+    last_id = big_catch_up(superset, channel, count)
+    server = start_server(environ={"MAX_SOCKET_BUFFER_BYTES": "30000"})
+    with tab(server, channel, last_id) as ws:
+        assert jobs(ws, count) == [str(number) for number in range(count)]

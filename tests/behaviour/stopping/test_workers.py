@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workers that die, hang, run out of descriptors or are set up in a way that can't work."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from testbed.servers import DEADLINE, ROOT, RedisServer, Server, eventually, free_port
+from testbed.superset import cookie, new_channel, publish
+
+StartServer = Callable[..., Server]
+
+# gunicorn's configuration of the project, with a fan-out that obeys the job id of an event.
+SABOTAGED_CONFIGURATION = f"""
+exec(open({str(ROOT / "gunicorn.conf.py")!r}).read())
+
+def post_worker_init(worker):
+    from gevent import monkey
+    from wsgi_ws.sources.streams.fanout import Fanout
+    deliver = Fanout.deliver
+    def sabotaged(self, entries):
+        text = b"".join(entry[1][1] for entry in entries)
+        if b"die here" in text:
+            raise RuntimeError("sabotage")
+        if b"sleep here" in text:
+            monkey.get_original("time", "sleep")(2.5)
+        deliver(self, entries)
+    Fanout.deliver = sabotaged
+"""
+
+
+def open_tab(server: Server, channel: str) -> ClientConnection:
+    return connect(server.url(), additional_headers={"Cookie": cookie(channel)})
+
+
+@pytest.fixture
+def sabotaged(start_server: StartServer, tmp_path: Path) -> Server:
+    configuration = tmp_path / "sabotaged.conf.py"
+    configuration.write_text(SABOTAGED_CONFIGURATION)
+    return start_server(arguments=["-c", str(configuration)])
+
+
+def test_a_killed_worker_takes_only_its_own_sockets_and_is_replaced(
+    start_server: StartServer, redis_server: RedisServer, prefix: str
+) -> None:
+    server = start_server(workers=2)
+    victim = server.pids()[0]
+    channel = new_channel()
+    with contextlib.ExitStack() as stack:
+        tabs = [stack.enter_context(open_tab(server, channel)) for _ in range(20)]
+        at_victim = _established(victim)
+        assert 0 < at_victim < 20
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: server.log_text().count("following stream") == 3, "a new worker serves")
+        publish(redis_server.client, prefix, channel, job_id="j")
+        survivors = [tab for tab in tabs if _gets_an_event(tab)]
+        assert len(survivors) == 20 - at_victim
+
+
+def _established(pid: int) -> int:
+    """WebSockets of a worker."""
+    import psutil
+
+    connections = psutil.Process(pid).net_connections("tcp")
+    (port,) = {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
+    return sum(c.laddr.port == port and c.status == "ESTABLISHED" for c in connections)
+
+
+def _gets_an_event(tab: ClientConnection) -> bool:
+    try:
+        return bool(tab.recv(timeout=DEADLINE))
+    except ConnectionClosed:
+        return False
+
+
+def test_a_greenlet_that_dies_ends_the_worker_with_a_line(
+    sabotaged: Server, redis_server: RedisServer, prefix: str
+) -> None:
+    channel = new_channel()
+    with open_tab(sabotaged, channel) as client:
+        publish(redis_server.client, prefix, channel, job_id="die here")
+        with pytest.raises(ConnectionClosed):
+            client.recv(timeout=DEADLINE)
+    log = sabotaged.log_text()
+    assert "StreamFollower.run died (RuntimeError('sabotage')): this worker ends" in log
+    eventually(lambda: sabotaged.log_text().count("following stream") == 2, "it is replaced")
+
+
+def test_a_blocked_loop_is_logged_with_what_blocks_it(
+    sabotaged: Server, redis_server: RedisServer, prefix: str
+) -> None:
+    publish(redis_server.client, prefix, "c", job_id="sleep here")
+    eventually(lambda: "the event loop is blocked" in sabotaged.log_text(), "it is noticed")
+    eventually(lambda: "in sabotaged" in sabotaged.log_text(), "the culprit is named")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preload"], "preload_app"),
+        (["--max-requests", "100"], "max_requests"),
+        (["--timeout", "1"], "timeout 1"),
+        (["-k", "sync"], "another worker class"),
+        (["--certfile", "/dev/null", "--keyfile", "/dev/null"], "let the proxy in front do TLS"),
+    ],
+)
+def test_gunicorn_settings_that_can_t_work_are_refused_at_the_start(
+    start_server: StartServer, arguments: list[str], message: str
+) -> None:
+    server = start_server(arguments=arguments, wait=False)
+    assert server.process.wait(DEADLINE) == 1
+    assert message in server.log_text()
+    assert "Traceback" not in server.log_text()
+
+
+def test_at_the_descriptor_limit_it_refuses_politely_and_recovers(
+    start_server: StartServer, redis_server: RedisServer, prefix: str
+) -> None:
+    server = start_server(max_files=100)
+    channel = new_channel()
+    tabs: list[ClientConnection] = []
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(WebSocketException, OSError):
+            while len(tabs) < 200:
+                tabs.append(stack.enter_context(open_tab(server, channel)))
+        assert len(tabs) < 100
+        eventually(lambda: _status_line(server).startswith(b"HTTP/1.1 503 "), "it says so")
+        publish(redis_server.client, prefix, channel, job_id="j")
+        assert all(_gets_an_event(tab) for tab in tabs)
+    eventually(lambda: _status_line(server) == b"HTTP/1.1 200 OK", "it recovers")
+    assert server.log_text().count("new connections get 503 until some end") == 1
+    assert "Traceback" not in server.log_text()
+
+
+def _status_line(server: Server) -> bytes:
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as client,
+    ):
+        client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        return client.recv(1000).split(b"\r\n")[0]
+    return b""
+
+
+def test_a_limit_of_files_below_the_limit_of_connections_is_warned_of(
+    start_server: StartServer,
+) -> None:
+    server = start_server(max_files=100, environ={"MAX_TOTAL_CONNECTIONS": "1000"})
+    assert "may open only 100 files" in server.log_text()
+
+
+def test_a_stop_is_spread_over_the_configured_time(start_server: StartServer) -> None:
+    server = start_server(environ={"DRAIN_MS": "1500"})
+    with contextlib.ExitStack() as stack:
+        tabs = [stack.enter_context(open_tab(server, "c")) for _ in range(10)]
+        begin = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        ends = []
+        for tab in tabs:
+            with pytest.raises(ConnectionClosed) as closed:
+                tab.recv(timeout=DEADLINE)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+            ends.append(time.monotonic() - begin)
+        assert max(ends) > 1.0
+    assert server.process.wait(DEADLINE) == 0
+
+
+def test_a_reload_replaces_the_workers_and_loses_no_event(
+    start_server: StartServer, redis_server: RedisServer, prefix: str
+) -> None:
+    server = start_server(environ={"DRAIN_MS": "200"})
+    channel = new_channel()
+    with open_tab(server, channel) as client:
+        last_id, _ = publish(redis_server.client, prefix, channel, job_id="before")
+        assert client.recv(timeout=DEADLINE)
+        server.process.send_signal(signal.SIGHUP)
+        with pytest.raises(ConnectionClosed):
+            client.recv(timeout=DEADLINE)
+    publish(redis_server.client, prefix, channel, job_id="between")
+    url = server.url(f"/?last_id={last_id}")
+    with connect(url, additional_headers={"Cookie": cookie(channel)}) as client:
+        assert '"job_id":"between"' in str(client.recv(timeout=DEADLINE))
+
+
+@pytest.mark.parametrize("pause", [0.05, 0.1, 0.15, 0.3])
+def test_a_worker_that_is_told_to_stop_while_it_starts_does_so_quietly(
+    start_server: StartServer, pause: float
+) -> None:
+    server = start_server(workers=2)
+    server.process.send_signal(signal.SIGHUP)
+    time.sleep(pause)  # somewhere in the new workers' start
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: server.log_text().count("Hang up") == 2, "both reloads have begun")
+    eventually(lambda: len(server.pids()) == 2 and server.is_ready(), "the others have gone")
+    assert "Traceback" not in server.log_text()
+
+
+def test_a_reload_with_a_broken_configuration_changes_nothing_and_says_so(
+    start_server: StartServer,
+) -> None:
+    server = start_server(config={})
+    config = server.log_path.with_name(f"config-{server.port}.json")
+    config.write_text(json.dumps({"pingSocketsIntervalMs": "soon"}))
+    before = server.pids()
+    server.process.send_signal(signal.SIGHUP)
+    line = "not all of the configuration is changed: pingSocketsIntervalMs"
+    eventually(lambda: line in server.log_text(), "the key is named")
+    eventually(lambda: not set(before) & set(server.pids()), "the workers are replaced")
+    with open_tab(server, "c") as client:
+        assert client.ping().wait(DEADLINE)
+
+
+def test_a_reload_moves_the_metrics_to_another_port(start_server: StartServer) -> None:
+    server = start_server(config={})
+    config = server.log_path.with_name(f"config-{server.port}.json")
+    port = free_port()
+    config.write_text(json.dumps({"metricsPort": port}))
+    server.process.send_signal(signal.SIGHUP)
+
+    def metrics_are_there() -> bool:
+        with contextlib.suppress(OSError):
+            url = f"http://127.0.0.1:{port}/metrics"
+            with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+                return b"wsgi_ws_workers" in answer.read()
+        return False
+
+    eventually(metrics_are_there, "they are at the new port")
