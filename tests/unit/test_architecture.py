@@ -20,11 +20,11 @@ PACKAGE = "wsgi_ws"
 RULES: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
-    "cli": {"", "config", "event", "http", "server", "sources", "superset"},
+    "cli": {"", "addresses", "config", "event", "http", "server", "sources", "superset"},
     "demo": {"config", "sources"},
     "server": {"config", "http", "observe", "service"},
     "service": {"config", "http", "hub", "observe", "sources", "websocket"},
-    "http": {"loop", "observe", "sources"},
+    "http": {"addresses", "loop", "observe", "sources"},
     "sources": {"config", "event", "hub", "loop", "observe", "websocket"},
     "hub": {"websocket"},
     "event": {"websocket"},
@@ -33,10 +33,11 @@ RULES: dict[str, set[str]] = {
     "config": {"superset"},
     "superset": set(),
     "loop": set(),
+    "addresses": set(),
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("config.keys", "config.load", "event", "http.origin", "server.open_files"),
+    *("addresses", "config.keys", "config.load", "event", "http.origin", "server.open_files"),
     *("sources.redis_client", "sources.streams.finder", "sources.streams.stream_id"),
     "superset.settings",
 }
@@ -175,7 +176,7 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 
 # Pure: the same input gives the same output. No I/O, no clock, no event loop, through all imports.
 PURE = {
-    *("config.draft", "config.keys", "config.redis_url", "config.values"),
+    *("addresses", "config.draft", "config.keys", "config.redis_url", "config.values"),
     *("event", "http.refusals", "http.origin", "http.request"),
     *("observe.log_limiter", "observe.log_lines"),
     *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),

@@ -27,8 +27,9 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from wsgi_ws.addresses import DEFAULT_PORTS
+
 BODY_LIMIT = 2000  # bytes of a refusal that are kept
-_PORTS = {"ws": 80, "wss": 443}
 
 
 class Unreachable(Exception):
@@ -98,7 +99,7 @@ class Socket:
         parts = urlsplit(url)
         self._protocol = WSConnection(ConnectionType.CLIENT)
         self._socket = _connect(
-            address or (parts.hostname or "", parts.port or _PORTS[parts.scheme]),
+            address or (parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]),
             parts.hostname or "",
             (trust or Trust()) if parts.scheme == "wss" else None,
             timeout,

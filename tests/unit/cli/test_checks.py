@@ -11,7 +11,7 @@ import pytest
 
 from wsgi_ws.cli.checks import browser as check_browser
 from wsgi_ws.cli.checks import machine as check_machine
-from wsgi_ws.cli.checks.configuration import change, in_container, is_loopback
+from wsgi_ws.cli.checks.configuration import change, in_container
 from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.redis import check_version
 from wsgi_ws.cli.checks.streams import Stream, age, describe_stream
@@ -43,16 +43,6 @@ def test_a_value_is_changed_where_it_comes_from(
 ) -> None:
     loaded = Loaded(Settings(), {path: source} if source else {}, ())
     assert change(path, loaded, value) == words
-
-
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "127.0.0.1", "127.1.2.3", "::1"])
-def test_names_of_the_very_machine(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["redis", "10.0.0.1", "localhost.example.org"])
-def test_names_of_other_machines(host: str) -> None:
-    assert not is_loopback(host)
 
 
 def test_a_container_is_recognized_by_its_marks(tmp_path: Path) -> None:

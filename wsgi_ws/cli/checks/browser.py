@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from wsgi_ws.cli.checks.configuration import is_loopback
+from wsgi_ws.addresses import is_loopback, port_of
 from wsgi_ws.cli.checks.findings import Finding, Level, green, red, yellow
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.http.origin import is_allowed
@@ -21,7 +21,6 @@ from wsgi_ws.superset import settings as names
 from wsgi_ws.superset.settings import SupersetSettings, Unknown
 
 WHAT = "browser"
-_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def _about_hosts(situation: Situation, page_host: str) -> str:
 def check_port(situation: Situation, own: int) -> Iterator[Finding]:
     """This server speaks plain HTTP on one port; anything else is a proxy's."""
     url = situation.url
-    port = url.port or _PORTS[url.scheme]
+    port = port_of(url)
     if url.scheme == "wss" and port == own:
         yield yellow(
             WHAT,
@@ -297,13 +296,13 @@ def _sources(policy: dict[str, Any]) -> list[str] | None:
 
 def _is_permitted(situation: Situation, sources: list[str]) -> bool:
     url = situation.url
-    port = url.port or _PORTS[url.scheme]
+    port = port_of(url)
     if "'self'" in sources:
         page = situation.page
         if page is None and url.port is None:
             return True  # behind the proxy that the page comes through, as far as can be told
         if page and situation.host == page.hostname:
-            page_port = page.port or _PORTS.get(page.scheme)
+            page_port = port_of(page)
             if port == page_port:
                 return True
     wanted = {"*", f"{url.scheme}:", url.netloc, f"{url.scheme}://{url.netloc}", situation.host}

@@ -20,7 +20,6 @@ from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 WHAT = "configuration"
 _NO_FILES = ("redis.url", "GLOBAL_ASYNC_QUERIES", "signature", "channel claim")
 USUAL_PROXY_TIMEOUT_MS = 60_000  # nginx, Apache, AWS's balancers; HAProxy's examples have 50 s
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def check(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
@@ -116,11 +115,6 @@ def in_container(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
     """Whether this process runs in a container of Docker, Podman or Kubernetes."""
     marks = (root / ".dockerenv", root / "run" / ".containerenv")
     return "KUBERNETES_SERVICE_HOST" in environ or any(mark.exists() for mark in marks)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the name means the very machine (or container) that uses it."""
-    return host.lower().rstrip(".") in _LOOPBACK or host.startswith("127.")
 
 
 def change(path: str, loaded: Loaded, value: Any) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 import redis
 from redis.sentinel import MasterNotFoundError
 
-from wsgi_ws.cli.checks.configuration import is_loopback, source_of
+from wsgi_ws.addresses import is_loopback
+from wsgi_ws.cli.checks.configuration import source_of
 from wsgi_ws.cli.checks.findings import Finding, green, red
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded

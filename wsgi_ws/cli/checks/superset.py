@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wsgi_ws.cli.checks.configuration import change, is_loopback, source_of, value_of
+from wsgi_ws.addresses import is_loopback
+from wsgi_ws.cli.checks.configuration import change, source_of, value_of
 from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
 from wsgi_ws.config.keys import key_of
 from wsgi_ws.config.load import Loaded
