@@ -94,10 +94,19 @@ def test_what_is_missing_or_too_old_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "numbers"), [("22", (22,)), ("8.0.0b2", (8, 0)), ("1.2.3.dev4", (1, 2, 3))]
+    ("version", "least", "older"),
+    [
+        ("22", "22.0", False),
+        ("10.2", "9.10", False),
+        ("9.2", "9.10", True),
+        ("8.0.0b2", "7.1", False),
+        ("1.2.3.dev4", "1.2", False),
+        ("1.2.3.dev4", "1.2.3", True),
+        ("built by hand", "1", True),
+    ],
 )
-def test_versions_are_compared_by_their_numbers(version: str, numbers: tuple[int, ...]) -> None:
-    assert check_machine.as_numbers(version) == numbers
+def test_versions_are_compared_by_their_numbers(version: str, least: str, older: bool) -> None:
+    assert check_machine.is_older(version, least) is older
 
 
 # --- Redis ---------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import NamedTuple
 
+from packaging.version import InvalidVersion, Version
+
 from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
 from wsgi_ws.config.keys import StatsdSettings
 from wsgi_ws.config.load import Loaded
@@ -35,6 +37,7 @@ LIBRARIES: Mapping[str, str] = {
     "hiredis": "2.3.2",
     "msgspec": "0.18",
     "orjson": "3.9.15",
+    "packaging": "22",
     "prometheus-client": "0.17",
     "PyJWT": "2.4",
     "redis": "4.6",
@@ -228,7 +231,7 @@ def check_libraries(found: Mapping[str, str | None]) -> Finding:
     old = [
         f"{name} {version} (needs {LIBRARIES[name]})"
         for name, version in found.items()
-        if version and as_numbers(version) < as_numbers(LIBRARIES[name])
+        if version and is_older(version, LIBRARIES[name])
     ]
     if missing or old:
         complaints = [f"missing: {', '.join(missing)}"] if missing else []
@@ -240,11 +243,9 @@ def check_libraries(found: Mapping[str, str | None]) -> Finding:
     return green("libraries", f"Python {platform.python_version()}, {versions}")
 
 
-def as_numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, for comparison."""
-    numbers: list[int] = []
-    for part in version.split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+def is_older(version: str, least: str) -> bool:
+    """Whether a library's version is below the least one; true if it is no version of PEP 440."""
+    try:
+        return Version(version) < Version(least)
+    except InvalidVersion:
+        return True
