@@ -48,13 +48,14 @@ KNOWN_BY = {
     "flask": {"demo.web", "http.app"},
     "redis": {
         *("cli.checks.redis", "cli.checks.streams", "cli.checks.url", "cli.main", "cli.publish"),
-        *("cli.tail", "demo.producer", "demo.web", "demo.redis_finder"),
+        *("cli.redis_errors", "cli.tail", "demo.producer", "demo.web", "demo.redis_finder"),
         *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
         *("sources.streams.catchup", "sources.streams.finder"),
     },
     "statsd": {"observe.metrics"},
     "prometheus_client": {"observe.prometheus"},
     "jwt": {"cli.token", "demo.web", "http.auth"},
+    "packaging": {"cli.checks.machine"},
     "wsproto": {"cli.socket_client", "websocket.frames"},
 }
 

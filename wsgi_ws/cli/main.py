@@ -15,13 +15,14 @@ import redis
 
 from wsgi_ws import __version__
 from wsgi_ws.cli import publish, tail, token
-from wsgi_ws.cli.checks import report
-from wsgi_ws.cli.checks import url as check_url
-from wsgi_ws.cli.checks import whole as whole_check
 from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.machine import installed
-from wsgi_ws.cli.checks.redis import TIMEOUT, explain, permission_sentence
+from wsgi_ws.cli.checks.report import print_report
+from wsgi_ws.cli.checks.url import UrlOptions
+from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
+from wsgi_ws.cli.socket_errors import explain_refused, explain_unreachable
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.sources.redis_client import connect
 
@@ -120,11 +121,10 @@ def check(
     """
     if hold and not url:
         raise click.UsageError("--hold needs --url")
-    options = check_url.Options(url, page, Trust(cacert, insecure), hold) if url else None
-    wishes = whole_check.Wishes(superset, python, page, options)
-    result = whole_check.run(environ, wishes)
-    report.show(result, json_wanted=json_wanted)
-    sys.exit(1 if result.level is Level.RED else 0)
+    target = UrlOptions(url, page, Trust(cacert, insecure), hold) if url else None
+    report = check_all(environ, CheckOptions(superset, python, page, target))
+    print_report(report, json_wanted=json_wanted)
+    sys.exit(1 if report.level is Level.RED else 0)
 
 
 @cli.command("token", short_help="Make a cookie as Superset would.")
@@ -197,9 +197,9 @@ def tail_command(
     except token.NoToken as error:
         _fail(str(error))
     except Unreachable as error:
-        _fail(check_url.unreachable(error, url or ""))
+        _fail(explain_unreachable(error, url or ""))
     except Refused as refusal:
-        _fail(check_url.refused(refusal, url or "", loaded))
+        _fail(explain_refused(refusal, url or "", loaded))
     except Ended as error:
         _fail(f"the server ended the connection: {error}")
     except (redis.RedisError, OSError) as error:
@@ -240,7 +240,7 @@ def send(
                 )
                 click.echo(publish.publish(client, settings.redis_stream_prefix, event))
     except (redis.RedisError, OSError) as error:
-        _fail(permission_sentence("XADD", error, loaded))
+        _fail(explain_write("XADD", error, loaded))
 
 
 @cli.command()

@@ -6,7 +6,6 @@ Unlike Superset it trims nothing: a test must not cost anybody an event.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import uuid
 from typing import Any
@@ -49,10 +48,3 @@ def publish(client: redis.Redis, prefix: str, message: dict[str, Any]) -> str:
     client.xadd(prefix + message["channel_id"], fields)
     entry_id: Any = client.xadd(prefix + "full", fields)
     return str(entry_id.decode())
-
-
-def forget(client: redis.Redis, prefix: str, channel: str) -> None:
-    """Remove a throw-away channel's stream, if allowed. The global one is left to Superset: taking
-    out its newest entry looks to followers as if Redis had lost data."""
-    with contextlib.suppress(redis.RedisError):
-        client.delete(prefix + channel)

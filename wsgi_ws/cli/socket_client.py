@@ -2,6 +2,10 @@
 """A WebSocket client that says exactly what went wrong: one connection, text messages, blocking.
 
 Knows nothing of events, tokens or settings.
+
+It stands on wsproto, which the service needs anyway. A client library (websockets) would be one
+more package in Superset's environment and save little: what is long here is to connect step by
+step, so that each failure has a name of its own, and that has to be written with either.
 """
 
 from __future__ import annotations

@@ -28,10 +28,10 @@ import trustme
 from testbed.nginx import UPGRADE, Nginx
 from testbed.servers import ROOT, SECRET, RedisServer, Server, free_port
 from testbed.superset import new_channel, publish
-from wsgi_ws.cli.checks import url as check_url
 from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.report import Report, as_json
-from wsgi_ws.cli.checks.whole import Wishes, run
+from wsgi_ws.cli.checks.url import UrlOptions
+from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.socket_client import Trust
 
 PUBLIC_SECRET = "another-secret-of-tests-with-more-than-32-bytes"
@@ -107,7 +107,7 @@ def assert_named(report: Report, level: Level, *words: str) -> None:
 
 
 def test_a_right_set_up_is_green(environ: dict[str, str], superset: Superset) -> None:
-    report = run(environ, Wishes(superset=superset.write()))
+    report = check_all(environ, CheckOptions(superset=superset.write()))
     assert sentences(report) == ""
     assert_named(report, Level.GREEN, "equal on both sides", "jwtSecret", "redis.db")
     assert_named(report, Level.GREEN, "-full has 1 entry")
@@ -115,7 +115,7 @@ def test_a_right_set_up_is_green(environ: dict[str, str], superset: Superset) ->
 
 
 def test_every_value_is_listed_with_its_source(environ: dict[str, str]) -> None:
-    values = {v.key: v for v in run(environ, Wishes()).configuration}
+    values = {v.key: v for v in check_all(environ, CheckOptions()).configuration}
     assert values["port"].source == "environment variable PORT"
     assert (values["redis.db"].value, values["redis.db"].source) == ("0", "default")
     assert values["jwtSecret"].value == "(set, not shown)"
@@ -132,7 +132,7 @@ def test_no_secret_is_in_any_output(
             '{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_PASSWORD": "hunter2-of-superset"}'
         ),
     )
-    output = as_json(run(environ, Wishes(superset=path)))
+    output = as_json(check_all(environ, CheckOptions(superset=path)))
     for secret in (SECRET, PUBLIC_SECRET, "hunter2", "s3cret-of-superset"):
         assert secret not in output
 
@@ -175,7 +175,7 @@ def test_no_colours_without_a_terminal(environ: dict[str, str], tmp_path: Path) 
 
 def test_a_missing_secret_does_not_hide_the_rest(environ: dict[str, str]) -> None:
     del environ["JWT_SECRET"]
-    report = run(environ, Wishes())
+    report = check_all(environ, CheckOptions())
     assert_named(report, Level.RED, "the server does not start", "jwtSecret is not set")
     assert_named(report, Level.GREEN, "answers, version")
 
@@ -186,8 +186,8 @@ def test_all_that_is_wrong_is_named_and_the_rest_looked_at(
     wrong = {"jwtCookieName": 5, "metricsPort": "x"}
     (tmp_path / "config.json").write_text(json.dumps(wrong))
     path = superset.write(GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX='"bi-"')
-    url = check_url.Options(f"ws://127.0.0.1:{environ['PORT']}/")
-    report = run(environ, Wishes(superset=path, url=url))
+    url = UrlOptions(f"ws://127.0.0.1:{environ['PORT']}/")
+    report = check_all(environ, CheckOptions(superset=path, url=url))
     assert_named(report, Level.RED, "the server does not start", "jwtCookieName")
     assert_named(report, Level.RED, "the server does not start", "metricsPort")
     assert_named(report, Level.GREEN, "answers, version")
@@ -199,7 +199,7 @@ def test_a_redis_that_nobody_means_is_not_looked_at(
     environ: dict[str, str], superset: Superset, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"redis": {"sentinels": "x"}}))
-    report = run(environ, Wishes(superset=superset.write()))
+    report = check_all(environ, CheckOptions(superset=superset.write()))
     assert_named(report, Level.YELLOW, "not looked at, as long as redis.sentinels can't be used")
     assert {f.what for f in report.findings if f.level is Level.RED} == {"configuration"}
     (shown,) = (v for v in report.configuration if v.key == "redis.sentinels")
@@ -207,7 +207,7 @@ def test_a_redis_that_nobody_means_is_not_looked_at(
 
 
 def test_supersets_variable_for_the_user_has_no_effect_here(environ: dict[str, str]) -> None:
-    report = run(environ | {"REDIS_USER": "bi", "REDIS_PASSWORD": "hunter2"}, Wishes())
+    report = check_all(environ | {"REDIS_USER": "bi", "REDIS_PASSWORD": "hunter2"}, CheckOptions())
     assert_named(report, Level.YELLOW, "REDIS_USER is Superset's variable", "REDIS_USERNAME")
 
 
@@ -215,29 +215,29 @@ def test_another_secret_in_the_file_than_in_the_environment(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"jwtSecret": PUBLIC_SECRET}))
-    report = run(environ, Wishes())
+    report = check_all(environ, CheckOptions())
     assert_named(
         report, Level.YELLOW, "jwtSecret in config.json differs from JWT_SECRET", "which wins"
     )
 
 
 def test_quotation_marks_that_became_part_of_a_value(environ: dict[str, str]) -> None:
-    report = run(environ | {"JWT_SECRET": f'"{SECRET}"'}, Wishes())
+    report = check_all(environ | {"JWT_SECRET": f'"{SECRET}"'}, CheckOptions())
     assert_named(report, Level.YELLOW, "JWT_SECRET begins and ends with a quotation mark")
 
 
 def test_what_kubernetes_injects_for_a_service_named_redis(environ: dict[str, str]) -> None:
-    report = run(environ | {"REDIS_PORT": "tcp://10.1.2.3:6379"}, Wishes())
+    report = check_all(environ | {"REDIS_PORT": "tcp://10.1.2.3:6379"}, CheckOptions())
     assert_named(report, Level.YELLOW, "REDIS_PORT", "Kubernetes injects", "enableServiceLinks")
 
 
 def test_supersets_variable_for_tls_has_no_effect_here(environ: dict[str, str]) -> None:
-    report = run(environ | {"REDIS_PROTO": "rediss"}, Wishes())
+    report = check_all(environ | {"REDIS_PROTO": "rediss"}, CheckOptions())
     assert_named(report, Level.YELLOW, "REDIS_PROTO=rediss", "set REDIS_SSL=true")
 
 
 def test_pings_that_come_too_late_for_most_proxies(environ: dict[str, str]) -> None:
-    report = run(environ | {"PING_SOCKETS_INTERVAL_MS": "90000"}, Wishes())
+    report = check_all(environ | {"PING_SOCKETS_INTERVAL_MS": "90000"}, CheckOptions())
     assert_named(report, Level.YELLOW, "pingSocketsIntervalMs is 90000", "most proxies cut")
 
 
@@ -246,12 +246,12 @@ def test_pings_that_come_too_late_for_most_proxies(environ: dict[str, str]) -> N
 
 def test_the_loopback_inside_a_container(environ: dict[str, str]) -> None:
     in_kubernetes = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "REDIS_PORT": str(free_port())}
-    report = run(environ | in_kubernetes, Wishes())
+    report = check_all(environ | in_kubernetes, CheckOptions())
     assert_named(report, Level.RED, "127.0.0.1", "is the container itself", "REDIS_HOST")
 
 
 def test_a_host_name_that_nobody_knows(environ: dict[str, str]) -> None:
-    report = run(environ | {"REDIS_HOST": "redis.invalid"}, Wishes())
+    report = check_all(environ | {"REDIS_HOST": "redis.invalid"}, CheckOptions())
     assert_named(report, Level.RED, "redis.invalid", "host name", "environment variable REDIS_HOST")
 
 
@@ -259,7 +259,7 @@ def test_another_database_than_supersets_default(
     environ: dict[str, str], redis_server: RedisServer
 ) -> None:
     """Superset's Helm chart passes REDIS_DB=1 while Superset writes events to database 0."""
-    report = run(environ | {"REDIS_DB": "1"}, Wishes())
+    report = check_all(environ | {"REDIS_DB": "1"}, CheckOptions())
     prefix = environ["REDIS_STREAM_PREFIX"]
     assert_named(
         report,
@@ -290,7 +290,7 @@ def test_another_prefix(
     publish(server.client, "bi-events-", new_channel())
     del environ["REDIS_STREAM_PREFIX"]
     (tmp_path / "config.json").write_text('{"redisStreamPrefix": "async-events-"}')
-    report = run(environ | {"REDIS_PORT": str(server.port)}, Wishes())
+    report = check_all(environ | {"REDIS_PORT": str(server.port)}, CheckOptions())
     assert_named(
         report,
         Level.RED,
@@ -300,7 +300,7 @@ def test_another_prefix(
 
 
 def test_no_stream_at_all(environ: dict[str, str], own_redis: Callable[..., RedisServer]) -> None:
-    report = run(environ | {"REDIS_PORT": str(own_redis().port)}, Wishes())
+    report = check_all(environ | {"REDIS_PORT": str(own_redis().port)}, CheckOptions())
     assert_named(report, Level.YELLOW, "nor in another database", "normal before the first query")
 
 
@@ -315,7 +315,7 @@ def test_a_stream_that_is_alive_elsewhere(
     publish(other, "async-events-", new_channel())
     other.close()
     del environ["REDIS_STREAM_PREFIX"]
-    report = run(environ | {"REDIS_PORT": str(server.port)}, Wishes())
+    report = check_all(environ | {"REDIS_PORT": str(server.port)}, CheckOptions())
     assert_named(report, Level.YELLOW, "no new events", "database 3 has events", "set redis.db")
 
 
@@ -328,7 +328,7 @@ def test_a_stream_that_forgets_too_soon(
         server.client.xadd("async-events-full", entry, maxlen=10, approximate=False)
     info: Any = server.client.xinfo_stream("async-events-full")
     del environ["REDIS_STREAM_PREFIX"]
-    report = run(environ | {"REDIS_PORT": str(server.port)}, Wishes())
+    report = check_all(environ | {"REDIS_PORT": str(server.port)}, CheckOptions())
     if "entries-added" in info:
         assert_named(report, Level.YELLOW, "reaches back", "STREAM_LIMIT_FIREHOSE")
     else:  # before Redis 7 nobody can tell whether it was trimmed
@@ -347,12 +347,12 @@ def test_a_password_that_is_wrong(
 ) -> None:
     server = own_redis(password="right")
     changed = {"REDIS_PORT": str(server.port), "REDIS_PASSWORD": password}
-    assert_named(run(environ | changed, Wishes()), Level.RED, *words)
+    assert_named(check_all(environ | changed, CheckOptions()), Level.RED, *words)
 
 
 def test_a_password_that_nobody_wants(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"redis": {"username": ""}}')
-    report = run(environ | {"REDIS_PASSWORD": "x"}, Wishes())
+    report = check_all(environ | {"REDIS_PASSWORD": "x"}, CheckOptions())
     assert_named(report, Level.RED, "has no password, but redis.password is set")
 
 
@@ -365,12 +365,12 @@ def test_permissions_that_are_missing(
     )
     del environ["REDIS_STREAM_PREFIX"]
     changed = {"REDIS_PORT": str(server.port), "REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
-    report = run(environ | changed, Wishes())
+    report = check_all(environ | changed, CheckOptions())
     assert_named(
         report, Level.RED, "user ws may not do XREVRANGE on async-events-*", "ACL SETUSER ws"
     )
     server.client.execute_command("ACL", "SETUSER", "ws", "+xrevrange")
-    report = run(environ | changed, Wishes())
+    report = check_all(environ | changed, CheckOptions())
     assert_named(report, Level.GREEN, "user ws may do XREAD")
 
 
@@ -386,7 +386,7 @@ def test_the_least_permissions_do_to_find_another_database(
     )
     del environ["REDIS_STREAM_PREFIX"]
     changed = {"REDIS_PORT": str(server.port), "REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
-    report = run(environ | changed | {"REDIS_DB": "1"}, Wishes())
+    report = check_all(environ | changed | {"REDIS_DB": "1"}, CheckOptions())
     assert_named(report, Level.RED, "in database 1, but async-events-full in database 0 has events")
 
 
@@ -399,7 +399,7 @@ def test_the_keys_of_another_prefix_are_not_permitted(
     )
     del environ["REDIS_STREAM_PREFIX"]
     changed = {"REDIS_PORT": str(server.port), "REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
-    report = run(environ | changed, Wishes())
+    report = check_all(environ | changed, CheckOptions())
     assert_named(report, Level.RED, "may not do", "XREAD", "~async-events-*")
 
 
@@ -424,19 +424,19 @@ def tls_port(tmp_path: Path, own_redis: Callable[..., RedisServer]) -> int:
 
 
 def test_plain_speech_where_redis_wants_tls(environ: dict[str, str], tls_port: int) -> None:
-    report = run(environ | {"REDIS_PORT": str(tls_port)}, Wishes())
+    report = check_all(environ | {"REDIS_PORT": str(tls_port)}, CheckOptions())
     assert_named(report, Level.RED, "ends the connection at once", "REDIS_SSL=true")
 
 
 def test_a_redis_with_a_certificate_of_an_unknown_authority(
     environ: dict[str, str], tls_port: int
 ) -> None:
-    report = run(environ | {"REDIS_PORT": str(tls_port), "REDIS_SSL": "true"}, Wishes())
+    report = check_all(environ | {"REDIS_PORT": str(tls_port), "REDIS_SSL": "true"}, CheckOptions())
     assert_named(report, Level.RED, "certificate that is not trusted", "redis.sslCaCerts")
 
 
 def test_tls_where_redis_speaks_none(environ: dict[str, str]) -> None:
-    report = run(environ | {"REDIS_SSL": "true"}, Wishes())
+    report = check_all(environ | {"REDIS_SSL": "true"}, CheckOptions())
     assert_named(report, Level.RED, "speaks no TLS", "redis.ssl")
 
 
@@ -445,7 +445,7 @@ def test_tls_where_redis_speaks_none(environ: dict[str, str]) -> None:
 
 def test_another_program_on_the_port(environ: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", int(environ["PORT"]))):
-        report = run(environ, Wishes())
+        report = check_all(environ, CheckOptions())
     assert_named(report, Level.RED, "another program listens on port")
 
 
@@ -464,7 +464,7 @@ def test_the_node_server_on_the_port(environ: dict[str, str]) -> None:
     thread = threading.Thread(target=node.serve_forever, args=(0.05,))
     thread.start()
     try:
-        assert_named(run(environ, Wishes()), Level.RED, "perhaps the Node server")
+        assert_named(check_all(environ, CheckOptions()), Level.RED, "perhaps the Node server")
     finally:
         node.shutdown()
         thread.join()
@@ -473,7 +473,7 @@ def test_the_node_server_on_the_port(environ: dict[str, str]) -> None:
 
 def test_this_server_on_the_port(environ: dict[str, str], start_server: StartServer) -> None:
     server = start_server()
-    report = run(environ | {"PORT": str(server.port)}, Wishes())
+    report = check_all(environ | {"PORT": str(server.port)}, CheckOptions())
     assert_named(report, Level.GREEN, "this server answers on port", "and is ready")
 
 
@@ -482,26 +482,34 @@ def test_a_server_that_listens_at_ipv6_only(environ: dict[str, str]) -> None:
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     with socket.create_server(("::", int(environ["PORT"])), family=socket.AF_INET6):
-        assert_named(run(environ, Wishes()), Level.RED, "another program listens on port")
+        assert_named(
+            check_all(environ, CheckOptions()), Level.RED, "another program listens on port"
+        )
 
 
 def test_another_program_on_the_port_for_metrics(
     environ: dict[str, str], redis_server: RedisServer
 ) -> None:
-    report = run(environ | {"METRICS_PORT": str(redis_server.port)}, Wishes())
+    report = check_all(environ | {"METRICS_PORT": str(redis_server.port)}, CheckOptions())
     assert_named(report, Level.RED, f"listens on metricsPort {redis_server.port}", "METRICS_PORT")
 
 
 def test_an_address_for_metrics_that_is_not_here(environ: dict[str, str]) -> None:
     changed = {"METRICS_PORT": str(free_port()), "METRICS_HOST": "192.0.2.1"}
-    assert_named(run(environ | changed, Wishes()), Level.RED, "can't be used (EADDRNOTAVAIL)")
+    assert_named(
+        check_all(environ | changed, CheckOptions()), Level.RED, "can't be used (EADDRNOTAVAIL)"
+    )
     changed["METRICS_HOST"] = "metrics.invalid"
-    assert_named(run(environ | changed, Wishes()), Level.RED, "metrics.invalid can't be looked up")
+    assert_named(
+        check_all(environ | changed, CheckOptions()),
+        Level.RED,
+        "metrics.invalid can't be looked up",
+    )
 
 
 def test_metrics_that_nobody_collects(environ: dict[str, str]) -> None:
     changed = {"STATSD_HOST": "127.0.0.1", "STATSD_PORT": str(free_port())}
-    assert_named(run(environ | changed, Wishes()), Level.YELLOW, "metrics are lost")
+    assert_named(check_all(environ | changed, CheckOptions()), Level.YELLOW, "metrics are lost")
 
 
 # --- Superset's settings -------------------------------------------------------------------------
@@ -595,7 +603,7 @@ def test_a_mismatch_with_superset(
     changed: dict[str, str | None],
     words: tuple[str, ...],
 ) -> None:
-    report = run(environ, Wishes(superset=superset.write(**changed)))
+    report = check_all(environ, CheckOptions(superset=superset.write(**changed)))
     level = Level.YELLOW if changed == {BACKEND: SENTINEL} else Level.RED
     assert_named(report, level, *words)
 
@@ -652,7 +660,7 @@ def test_a_doubt_about_superset(
     changed: dict[str, str | None],
     words: tuple[str, ...],
 ) -> None:
-    report = run(environ, Wishes(superset=superset.write(**changed)))
+    report = check_all(environ, CheckOptions(superset=superset.write(**changed)))
     assert_named(report, Level.YELLOW, *words)
 
 
@@ -684,7 +692,7 @@ def test_a_mismatch_about_redis(
     words: tuple[str, ...],
 ) -> None:
     path = superset.write(**{BACKEND: backend(environ, **changed)})
-    assert_named(run(environ, Wishes(superset=path)), Level.RED, *words)
+    assert_named(check_all(environ, CheckOptions(superset=path)), Level.RED, *words)
 
 
 def test_another_redis(
@@ -692,7 +700,7 @@ def test_another_redis(
 ) -> None:
     other = own_redis()
     path = superset.write(**{BACKEND: backend(environ, PORT=other.port)})
-    report = run(environ, Wishes(superset=path))
+    report = check_all(environ, CheckOptions(superset=path))
     assert_named(report, Level.RED, f"{other.port} in Superset", f"set REDIS_PORT={other.port}")
 
 
@@ -707,7 +715,7 @@ def test_one_redis_at_two_addresses(
     server = own_redis("--unixsocket", str(path))
     superset_config = superset.write(**{BACKEND: backend(environ, PORT=server.port)})
     here = environ | {"REDIS_UNIX_SOCKET_PATH": str(path), "REDIS_PORT": ""}
-    report = run(here, Wishes(superset=superset_config))
+    report = check_all(here, CheckOptions(superset=superset_config))
     assert_named(report, Level.GREEN, "equal on both sides", "redis.host")
 
 
@@ -715,7 +723,7 @@ def test_flags_that_a_later_line_drops(environ: dict[str, str], superset: Supers
     path = superset.write()
     with superset.path.open("a") as file:
         file.write('FEATURE_FLAGS = {"ALERT_REPORTS": True}\n')
-    report = run(environ, Wishes(superset=path))
+    report = check_all(environ, CheckOptions(superset=path))
     assert_named(report, Level.RED, "line 1 has GLOBAL_ASYNC_QUERIES, but line 8 assigns")
 
 
@@ -723,7 +731,7 @@ def test_the_flag_may_come_from_the_environment(
     environ: dict[str, str], superset: Superset
 ) -> None:
     environ["SUPERSET_FEATURE_GLOBAL_ASYNC_QUERIES"] = "true"
-    report = run(environ, Wishes(superset=superset.write(FEATURE_FLAGS=None)))
+    report = check_all(environ, CheckOptions(superset=superset.write(FEATURE_FLAGS=None)))
     assert_named(report, Level.GREEN, "GLOBAL_ASYNC_QUERIES is on")
 
 
@@ -741,7 +749,7 @@ def test_the_address_that_users_open(
     environ: dict[str, str], superset: Superset, page: str, url: str, words: tuple[str, ...]
 ) -> None:
     path = superset.write(GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL=repr(url))
-    assert_named(run(environ, Wishes(superset=path, page=page)), Level.RED, *words)
+    assert_named(check_all(environ, CheckOptions(superset=path, page=page)), Level.RED, *words)
 
 
 def test_what_goes_with_a_wrong_address_is_not_named_beside_it(
@@ -751,7 +759,7 @@ def test_what_goes_with_a_wrong_address_is_not_named_beside_it(
     path = superset.write(
         GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL=repr(f"ws://127.0.0.1:{environ['PORT']}/")
     )
-    report = run(environ, Wishes(superset=path, page="http://localhost:8088/"))
+    report = check_all(environ, CheckOptions(superset=path, page="http://localhost:8088/"))
     assert len(sentences(report).splitlines()) == 1
     assert_named(report, Level.RED, "two hosts")
 
@@ -762,22 +770,24 @@ def test_one_domain_for_two_hosts(environ: dict[str, str], superset: Superset) -
         GLOBAL_ASYNC_QUERIES_JWT_COOKIE_DOMAIN='".example.org"',
         TALISMAN_ENABLED="False",
     )
-    report = run(environ, Wishes(superset=path, page="https://bi.example.org/"))
+    report = check_all(environ, CheckOptions(superset=path, page="https://bi.example.org/"))
     assert_named(report, Level.RED, "refuses pages of https://bi.example.org", "ALLOWED_ORIGINS")
     environ["ALLOWED_ORIGINS"] = "https://bi.example.org"
-    report = run(environ, Wishes(superset=path, page="https://bi.example.org/"))
+    report = check_all(environ, CheckOptions(superset=path, page="https://bi.example.org/"))
     assert sentences(report) == ""
 
 
 def test_settings_named_by_supersets_variable(environ: dict[str, str], superset: Superset) -> None:
     environ["SUPERSET_CONFIG_PATH"] = superset.write(GLOBAL_ASYNC_QUERIES_TRANSPORT='"polling"')
-    assert_named(run(environ, Wishes(superset="env")), Level.RED, "TRANSPORT is 'polling'")
+    assert_named(
+        check_all(environ, CheckOptions(superset="env")), Level.RED, "TRANSPORT is 'polling'"
+    )
 
 
 def test_settings_as_a_module(environ: dict[str, str], superset: Superset, tmp_path: Path) -> None:
     superset.write(GLOBAL_ASYNC_QUERIES_TRANSPORT='"polling"')
     environ["PYTHONPATH"] = str(tmp_path)
-    report = run(environ, Wishes(superset="superset_config"))
+    report = check_all(environ, CheckOptions(superset="superset_config"))
     assert_named(report, Level.RED, "TRANSPORT is 'polling' (superset_config.py line 5)")
 
 
@@ -787,7 +797,7 @@ def test_settings_that_import_what_is_not_installed_here(
     path = superset.write()
     program = "from not_here.schedules import crontab\nCELERY = crontab(minute=1)\n"
     superset.path.write_text(program + superset.path.read_text())
-    report = run(environ, Wishes(superset=path))
+    report = check_all(environ, CheckOptions(superset=path))
     assert_named(report, Level.YELLOW, "was read without not_here", "--python")
     assert_named(report, Level.GREEN, "equal on both sides", "jwtSecret")
 
@@ -805,18 +815,18 @@ def test_settings_that_fail(
     environ: dict[str, str], superset: Superset, program: str, words: tuple[str, ...]
 ) -> None:
     superset.path.write_text(program)
-    report = run(environ, Wishes(superset=str(superset.path)))
+    report = check_all(environ, CheckOptions(superset=str(superset.path)))
     assert_named(report, Level.RED, "superset_config.py", *words)
 
 
 def test_settings_that_are_not_there(environ: dict[str, str]) -> None:
-    report = run(environ, Wishes(superset="/nowhere/superset_config.py"))
+    report = check_all(environ, CheckOptions(superset="/nowhere/superset_config.py"))
     assert_named(report, Level.RED, "/nowhere/superset_config.py is not there")
 
 
 def test_a_failure_does_not_quote_a_secret(environ: dict[str, str], superset: Superset) -> None:
     superset.path.write_text('raise ValueError("bad password hunter2")\n')
-    report = run(environ, Wishes(superset=str(superset.path)))
+    report = check_all(environ, CheckOptions(superset=str(superset.path)))
     assert_named(report, Level.RED, "line 1 fails with ValueError")
     assert "hunter2" not in sentences(report, *Level)
 
@@ -840,8 +850,8 @@ def start_nginx(tmp_path: Path) -> Iterator[Callable[..., Nginx]]:
 StartNginx = Callable[..., Nginx]
 
 
-def at(url: str, **options: Any) -> Wishes:
-    return Wishes(url=check_url.Options(url, **options))
+def at(url: str, **options: Any) -> CheckOptions:
+    return CheckOptions(url=UrlOptions(url, **options))
 
 
 def to(server: Server, extra: str = UPGRADE) -> str:
@@ -850,7 +860,7 @@ def to(server: Server, extra: str = UPGRADE) -> str:
 
 def test_an_event_arrives_within_a_second(environ: dict[str, str], server: Server) -> None:
     begin = time.monotonic()
-    report = run(environ, at(server.url("/ws")))
+    report = check_all(environ, at(server.url("/ws")))
     assert_named(report, Level.GREEN, "an event written to redis://127.0.0.1", "has reached ws://")
     assert time.monotonic() - begin < 5, "a second, on a machine that is not busy"
 
@@ -860,18 +870,20 @@ def test_an_event_arrives_through_a_proxy_with_tls(
 ) -> None:
     nginx = start_nginx(to(server), tls=True)
     url = nginx.url("wss")
-    report = run(environ, at(url, trust=Trust(ca_file=str(nginx.ca_file))))
+    report = check_all(environ, at(url, trust=Trust(ca_file=str(nginx.ca_file))))
     assert_named(report, Level.GREEN, "has reached wss://")
-    assert_named(run(environ, at(url)), Level.RED, "certificate of localhost", "--cacert")
-    assert_named(run(environ, at(url, trust=Trust(insecure=True))), Level.GREEN, "has reached")
-    assert_named(run(environ, at(nginx.url("ws"))), Level.RED, "port for TLS: write wss://")
+    assert_named(check_all(environ, at(url)), Level.RED, "certificate of localhost", "--cacert")
+    assert_named(
+        check_all(environ, at(url, trust=Trust(insecure=True))), Level.GREEN, "has reached"
+    )
+    assert_named(check_all(environ, at(nginx.url("ws"))), Level.RED, "port for TLS: write wss://")
 
 
 def test_the_event_leaves_no_stream_behind(
     environ: dict[str, str], server: Server, redis_server: RedisServer, prefix: str
 ) -> None:
     before = set(redis_server.client.keys(prefix + "*"))
-    run(environ, at(server.url()))
+    check_all(environ, at(server.url()))
     assert set(redis_server.client.keys(prefix + "*")) == before
 
 
@@ -879,7 +891,7 @@ def test_the_server_there_has_another_secret(
     environ: dict[str, str], start_server: StartServer
 ) -> None:
     server = start_server(environ={"JWT_SECRET": PUBLIC_SECRET})
-    report = run(environ, at(server.url()))
+    report = check_all(environ, at(server.url()))
     assert_named(report, Level.RED, "refuses this configuration's token (401)", "jwtSecret")
 
 
@@ -887,7 +899,7 @@ def test_the_server_there_reads_other_streams(
     environ: dict[str, str], start_server: StartServer
 ) -> None:
     server = start_server(prefix="other-")
-    report = run(environ, at(server.url()))
+    report = check_all(environ, at(server.url()))
     assert_named(report, Level.RED, "does not reach", "another Redis, database or prefix")
 
 
@@ -895,15 +907,17 @@ def test_superset_writes_where_the_server_does_not_read(
     environ: dict[str, str], server: Server, superset: Superset
 ) -> None:
     path = superset.write(**{BACKEND: backend(environ, DB=5)})
-    wishes = Wishes(superset=path, url=check_url.Options(server.url()))
-    assert_named(run(environ, wishes), Level.RED, "/5, streams", "does not reach", "Superset's")
+    options = CheckOptions(superset=path, url=UrlOptions(server.url()))
+    assert_named(
+        check_all(environ, options), Level.RED, "/5, streams", "does not reach", "Superset's"
+    )
 
 
 def test_a_proxy_without_upgrade_headers(
     environ: dict[str, str], server: Server, start_nginx: StartNginx
 ) -> None:
     nginx = start_nginx(to(server, "proxy_set_header Host $host;"))
-    report = run(environ | {"PORT": str(server.port)}, at(nginx.url()))
+    report = check_all(environ | {"PORT": str(server.port)}, at(nginx.url()))
     assert_named(
         report,
         Level.RED,
@@ -917,7 +931,7 @@ def test_a_proxy_that_speaks_http_1_0(
     environ: dict[str, str], server: Server, start_nginx: StartNginx
 ) -> None:
     headers = UPGRADE.replace("proxy_http_version 1.1", "proxy_http_version 1.0")
-    report = run(environ, at(start_nginx(to(server, headers)).url()))
+    report = check_all(environ, at(start_nginx(to(server, headers)).url()))
     assert_named(report, Level.RED, "proxy_http_version 1.1")
 
 
@@ -925,7 +939,7 @@ def test_a_proxy_that_changes_the_host(
     environ: dict[str, str], server: Server, start_nginx: StartNginx
 ) -> None:
     headers = UPGRADE.replace("Host $host", "Host backend")
-    report = run(environ, at(start_nginx(to(server, headers)).url()))
+    report = check_all(environ, at(start_nginx(to(server, headers)).url()))
     assert_named(report, Level.RED, "foreign one (403)", "proxy_set_header Host $host")
 
 
@@ -933,16 +947,18 @@ def test_a_proxy_that_removes_the_cookie(
     environ: dict[str, str], server: Server, start_nginx: StartNginx
 ) -> None:
     nginx = start_nginx(to(server, UPGRADE + 'proxy_set_header Cookie "";'))
-    assert_named(run(environ, at(nginx.url())), Level.RED, "the proxy removes the Cookie header")
+    assert_named(
+        check_all(environ, at(nginx.url())), Level.RED, "the proxy removes the Cookie header"
+    )
 
 
 def test_a_proxy_with_a_short_time_out(
     environ: dict[str, str], server: Server, start_nginx: StartNginx
 ) -> None:
     nginx = start_nginx(to(server, UPGRADE + "proxy_read_timeout 1s;"))
-    report = run(environ, at(nginx.url(), hold=10))
+    report = check_all(environ, at(nginx.url(), hold=10))
     assert_named(report, Level.RED, "the quiet socket was cut after", "proxy_read_timeout 120s")
-    assert_named(run(environ, at(server.url(), hold=1.5)), Level.GREEN, "stays open")
+    assert_named(check_all(environ, at(server.url(), hold=1.5)), Level.GREEN, "stays open")
 
 
 ELSEWHERE = {
@@ -964,7 +980,7 @@ ELSEWHERE = {
 def test_a_proxy_that_answers_itself(
     environ: dict[str, str], start_nginx: StartNginx, location: str, words: tuple[str, ...]
 ) -> None:
-    assert_named(run(environ, at(start_nginx(location).url())), Level.RED, *words)
+    assert_named(check_all(environ, at(start_nginx(location).url())), Level.RED, *words)
 
 
 UNREACHABLE = {
@@ -980,12 +996,12 @@ def test_an_address_where_no_server_is(
     environ: dict[str, str], url: str, words: tuple[str, ...]
 ) -> None:
     numbers = {"closed": free_port(), "redis": environ["REDIS_PORT"]}
-    report = run(environ, at(url.format(**numbers)))
+    report = check_all(environ, at(url.format(**numbers)))
     assert_named(report, Level.RED, *(word.format(**numbers) for word in words))
 
 
 def test_tls_where_only_this_server_is(environ: dict[str, str], server: Server) -> None:
-    report = run(environ, at(server.url().replace("ws:", "wss:")))
+    report = check_all(environ, at(server.url().replace("ws:", "wss:")))
     assert_named(report, Level.RED, "speaks no TLS", "wss:// needs a proxy")
 
 
@@ -999,7 +1015,7 @@ def test_a_user_that_may_only_read(
     login = {"REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
     server = start_server(redis_port=store.port, prefix="async-events-", environ=login)
     del environ["REDIS_STREAM_PREFIX"]
-    report = run(environ | login | {"REDIS_PORT": str(store.port)}, at(server.url()))
+    report = check_all(environ | login | {"REDIS_PORT": str(store.port)}, at(server.url()))
     assert_named(report, Level.YELLOW, "user ws may not do XADD", "+xadd")
 
 
@@ -1013,7 +1029,7 @@ def test_a_server_that_takes_its_values_from_superset(
     own = {"JWT_SECRET": "", "REDIS_PORT": "", "REDIS_STREAM_PREFIX": ""}
     server = start_server(environ=own | {"WSGI_WS_SUPERSET_CONFIG": path})
     here = {k: v for k, v in environ.items() if k not in own} | {"WSGI_WS_SUPERSET_CONFIG": path}
-    report = run(here, at(server.url()))
+    report = check_all(here, at(server.url()))
     assert_named(report, Level.GREEN, "has reached ws://")
     assert_named(report, Level.GREEN, "equal on both sides", "jwtCookieName", "redis.port")
     assert [f.sentence for f in report.findings if f.level is Level.RED] == []
@@ -1122,16 +1138,18 @@ class Stage:
 
     def compared(self, page: str | None = None, **changed: str | None) -> Report:
         """With Superset's settings, some of them changed."""
-        return run(self.environ, Wishes(superset=self.superset.write(**changed), page=page))
+        return check_all(
+            self.environ, CheckOptions(superset=self.superset.write(**changed), page=page)
+        )
 
     def here(self, **changed: str) -> Report:
         """With another environment."""
-        return run({**self.environ, **changed}, Wishes())
+        return check_all({**self.environ, **changed}, CheckOptions())
 
     def through_nginx(self, headers: str, **options: Any) -> Report:
         """With a server and a proxy."""
         nginx = self.start_nginx(to(self.start_server(), headers))
-        return run(self.environ, at(nginx.url(), **options))
+        return check_all(self.environ, at(nginx.url(), **options))
 
 
 @pytest.fixture
@@ -1155,11 +1173,11 @@ def another_database(stage: Stage) -> Report:
 def another_secret(stage: Stage, **environ: str) -> Report:
     (stage.directory / "config.json").write_text(json.dumps({"jwtSecret": PUBLIC_SECRET}))
     path = stage.superset.write()
-    return run(stage.environ | environ, Wishes(superset=path))
+    return check_all(stage.environ | environ, CheckOptions(superset=path))
 
 
 def other_streams(stage: Stage) -> Report:
-    return run(stage.environ, at(stage.start_server(prefix="other-").url()))
+    return check_all(stage.environ, at(stage.start_server(prefix="other-").url()))
 
 
 # First column → what brings it about.

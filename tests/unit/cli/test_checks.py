@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_ws.cli.checks import browser as check_browser
-from wsgi_ws.cli.checks import machine as check_machine
-from wsgi_ws.cli.checks.configuration import change, in_container
+from wsgi_ws.cli.checks.browser import bad_url, check_browser
+from wsgi_ws.cli.checks.configuration import change
 from wsgi_ws.cli.checks.findings import Level
+from wsgi_ws.cli.checks.machine import (
+    LIBRARIES,
+    check_descriptors,
+    check_libraries,
+    in_container,
+    is_older,
+)
 from wsgi_ws.cli.checks.redis import check_version
 from wsgi_ws.cli.checks.streams import Stream, age, describe_stream
 from wsgi_ws.config.keys import Settings
@@ -66,7 +72,7 @@ def test_a_container_is_recognized_by_its_marks(tmp_path: Path) -> None:
     ],
 )
 def test_open_files_must_do_for_the_sockets(sockets: int, limit: int, level: Level) -> None:
-    assert check_machine.check_descriptors(sockets, limit).level is level
+    assert check_descriptors(sockets, limit).level is level
 
 
 @pytest.mark.parametrize(("limit", "level"), [(1063, Level.RED), (1064, Level.GREEN)])
@@ -75,19 +81,19 @@ def test_the_server_warns_of_the_same_number_of_files(
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
     open_files.raise_limit(1000)
-    assert check_machine.check_descriptors(1000, limit).level is level
+    assert check_descriptors(1000, limit).level is level
     assert bool(caplog.records) is (level is Level.RED)
 
 
 def test_the_libraries_are_those_of_the_requirements() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pairs = [re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line) for line in lines]
-    assert {m[1]: m[2] for m in pairs if m} == dict(check_machine.LIBRARIES)
+    assert {m[1]: m[2] for m in pairs if m} == dict(LIBRARIES)
 
 
 def test_what_is_missing_or_too_old_is_named() -> None:
-    found = dict.fromkeys(check_machine.LIBRARIES, "99.0") | {"flask": None, "redis": "4.5.9"}
-    finding = check_machine.check_libraries(found)
+    found = dict.fromkeys(LIBRARIES, "99.0") | {"flask": None, "redis": "4.5.9"}
+    finding = check_libraries(found)
     assert finding.level is Level.RED
     assert "missing: flask" in finding.sentence
     assert "redis 4.5.9 (needs 4.6)" in finding.sentence
@@ -106,7 +112,7 @@ def test_what_is_missing_or_too_old_is_named() -> None:
     ],
 )
 def test_versions_are_compared_by_their_numbers(version: str, least: str, older: bool) -> None:
-    assert check_machine.is_older(version, least) is older
+    assert is_older(version, least) is older
 
 
 # --- Redis ---------------------------------------------------------------------------------------
@@ -172,7 +178,7 @@ def test_ages_in_the_unit_that_people_use(ms: int, text: str) -> None:
     ],
 )
 def test_addresses_that_browsers_take(url: str, words: str | None) -> None:
-    problem = check_browser.bad_url(url)
+    problem = bad_url(url)
     assert (problem is None) if words is None else (problem is not None and words in problem)
 
 
@@ -183,7 +189,7 @@ def browser(page: str | None = None, **values: object) -> str:
         for name, value in values.items()
     }
     superset = SupersetSettings("superset_config.py", named, {})
-    findings = check_browser.check(superset, Loaded(Settings(), {}, ()), page)
+    findings = check_browser(superset, Loaded(Settings(), {}, ()), page)
     return "\n".join(f.sentence for f in findings if f.level is not Level.GREEN)
 
 

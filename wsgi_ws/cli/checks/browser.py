@@ -41,7 +41,7 @@ class Situation:
         return (self.url.hostname or "").rstrip(".")
 
 
-def check(superset: SupersetSettings, loaded: Loaded, page: str | None) -> list[Finding]:
+def check_browser(superset: SupersetSettings, loaded: Loaded, page: str | None) -> list[Finding]:
     """
     :param page: where users open Superset.
     """
@@ -60,7 +60,7 @@ def check(superset: SupersetSettings, loaded: Loaded, page: str | None) -> list[
     findings = [*check_scheme(situation), *check_host(situation, superset)]
     another_address = any(f.level is Level.RED for f in findings)
     if not loaded.wrong_among("port"):
-        findings += check_port(situation, loaded.settings.port)
+        findings += check_url_port(situation, loaded.settings.port)
     findings += check_cookie(situation, superset)
     if not another_address:  # else what these two say is about an address that will not stay
         findings += check_policy(situation, superset)
@@ -137,7 +137,7 @@ def _about_hosts(situation: Situation, page_host: str) -> str:
     )
 
 
-def check_port(situation: Situation, own: int) -> Iterator[Finding]:
+def check_url_port(situation: Situation, own: int) -> Iterator[Finding]:
     """This server speaks plain HTTP on one port; anything else is a proxy's."""
     url = situation.url
     port = port_of(url)

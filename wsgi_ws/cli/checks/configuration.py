@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
@@ -22,7 +21,7 @@ _NO_FILES = ("redis.url", "GLOBAL_ASYNC_QUERIES", "signature", "channel claim")
 USUAL_PROXY_TIMEOUT_MS = 60_000  # nginx, Apache, AWS's balancers; HAProxy's examples have 50 s
 
 
-def check(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
+def check_configuration(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
     """Load it as the server does.
 
     :returns: the settings, as far as they are right, and what is to be said about them.
@@ -37,7 +36,7 @@ def check(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
     return loaded, findings
 
 
-def values(loaded: Loaded) -> list[Value]:
+def shown_values(loaded: Loaded) -> list[Value]:
     """Every key as it is in effect."""
     return [
         Value(key.path, _shown(key, loaded), source)
@@ -109,12 +108,6 @@ def check_overridden_secrets(loaded: Loaded, file: Loaded | None) -> Iterator[Fi
                 f"{key.path} in {file.sources[key.path]} differs from {key.env} in the "
                 "environment, which wins: remove the one that is not meant",
             )
-
-
-def in_container(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
-    """Whether this process runs in a container of Docker, Podman or Kubernetes."""
-    marks = (root / ".dockerenv", root / "run" / ".containerenv")
-    return "KUBERNETES_SERVICE_HOST" in environ or any(mark.exists() for mark in marks)
 
 
 def change(path: str, loaded: Loaded, value: Any) -> str:

@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import NamedTuple
 
 from packaging.version import InvalidVersion, Version
@@ -58,7 +59,7 @@ class Place(NamedTuple):
     host: str = ""
 
 
-def check(loaded: Loaded) -> Iterator[Finding]:
+def check_machine(loaded: Loaded) -> Iterator[Finding]:
     """Everything here that the settings are right for."""
     settings = loaded.settings
     if not loaded.wrong_among("port"):
@@ -72,6 +73,12 @@ def check(loaded: Loaded) -> Iterator[Finding]:
     if not loaded.wrong_among("statsd"):
         yield check_statsd(settings.statsd, "statsd.host" in loaded.sources)
     yield check_libraries(installed())
+
+
+def in_container(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
+    """Whether this process runs in a container of Docker, Podman or Kubernetes."""
+    marks = (root / ".dockerenv", root / "run" / ".containerenv")
+    return "KUBERNETES_SERVICE_HOST" in environ or any(mark.exists() for mark in marks)
 
 
 # --- the port ------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def as_text(report: Report, *, colours: bool, width: int) -> str:
     return "\n".join([*lines, "", _summary(report, colours)])
 
 
-def show(report: Report, *, json_wanted: bool) -> None:
+def print_report(report: Report, *, json_wanted: bool) -> None:
     """Write it to standard output."""
     if json_wanted:
         click.echo(as_json(report))

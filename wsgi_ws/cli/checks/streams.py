@@ -44,7 +44,7 @@ class Stream:
         return (self.sampled - 1) * 60_000 / self.sampled_ms
 
 
-def check(client: redis.Redis, loaded: Loaded) -> list[Finding]:
+def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
     """The configured streams, and others when there are none or only old ones."""
     key = loaded.settings.redis_stream_prefix + "full"
     seconds, _ = client.time()

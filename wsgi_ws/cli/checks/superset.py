@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Superset's settings against this server's, value by value, and which line to change. Pure.
 
-What browsers need on top of equal values is `check_browser`'s.
+What browsers need on top of equal values is in `browser`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ WHY = {
 }
 
 
-def check(superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None) -> list[Finding]:
+def check_superset(
+    superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
+) -> list[Finding]:
     """All comparisons.
 
     :param one_redis: whether both addresses lead to the same Redis, if it could be found out.
