@@ -10,7 +10,8 @@ from typing import Any
 
 import redis
 
-from wsgi_ws.cli.socket_client import Socket
+from wsgi_ws.cli.socket_client import Socket, Trust
+from wsgi_ws.cli.token import cookie
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.event import MalformedEntry, parse_entry
 from wsgi_ws.sources.redis_client import connect
@@ -48,15 +49,23 @@ def from_redis(
                     yield {"id": position.decode(), **json.loads(event.data)}
 
 
-def from_server(client: Socket) -> Iterator[dict[str, Any]]:
-    """What a browser would get.
+def from_server(
+    settings: Settings, channel: str, since: str | None, url: str, trust: Trust
+) -> Iterator[dict[str, Any]]:
+    """What a browser with this channel's cookie gets, until the connection ends.
 
+    :param since: the ID after which to begin; None: with what comes from now on.
+    :raises NoToken: when the cookie can't be signed.
+    :raises Unreachable: when there is no HTTP answer.
+    :raises Refused: when the answer is another than 101.
     :raises Ended: when the connection does.
     """
-    while True:
-        text = client.receive(None)
-        if text is not None:
-            yield json.loads(text)
+    query = f"{'&' if '?' in url else '?'}last_id={since}" if since else ""
+    with Socket(url + query, {"Cookie": cookie(settings, channel)}, trust=trust) as client:
+        while True:
+            text = client.receive(None)
+            if text is not None:
+                yield json.loads(text)
 
 
 def newest_id(client: redis.Redis, key: str) -> bytes:

@@ -1111,6 +1111,8 @@ def test_a_token_opens_a_socket(environ: dict[str, str], server: Server, tmp_pat
         ({"JWT_SECRET": "short"}, ("token",)),
         ({}, ("tail", "--since", "yesterday")),
         ({}, ("tail", "c", "--url", "ws://127.0.0.1:1/")),
+        ({}, ("tail", "c", "--url", "https://bi.example.org/ws")),
+        ({}, ("tail", "c", "--url", "bi.example.org:8080")),
     ],
 )
 def test_an_error_is_one_line(
