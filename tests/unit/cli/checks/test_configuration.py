@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a value is changed, and which addresses browsers take."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsgi_ws.cli.checks.browser import bad_url
+from wsgi_ws.cli.checks.configuration import change
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.config.load import Loaded
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "value", "words"),
+    [
+        ("environment variable REDIS_DB", "redis.db", 0, "set REDIS_DB=0"),
+        ("config.json", "redis.db", 0, 'write "db": 0 in "redis" in config.json'),
+        (None, "redis.db", 0, "set redis.db or REDIS_DB to 0"),
+        ("redis.url, config.json", "redis.db", 0, "set redis.db or REDIS_DB to 0"),
+        ("config.json", "jwtCookieName", "x", 'write "jwtCookieName": "x" in config.json'),
+        ("environment variable JWT_SECRET", "jwtSecret", "s", "set JWT_SECRET to the same value"),
+        ("config.json", "jwtSecret", "s", "set jwtSecret to the same value"),
+    ],
+)
+def test_a_value_is_changed_where_it_comes_from(
+    source: str | None, path: str, value: object, words: str
+) -> None:
+    loaded = Loaded(Settings(), {path: source} if source else {}, ())
+    assert change(path, loaded, value) == words
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ws://bi.example.org/ws", None),
+        ("wss://bi.example.org:8443", None),
+        ("http://bi.example.org:8080/", "write ws://bi.example.org:8080/"),
+        ("bi.example.org:8080", "must begin with ws://"),
+        ("ws:///ws", "must begin with ws://"),
+        ("ws://bi:99999/", "no URL"),
+    ],
+)
+def test_addresses_that_browsers_take(url: str, words: str | None) -> None:
+    problem = bad_url(url)
+    assert (problem is None) if words is None else (problem is not None and words in problem)
