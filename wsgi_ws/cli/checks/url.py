@@ -17,7 +17,7 @@ import redis
 
 from wsgi_ws.cli.checks.browser import bad_url
 from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
-from wsgi_ws.cli.publish import event, new_channel, publish
+from wsgi_ws.cli.publish import event, publish
 from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
 from wsgi_ws.cli.socket_errors import explain_refused, explain_unreachable
@@ -25,6 +25,8 @@ from wsgi_ws.cli.token import NoToken, cookie
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.superset.producer import new_channel
+from wsgi_ws.superset.stream_names import channel_stream
 
 WHAT = "url"
 PATIENCE = 5.0  # seconds for the event, and for the handshake
@@ -140,7 +142,7 @@ def _forget(client: redis.Redis, prefix: str, channel: str) -> None:
     """Remove a throw-away channel's stream, if allowed. The global one is left to Superset: taking
     out its newest entry looks to followers as if Redis had lost data."""
     with contextlib.suppress(redis.RedisError):
-        client.delete(prefix + channel)
+        client.delete(channel_stream(prefix, channel))
 
 
 def _await(client: Socket, job_id: str) -> bool:
