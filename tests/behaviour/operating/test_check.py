@@ -116,8 +116,8 @@ def test_a_right_set_up_is_green(environ: dict[str, str], superset: Superset) ->
 
 def test_every_value_is_listed_with_its_source(environ: dict[str, str]) -> None:
     values = {v.key: v for v in run(environ, Wishes()).configuration}
-    assert values["port"].source == "environment variable PORT"
-    assert (values["redis.db"].value, values["redis.db"].source) == ("0", "default")
+    assert str(values["port"].source) == "environment variable PORT"
+    assert (values["redis.db"].value, values["redis.db"].is_default) == ("0", True)
     assert values["jwtSecret"].value == "(set, not shown)"
 
 
@@ -203,7 +203,7 @@ def test_a_redis_that_nobody_means_is_not_looked_at(
     assert_named(report, Level.YELLOW, "not looked at, as long as redis.sentinels can't be used")
     assert {f.what for f in report.findings if f.level is Level.RED} == {"configuration"}
     (shown,) = (v for v in report.configuration if v.key == "redis.sentinels")
-    assert (shown.value, shown.source) == ("(wrong, see below)", "config.json")
+    assert (shown.value, str(shown.source)) == ("(wrong, see below)", "config.json")
 
 
 def test_supersets_variable_for_the_user_has_no_effect_here(environ: dict[str, str]) -> None:
