@@ -11,6 +11,7 @@ from typing import Any
 
 from wsgi_ws.config.draft import Draft
 from wsgi_ws.config.keys import key_of, shown
+from wsgi_ws.config.set_by import Kind, SetBy
 from wsgi_ws.superset.settings import Said, Unknown, own_values, read, surprises, target_of
 
 _ADDRESS = (  # half of an address from here and half from there leads nowhere
@@ -45,7 +46,7 @@ def lay_superset(draft: Draft, environ: Mapping[str, str]) -> None:
                 "that is not installed here: set it here too",
             )
         else:
-            draft.put(path, value.value, str(value))
+            draft.put(path, value.value, SetBy(Kind.SUPERSET, value.setting, str(value.where)))
 
 
 def _compare(draft: Draft, path: str, said: Said) -> None:

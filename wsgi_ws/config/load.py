@@ -19,6 +19,7 @@ from wsgi_ws.config.draft import Draft
 from wsgi_ws.config.from_superset import lay_superset
 from wsgi_ws.config.keys import Key, Settings, blocks, keys, redis_key, shown
 from wsgi_ws.config.redis_url import BadAddress, parse_url
+from wsgi_ws.config.set_by import NOBODY, Kind, SetBy
 from wsgi_ws.config.values import BadValue, from_json, from_text, kubernetes_hint
 from wsgi_ws.superset.settings import SupersetError
 
@@ -40,16 +41,20 @@ STATSD_FOREIGN_OPTIONS = frozenset(
 class Loaded:
     """The outcome of `load`.
 
-    :ivar sources: dotted key → where its value came from, for keys that somebody has set.
+    :ivar sources: dotted key → who has set it; a key at its default is absent.
     :ivar warnings: lines for the operator, to be logged by whoever starts the service.
     :ivar wrong: dotted keys, or whole blocks, that are at their default because what was set can't
         be used; empty unless this is the rest of a `ConfigError`.
     """
 
     settings: Settings
-    sources: Mapping[str, str]
+    sources: Mapping[str, SetBy]
     warnings: tuple[str, ...]
     wrong: frozenset[str] = frozenset()
+
+    def set_by(self, path: str) -> SetBy:
+        """Who has set a key."""
+        return self.sources.get(path, NOBODY)
 
     def wrong_among(self, *paths: str) -> list[str]:
         """Which of these keys, or of the keys in these blocks, are wrong."""
@@ -150,12 +155,12 @@ def _lay_object(draft: Draft, document: Mapping[str, Any], path: Path, prefix: s
                 f"{path}: {name} is the old name of {key.path}, which is also set and wins"
             )
         elif key:
-            _lay_value(draft, key, raw, str(path))
+            _lay_value(draft, key, raw, SetBy(Kind.FILE, str(path)))
     unknown = [name for name in document if name not in known and name not in inner]
     _warn_unknown(draft, unknown, [*known, *inner], str(path), prefix)
 
 
-def _lay_value(draft: Draft, key: Key, raw: Any, source: str) -> None:
+def _lay_value(draft: Draft, key: Key, raw: Any, source: SetBy) -> None:
     draft.sources[key.path] = source
     try:
         draft.values[key.path] = from_json(key, raw)
@@ -188,13 +193,14 @@ def _lay_environment(draft: Draft, environ: Mapping[str, str]) -> None:
             continue
         if not key.secret:  # Superset's HMAC takes the secret to the byte
             text = text.strip()
+        source = SetBy(Kind.ENVIRONMENT, str(key.env))
         try:
-            draft.put(key.path, from_text(key, text), f"environment variable {key.env}")
+            draft.put(key.path, from_text(key, text), source)
         except BadValue as error:
-            below = draft.sources.get(key.path, "the default")
+            below = draft.set_by(key.path)
             draft.warnings.append(
-                f"environment variable {key.env}={shown(text, key.secret)} is ignored ({error}); "
-                f"{key.path} stays at the value of {below}{kubernetes_hint(text, str(key.env))}"
+                f"{source}={shown(text, key.secret)} is ignored ({error}); {key.path} stays at the "
+                f"value of {below}{kubernetes_hint(text, str(key.env))}"
             )
 
 
@@ -223,14 +229,14 @@ def _spell_out_url(draft: Draft) -> Mapping[str, Any]:
         path
         for path, value in said.items()
         if draft.values.get(path) != value
-        and not draft.sources.get(path, "redis.url").startswith("redis.url")
+        and draft.set_by(path).kind not in (Kind.DEFAULT, Kind.URL)
     ]
     if overruled:
         draft.warnings.append(f"{where} wins over {draft.all_named(sorted(overruled))}")
     if ignored:
         draft.warnings.append(f"{where}: options without effect here: {', '.join(sorted(ignored))}")
     for path, value in said.items():
-        draft.put(path, value, f"redis.url, {source}")
+        draft.put(path, value, SetBy(Kind.URL, "redis.url", str(source)))
     return said
 
 

@@ -31,7 +31,6 @@ COOKIE_SAMESITE = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE"
 COOKIE_DOMAIN = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_DOMAIN"
 TRANSPORT = "GLOBAL_ASYNC_QUERIES_TRANSPORT"
 WEBSOCKET_URL = "GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL"
-LEFT_OUT = "left out of "
 ALGORITHM = "HS256"  # Superset signs with nothing else
 CHANNEL_KEY = "channel"  # and calls the claim so
 
@@ -76,16 +75,38 @@ UNKNOWN = Unknown()
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a setting is set.
+
+    :ivar name: the file's name, or words like `Superset's default`.
+    :ivar line: 0 when it isn't known.
+    :ivar left_out: whether it is a key that the dictionary of that line doesn't have.
+    """
+
+    name: str
+    line: int = 0
+    left_out: bool = False
+
+    def __str__(self) -> str:
+        left_out = "left out of " if self.left_out else ""
+        return f"{left_out}{self.line_text or self.name}"
+
+    @property
+    def line_text(self) -> str:
+        """`superset_config.py line 12`, or nothing when the line isn't known."""
+        return f"{self.name} line {self.line}" if self.line else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """What Superset's settings say about one key of this server.
 
     :ivar setting: the name, maybe with a key: `GLOBAL_ASYNC_QUERIES_REDIS_CONFIG["db"]`.
-    :ivar where: file and line, or that it is a default.
     """
 
     value: Any = field(repr=False)
     setting: str
-    where: str
+    where: Place
 
     def __str__(self) -> str:
         return f"{self.setting}, {self.where}"
@@ -124,20 +145,20 @@ class SupersetSettings:
         places = self.places.get(f"{name}.{key}" if key else name, ())
         return [line for file, line in places if file == self.file]
 
-    def where(self, name: str, key: str | None = None) -> str:
+    def where(self, name: str, key: str | None = None) -> Place:
         """Where it is set: `superset_config.py line 12`, or `Superset's default`.
 
         Of a key that a dictionary does not have: `left out of superset_config.py line 12`.
         """
         whole = self.get(name)
-        left_out = LEFT_OUT if key and isinstance(whole, dict) and key not in whole else ""
+        left_out = bool(key) and isinstance(whole, dict) and key not in whole
         for spelling in (f"{name}.{key}" if key else name, name):
             if self.places.get(spelling):
                 file, line = self.places[spelling][-1]
-                return f"{left_out}{Path(file).name} line {line}"
+                return Place(Path(file).name, line, left_out)
         if self.is_set(name):
-            return left_out + Path(self.file).name
-        return "Superset's default"
+            return Place(Path(self.file).name, left_out=left_out)
+        return Place("Superset's default")
 
     def said(self, name: str, key: str | None = None, default: Any = None) -> Said:
         value = self.item(name, key, default) if key else self.get(name)
@@ -279,8 +300,8 @@ def own_values(superset: SupersetSettings) -> dict[str, Said]:
     values["redisStreamPrefix"] = superset.said(PREFIX)
     values["jwtCookieName"] = superset.said(COOKIE_NAME)
     values["jwtSecret"] = superset.said(SECRET)
-    values["jwtAlgorithms"] = Said((ALGORITHM,), "signature", "fixed in Superset")
-    values["jwtChannelIdKey"] = Said(CHANNEL_KEY, "channel claim", "fixed in Superset")
+    values["jwtAlgorithms"] = Said((ALGORITHM,), "signature", Place("fixed in Superset"))
+    values["jwtChannelIdKey"] = Said(CHANNEL_KEY, "channel claim", Place("fixed in Superset"))
     for key in ("redisStreamPrefix", "jwtCookieName", "jwtSecret"):
         values[key] = _typed(values[key], str)
     return values
@@ -300,7 +321,7 @@ def _redis_values(superset: SupersetSettings) -> Iterator[tuple[str, Said]]:
     yield from _fields(superset, name, _SENTINEL)
     # Superset makes the client that writes events without CACHE_REDIS_DB: `surprises` says so.
     said = superset.said(name, "CACHE_REDIS_DB", 0)
-    yield "redis.db", Said(0, said.setting, "which Superset ignores with Sentinel")
+    yield "redis.db", Said(0, said.setting, Place("which Superset ignores with Sentinel"))
 
 
 def _fields(

@@ -187,7 +187,7 @@ def test_a_secret_of_the_environment_is_taken_to_the_byte(tmp_path: Path) -> Non
 def test_it_is_told_where_a_value_comes_from(tmp_path: Path) -> None:
     loaded = load_with(tmp_path, {"port": 1, "redis": {"db": 2}}, {"REDIS_HOST": "x"})
     file = str(tmp_path / "config.json")
-    assert loaded.sources == {
+    assert {path: str(source) for path, source in loaded.sources.items()} == {
         "port": file,
         "redis.db": file,
         "redis.host": "environment variable REDIS_HOST",

@@ -49,7 +49,7 @@ def test_values_are_what_the_program_computes(path: Path) -> None:
 def test_what_is_not_set_has_supersets_default(path: Path) -> None:
     superset = settings(path, "")
     assert superset.get(PREFIX) == "async-events-"
-    assert superset.where(PREFIX) == "Superset's default"
+    assert str(superset.where(PREFIX)) == "Superset's default"
 
 
 def test_output_of_the_program_does_no_harm(path: Path) -> None:
@@ -59,15 +59,17 @@ def test_output_of_the_program_does_no_harm(path: Path) -> None:
 
 def test_a_place_is_file_and_line_also_of_a_key(path: Path) -> None:
     superset = settings(path, f'A = 1\n{REDIS_CONFIG} = {{\n  "host": "h",\n  "db": 1,\n}}\n')
-    assert superset.where(REDIS_CONFIG) == "superset_config.py line 2"
-    assert superset.where(REDIS_CONFIG, "db") == "superset_config.py line 4"
+    assert str(superset.where(REDIS_CONFIG)) == "superset_config.py line 2"
+    assert str(superset.where(REDIS_CONFIG, "db")) == "superset_config.py line 4"
 
 
 def test_a_key_that_is_not_there_is_left_out(path: Path) -> None:
     found = settings(path, f'A = 1\n{CACHE_BACKEND} = {{"CACHE_TYPE": "RedisCache"}}\n')
-    assert found.where(CACHE_BACKEND, "CACHE_REDIS_DB") == ("left out of superset_config.py line 2")
-    assert found.where(CACHE_BACKEND, "CACHE_TYPE") == "superset_config.py line 2"
-    assert settings(path, "").where(CACHE_BACKEND, "CACHE_REDIS_DB") == "Superset's default"
+    assert str(found.where(CACHE_BACKEND, "CACHE_REDIS_DB")) == (
+        "left out of superset_config.py line 2"
+    )
+    assert str(found.where(CACHE_BACKEND, "CACHE_TYPE")) == "superset_config.py line 2"
+    assert str(settings(path, "").where(CACHE_BACKEND, "CACHE_REDIS_DB")) == "Superset's default"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_a_key_that_is_not_there_is_left_out(path: Path) -> None:
 )
 def test_the_last_assignment_is_the_place(path: Path, program: str, line: int) -> None:
     superset = settings(path, program)
-    assert (superset.get(PREFIX), superset.where(PREFIX)) == (
+    assert (superset.get(PREFIX), str(superset.where(PREFIX))) == (
         "b",
         f"superset_config.py line {line}",
     )
@@ -90,7 +92,7 @@ def test_the_last_assignment_is_the_place(path: Path, program: str, line: int) -
 def test_a_neighbour_s_line_is_found_too(path: Path) -> None:
     path.with_name("more_settings.py").write_text(f'\n{PREFIX} = "x-"\n')
     superset = settings(path, "from more_settings import *\n")
-    assert (superset.get(PREFIX), superset.where(PREFIX)) == ("x-", "more_settings.py line 2")
+    assert (superset.get(PREFIX), str(superset.where(PREFIX))) == ("x-", "more_settings.py line 2")
 
 
 def test_a_package_that_is_missing_is_only_missed_where_it_is_used(path: Path) -> None:
@@ -206,8 +208,10 @@ def test_supersets_values_lie_over_the_defaults(path: Path) -> None:
 
 def test_the_source_is_supersets_line(path: Path) -> None:
     sources = loaded(path).sources
-    assert sources["redis.db"] == f'{CACHE_BACKEND}["CACHE_REDIS_DB"], superset_config.py line 3'
-    assert sources["jwtCookieName"].endswith("Superset's default")
+    assert (
+        str(sources["redis.db"]) == f'{CACHE_BACKEND}["CACHE_REDIS_DB"], superset_config.py line 3'
+    )
+    assert str(sources["jwtCookieName"]).endswith("Superset's default")
 
 
 def test_file_and_environment_lie_over_supersets_values(path: Path) -> None:

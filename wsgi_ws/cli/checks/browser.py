@@ -55,7 +55,7 @@ def check_browser(superset: SupersetSettings, loaded: Loaded, page: str | None) 
         urlsplit(said.value),
         urlsplit(page) if page else _guessed_page(superset),
         _why_https(superset, page),
-        said.where,
+        str(said.where),
     )
     findings = [*check_scheme(situation), *check_host(situation, superset)]
     another_address = any(f.level is Level.RED for f in findings)

@@ -12,12 +12,12 @@ from dataclasses import fields
 from typing import Any
 
 from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
-from wsgi_ws.cli.checks.report import DEFAULT, Value
+from wsgi_ws.cli.checks.report import Value
 from wsgi_ws.config.keys import Key, json_key, key_of, keys
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.config.set_by import Kind
 
 WHAT = "configuration"
-_NO_FILES = ("redis.url", "GLOBAL_ASYNC_QUERIES", "signature", "channel claim")
 USUAL_PROXY_TIMEOUT_MS = 60_000  # nginx, Apache, AWS's balancers; HAProxy's examples have 50 s
 
 
@@ -39,10 +39,9 @@ def check_configuration(environ: Mapping[str, str]) -> tuple[Loaded | None, list
 def shown_values(loaded: Loaded) -> list[Value]:
     """Every key as it is in effect."""
     return [
-        Value(key.path, _shown(key, loaded), source)
+        Value(key.path, _shown(key, loaded), loaded.set_by(key.path))
         for key in keys()
         if key.path != "redis.url"  # spelled out in the keys that it stands for
-        for source in [loaded.sources.get(key.path, DEFAULT)]
     ]
 
 
@@ -97,8 +96,8 @@ def check_overridden_secrets(loaded: Loaded, file: Loaded | None) -> Iterator[Fi
     if file is None:
         return
     for key in keys():
-        source = loaded.sources.get(key.path, "")
-        if not key.secret or key.path not in file.sources or not source.startswith("environment"):
+        source = loaded.set_by(key.path)
+        if not key.secret or key.path not in file.sources or source.kind is not Kind.ENVIRONMENT:
             continue
         if file.wrong_among(key.path):  # nobody means that one
             continue
@@ -116,14 +115,14 @@ def change(path: str, loaded: Loaded, value: Any) -> str:
     A secret's new value is not written out.
     """
     key = key_of(path)
-    source = loaded.sources.get(path, "")
+    source = loaded.set_by(path)
     if key.secret:
-        in_file = source and not source.startswith(("environment", *_NO_FILES))
+        in_file = source.kind is Kind.FILE
         return f"set {path if in_file or not key.env else key.env} to the same value"
     text = ",".join(value) if isinstance(value, tuple) else _plain(value)
-    if source.startswith("environment variable"):
+    if source.kind is Kind.ENVIRONMENT:
         return f"set {key.env}={text}"
-    if source and not source.startswith(_NO_FILES):
+    if source.kind is Kind.FILE:
         block = f' in "{path.split(".", maxsplit=1)[0]}"' if "." in path else ""
         return f'write "{path.rsplit(".", maxsplit=1)[-1]}": {json.dumps(value)}{block} in {source}'
     return f"set {path}{f' or {key.env}' if key.env else ''} to {text}"
@@ -131,7 +130,7 @@ def change(path: str, loaded: Loaded, value: Any) -> str:
 
 def source_of(path: str, loaded: Loaded) -> str:
     """Where a value comes from, for the middle of a sentence."""
-    return loaded.sources.get(path, "the default")
+    return str(loaded.set_by(path))
 
 
 def _load(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:

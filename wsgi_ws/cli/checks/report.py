@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import click
 
 from wsgi_ws.cli.checks.findings import Finding, Level, worst
+from wsgi_ws.config.set_by import Kind, SetBy
 
 _MARKS = {
     Level.GREEN: ("ok  ", "green"),
     Level.YELLOW: ("look", "yellow"),
     Level.RED: ("BAD ", "red"),
 }
-DEFAULT = "default"  # the source of what nobody has set
 _WIDTH_OF_FILES = 100  # when the output is no terminal
 _VALUE_WIDTH = 38
 
@@ -34,7 +34,11 @@ class Value:
 
     key: str
     value: str
-    source: str
+    source: SetBy
+
+    @property
+    def is_default(self) -> bool:
+        return self.source.kind is Kind.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ def as_json(report: Report) -> str:
     document = {
         "level": report.level.name.lower(),
         "configuration": [
-            {"key": v.key, "value": v.value, "source": v.source} for v in report.configuration
+            {"key": v.key, "value": v.value, "source": "default" if v.is_default else str(v.source)}
+            for v in report.configuration
         ],
         "findings": [
             {"level": f.level.name.lower(), "what": f.what, "sentence": f.sentence}
@@ -87,13 +92,13 @@ def _configuration_lines(values: Sequence[Value], width: int) -> Iterator[str]:
     """What somebody has set, a line each; then, close together, what nobody has."""
     if not values:
         return
-    chosen = [value for value in values if value.source != DEFAULT]
+    chosen = [value for value in values if not value.is_default]
     key_width = max((len(value.key) for value in chosen), default=0)
     yield "Configuration"
     for value in chosen:
         shown = textwrap.shorten(value.value, _VALUE_WIDTH, placeholder="…")
         yield f"  {value.key:{key_width}}  {shown:{_VALUE_WIDTH}}  {value.source}".rstrip()
-    defaults = " ".join(f"{v.key}={v.value}" for v in values if v.source == DEFAULT)
+    defaults = " ".join(f"{v.key}={v.value}" for v in values if v.is_default)
     if defaults:
         yield from _wrapped(f"by default: {defaults}", "  ", "    ", width)
     yield ""

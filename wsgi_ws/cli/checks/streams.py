@@ -13,9 +13,10 @@ from typing import Any
 
 import redis
 
-from wsgi_ws.cli.checks.configuration import change, source_of
+from wsgi_ws.cli.checks.configuration import change
 from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
 from wsgi_ws.config.load import Loaded
+from wsgi_ws.config.set_by import Kind
 from wsgi_ws.sources.streams import finder
 from wsgi_ws.sources.streams.stream_id import StreamId
 
@@ -154,7 +155,7 @@ def _counted(number: int, one: str, many: str = "") -> str:
 
 
 def _helm_hint(loaded: Loaded, db: int) -> str:
-    if source_of("redis.db", loaded) == "environment variable REDIS_DB" and db == 0:
+    if loaded.set_by("redis.db").kind is Kind.ENVIRONMENT and db == 0:
         return " (Superset's Helm chart passes its own REDIS_DB to this server too)"
     return ""
 

@@ -290,9 +290,7 @@ def _address_change(said: dict[str, Said], loaded: Loaded, ours: Any, theirs: An
 
 def _line(said: Said) -> str:
     """What to change on Superset's side."""
-    if " line " in said.where:
-        return said.where.removeprefix(names.LEFT_OUT)
-    return f"{said.setting} in superset_config.py"
+    return said.where.line_text or f"{said.setting} in superset_config.py"
 
 
 def _unknown(setting: str) -> str:
