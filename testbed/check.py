@@ -13,10 +13,10 @@ import pytest
 
 from testbed.nginx import UPGRADE, Nginx
 from testbed.servers import SECRET, RedisServer, Server
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.report import Report
 from wsgi_ws.cli.checks.url import UrlOptions
 from wsgi_ws.cli.checks.whole import CheckOptions
+from wsgi_ws.cli.checks.words import Level
 
 PUBLIC_SECRET = "another-secret-of-tests-with-more-than-32-bytes"
 BACKEND = "GLOBAL_ASYNC_QUERIES_CACHE_BACKEND"

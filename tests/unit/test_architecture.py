@@ -154,6 +154,13 @@ def test_the_command_line_takes_from_the_service_what_needs_no_loop() -> None:
     assert {name for name in taken if package_of(name) not in ("", "cli")} == FOR_THE_CLI
 
 
+def test_a_check_knows_no_other_check() -> None:
+    """What two of them need is in cli.checks.words, or beside the commands that need it too."""
+    shared = {"cli.checks.words", "cli.checks.report", "cli.checks.whole"}
+    checks = {name for name in SOURCES if name.startswith("cli.checks.")} - shared
+    assert not {(one, other) for one in checks for other in own_imports(SOURCES[one]) & checks}
+
+
 def test_the_command_line_needs_no_gevent() -> None:
     program = (
         "import sys, wsgi_ws.cli.main; sys.exit(bool({'gevent', 'gunicorn'} & {*sys.modules}))"

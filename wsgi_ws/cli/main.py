@@ -17,15 +17,14 @@ import redis
 
 from wsgi_ws import __version__
 from wsgi_ws.cli import publish, tail, token
-from wsgi_ws.cli.checks.browser import bad_url
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.machine import installed
 from wsgi_ws.cli.checks.report import print_report
 from wsgi_ws.cli.checks.url import UrlOptions
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
 from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
 from wsgi_ws.cli.socket_client import Ended, Refused, Trust, Unreachable
-from wsgi_ws.cli.socket_errors import explain_refused, explain_unreachable
+from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.sources.redis_client import connect
 from wsgi_ws.superset.producer import STATUSES, new_channel

@@ -12,7 +12,6 @@ import redis
 from redis.sentinel import MasterNotFoundError
 
 from wsgi_ws.addresses import is_loopback
-from wsgi_ws.cli.checks.configuration import source_of
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import describe
@@ -38,7 +37,7 @@ def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str
         return _about_password(settings, loaded, text)
     if "DB index is out of range" in text:
         return (
-            f"{where} has no database {settings.db} (redis.db from {source_of('redis.db', loaded)})"
+            f"{where} has no database {settings.db} (redis.db from {loaded.set_by('redis.db')})"
             ": most have 0 to 15; take the one that Superset has"
         )
     chain = " ".join(_texts(error))
@@ -70,7 +69,7 @@ def _about_password(settings: RedisSettings, loaded: Loaded, text: str) -> str:
         return f"{where} wants a password: set redis.password or REDIS_PASSWORD"
     return (
         f"{where} refuses the password of user {settings.username} (redis.password from "
-        f"{source_of('redis.password', loaded)}): correct redis.username and redis.password"
+        f"{loaded.set_by('redis.password')}): correct redis.username and redis.password"
     )
 
 
@@ -109,7 +108,7 @@ def _about_address(settings: RedisSettings, loaded: Loaded, text: str, *, contai
     local = not settings.sentinels and not settings.unix_socket_path and is_loopback(settings.host)
     if container and local:
         return (
-            f"nothing answers at {where} (redis.host from {source_of('redis.host', loaded)}), "
+            f"nothing answers at {where} (redis.host from {loaded.set_by('redis.host')}), "
             "which in a container is the container itself: set REDIS_HOST to the name of Redis's "
             "service, often redis"
         )
@@ -118,8 +117,8 @@ def _about_address(settings: RedisSettings, loaded: Loaded, text: str, *, contai
         return f"{where} can't be reached ({reason}): correct redis.unixSocketPath"
     return (
         f"{where} can't be reached ({reason}): start Redis, or correct redis.host (from "
-        f"{source_of('redis.host', loaded)}) and redis.port (from "
-        f"{source_of('redis.port', loaded)})"
+        f"{loaded.set_by('redis.host')}) and redis.port (from "
+        f"{loaded.set_by('redis.port')})"
     )
 
 

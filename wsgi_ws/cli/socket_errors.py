@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
-from wsgi_ws.cli.checks.configuration import source_of
 from wsgi_ws.cli.socket_client import Refused, Unreachable
 from wsgi_ws.config.load import Loaded
 
@@ -17,6 +16,21 @@ NGINX = (
     "in nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
     'proxy_set_header Connection "upgrade"'
 )
+
+
+def bad_url(url: str) -> str | None:
+    """Why no browser would take it for a WebSocket's address; None when it would."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return f"is {url!r}, which is no URL: write it like wss://superset.example.com/ws"
+    if parts.scheme in ("http", "https"):
+        better = url.replace("http", "ws", 1)
+        return f"begins with {parts.scheme}://, which older browsers refuse: write {better}"
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0:
+        return f"is {url!r}: it must begin with ws:// or wss:// and a host name"
+    return None
 
 
 def explain_unreachable(error: Unreachable, url: str) -> str:
@@ -49,7 +63,7 @@ def explain_refused(refusal: Refused, url: str, loaded: Loaded) -> str:
         return (
             f"the server behind {url} refuses this configuration's token (401): it has another "
             f"jwtSecret or jwtCookieName than here (jwtSecret from "
-            f"{source_of('jwtSecret', loaded)}), or the proxy removes the Cookie header; its log "
+            f"{loaded.set_by('jwtSecret')}), or the proxy removes the Cookie header; its log "
             "says which"
         )
     if status == 403 and ours:

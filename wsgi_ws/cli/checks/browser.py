@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from wsgi_ws.addresses import is_loopback, port_of
-from wsgi_ws.cli.checks.findings import Finding, Level, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, Level, green, red, yellow
+from wsgi_ws.cli.socket_errors import bad_url
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.http.origin import is_allowed
 from wsgi_ws.superset import settings as names
@@ -68,21 +69,6 @@ def check_browser(superset: SupersetSettings, loaded: Loaded, page: str | None) 
     if not any(f.level for f in findings):
         findings.append(green(WHAT, f"{said.value} and the cookie's attributes fit each other"))
     return findings
-
-
-def bad_url(url: str) -> str | None:
-    """Why no browser would take it for a WebSocket's address; None when it would."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return f"is {url!r}, which is no URL: write it like wss://superset.example.com/ws"
-    if parts.scheme in ("http", "https"):
-        better = url.replace("http", "ws", 1)
-        return f"begins with {parts.scheme}://, which older browsers refuse: write {better}"
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0:
-        return f"is {url!r}: it must begin with ws:// or wss:// and a host name"
-    return None
 
 
 def check_scheme(situation: Situation) -> Iterator[Finding]:

@@ -6,14 +6,11 @@ Knows the environment and the file, but neither Redis nor Superset. Secrets are 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from typing import Any
 
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
 from wsgi_ws.cli.checks.report import Value
-from wsgi_ws.config.keys import Key, json_key, key_of, keys
+from wsgi_ws.cli.checks.words import Finding, green, red, text_of, value_of, yellow
+from wsgi_ws.config.keys import Key, keys
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.config.set_by import Kind
 
@@ -43,15 +40,6 @@ def shown_values(loaded: Loaded) -> list[Value]:
         for key in keys()
         if key.path != "redis.url"  # spelled out in the keys that it stands for
     ]
-
-
-def value_of(settings: Any, path: str) -> Any:
-    """The value of a dotted key."""
-    for part in path.split("."):
-        settings = next(
-            getattr(settings, f.name) for f in fields(settings) if json_key(f.name) == part
-        )
-    return settings
 
 
 def check_environment(environ: Mapping[str, str], loaded: Loaded) -> Iterator[Finding]:
@@ -86,7 +74,7 @@ def check_pings(loaded: Loaded) -> Iterator[Finding]:
         yield yellow(
             WHAT,
             f"pingSocketsIntervalMs is {interval} (from "
-            f"{source_of('pingSocketsIntervalMs', loaded)}), and most proxies cut a socket that is "
+            f"{loaded.set_by('pingSocketsIntervalMs')}), and most proxies cut a socket that is "
             f"quiet for {USUAL_PROXY_TIMEOUT_MS // 1000} s: set it lower, the default is 20000",
         )
 
@@ -109,30 +97,6 @@ def check_overridden_secrets(loaded: Loaded, file: Loaded | None) -> Iterator[Fi
             )
 
 
-def change(path: str, loaded: Loaded, value: Any) -> str:
-    """How to give a key another value, where its present one comes from: `set REDIS_DB=0`.
-
-    A secret's new value is not written out.
-    """
-    key = key_of(path)
-    source = loaded.set_by(path)
-    if key.secret:
-        in_file = source.kind is Kind.FILE
-        return f"set {path if in_file or not key.env else key.env} to the same value"
-    text = ",".join(value) if isinstance(value, tuple) else _plain(value)
-    if source.kind is Kind.ENVIRONMENT:
-        return f"set {key.env}={text}"
-    if source.kind is Kind.FILE:
-        block = f' in "{path.split(".", maxsplit=1)[0]}"' if "." in path else ""
-        return f'write "{path.rsplit(".", maxsplit=1)[-1]}": {json.dumps(value)}{block} in {source}'
-    return f"set {path}{f' or {key.env}' if key.env else ''} to {text}"
-
-
-def source_of(path: str, loaded: Loaded) -> str:
-    """Where a value comes from, for the middle of a sentence."""
-    return str(loaded.set_by(path))
-
-
 def _load(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
     try:
         loaded = load(environ)
@@ -146,10 +110,6 @@ def _file_alone(environ: Mapping[str, str]) -> Loaded | None:
     return _load({k: v for k, v in environ.items() if k == CONFIG_PATH_VARIABLE})[0]
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _shown(key: Key, loaded: Loaded) -> str:
     value = value_of(loaded.settings, key.path)
     if key.path in loaded.sources and loaded.wrong_among(key.path):
@@ -158,4 +118,4 @@ def _shown(key: Key, loaded: Loaded) -> str:
         return "(set, not shown)" if value else "(empty)"
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value)) or "[]"
-    return _plain(value) if value != "" else '""'
+    return text_of(value) if value != "" else '""'

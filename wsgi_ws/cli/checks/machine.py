@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from packaging.version import InvalidVersion, Version
 
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, green, red, yellow
 from wsgi_ws.config.keys import StatsdSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.server import open_files

@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from wsgi_ws.cli.checks.findings import Finding, green, red
+from wsgi_ws.cli.checks.words import Finding, green, red
 from wsgi_ws.cli.redis_errors import TIMEOUT, explain
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded

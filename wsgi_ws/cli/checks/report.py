@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import click
 
-from wsgi_ws.cli.checks.findings import Finding, Level, worst
+from wsgi_ws.cli.checks.words import Finding, Level, worst
 from wsgi_ws.config.set_by import Kind, SetBy
 
 _MARKS = {

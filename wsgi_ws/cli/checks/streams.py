@@ -13,8 +13,7 @@ from typing import Any
 
 import redis
 
-from wsgi_ws.cli.checks.configuration import change
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import Kind
 from wsgi_ws.sources.streams import finder

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsgi_ws.addresses import is_loopback
-from wsgi_ws.cli.checks.configuration import change, source_of, value_of
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, change, green, red, value_of, yellow
 from wsgi_ws.config.keys import key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.superset import settings as names
@@ -159,7 +158,7 @@ def check_values(
 
 def mismatch(path: str, said: Said, loaded: Loaded) -> str:
     """The sentence about one differing value; a secret is not shown."""
-    source = source_of(path, loaded)
+    source = loaded.set_by(path)
     why = WHY.get(path, "this server can't read what Superset writes")
     remedy = f"{change(path, loaded, said.value)} here, or change {_line(said)}"
     if key_of(path).secret:
@@ -235,7 +234,7 @@ def _address_findings(
     if ours == theirs or one_redis:
         return []
     shown = (
-        f"Redis is {_address_text(ours)} here ({path} from {source_of(path, loaded)}), but "
+        f"Redis is {_address_text(ours)} here ({path} from {loaded.set_by(path)}), but "
         f"{_address_text(theirs)} in Superset ({main})"
     )
     remedy = f"{_address_change(said, loaded, ours, theirs)} here, or change {_line(main)}"

@@ -15,12 +15,11 @@ from urllib.parse import urlsplit
 
 import redis
 
-from wsgi_ws.cli.checks.browser import bad_url
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, green, red, yellow
 from wsgi_ws.cli.publish import event, publish
 from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
-from wsgi_ws.cli.socket_errors import explain_refused, explain_unreachable
+from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable
 from wsgi_ws.cli.token import NoToken, cookie
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded

@@ -10,7 +10,6 @@ from typing import Any
 
 from wsgi_ws.cli.checks.browser import check_browser
 from wsgi_ws.cli.checks.configuration import check_configuration, shown_values
-from wsgi_ws.cli.checks.findings import Finding, red, yellow
 from wsgi_ws.cli.checks.machine import check_machine, in_container
 from wsgi_ws.cli.checks.redis import WHAT as REDIS
 from wsgi_ws.cli.checks.redis import check_redis, same_server
@@ -20,6 +19,7 @@ from wsgi_ws.cli.checks.superset import WHAT as SUPERSET
 from wsgi_ws.cli.checks.superset import check_superset
 from wsgi_ws.cli.checks.url import WHAT as URL
 from wsgi_ws.cli.checks.url import UrlOptions, check_url
+from wsgi_ws.cli.checks.words import Finding, red, yellow
 from wsgi_ws.config.keys import RedisSettings, json_key
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import describe

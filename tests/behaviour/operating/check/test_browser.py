@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from testbed.check import COOKIE, URL, SupersetConfig, assert_named, sentences
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
 
 WRONG: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
     "the session's cookie": (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from testbed.check import PUBLIC_SECRET, assert_named
 from testbed.servers import SECRET
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
 
 
 def test_supersets_variable_for_the_user_has_no_effect_here(environ: dict[str, str]) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from testbed.check import StartServer, assert_named
 from testbed.servers import RedisServer, free_port
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
 
 
 def test_another_program_on_the_port(environ: dict[str, str]) -> None:

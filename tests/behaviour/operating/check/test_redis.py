@@ -10,8 +10,8 @@ import trustme
 
 from testbed.check import StartRedis, assert_named
 from testbed.servers import free_port
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
 
 
 def test_the_loopback_inside_a_container(environ: dict[str, str]) -> None:

@@ -11,8 +11,8 @@ import redis
 from testbed.check import StartRedis, assert_named, sentences
 from testbed.servers import RedisServer
 from testbed.superset import new_channel, publish
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
 
 
 def test_another_database_than_supersets_default(

@@ -16,8 +16,8 @@ from testbed.check import (
     backend,
     sentences,
 )
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
 
 SENTINEL = (
     '{"CACHE_TYPE": "RedisSentinelCache", "CACHE_REDIS_SENTINELS": [("sentinel-1", 26379)], '

@@ -21,9 +21,9 @@ from testbed.check import (
 )
 from testbed.nginx import UPGRADE
 from testbed.servers import RedisServer, Server, free_port
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.url import UrlOptions
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
 from wsgi_ws.cli.socket_client import Trust
 
 

@@ -16,10 +16,10 @@ from testbed.check import (
     sentences,
 )
 from testbed.servers import SECRET
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.report import as_json
 from wsgi_ws.cli.checks.url import UrlOptions
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
 
 
 def test_a_right_set_up_is_green(environ: dict[str, str], superset: SupersetConfig) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from wsgi_ws.cli.checks.browser import check_browser
-from wsgi_ws.cli.checks.findings import Level
+from wsgi_ws.cli.checks.words import Level
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.superset.settings import SupersetSettings

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.machine import (
     LIBRARIES,
     check_descriptors,
@@ -17,6 +16,7 @@ from wsgi_ws.cli.checks.machine import (
     in_container,
     is_older,
 )
+from wsgi_ws.cli.checks.words import Level
 from wsgi_ws.server import open_files
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.redis import check_version
+from wsgi_ws.cli.checks.words import Level
 
 
 @pytest.mark.parametrize(

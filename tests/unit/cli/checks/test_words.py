@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a value is changed, and which addresses browsers take."""
+"""How to change a value."""
 
 from __future__ import annotations
 
 import pytest
 
-from wsgi_ws.cli.checks.browser import bad_url
-from wsgi_ws.cli.checks.configuration import change
+from wsgi_ws.cli.checks.words import change
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import NOBODY, Kind, SetBy
@@ -40,19 +39,3 @@ def test_a_value_is_changed_where_it_comes_from(
 ) -> None:
     loaded = Loaded(Settings(), {path: source}, ())
     assert change(path, loaded, value) == words
-
-
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("ws://bi.example.org/ws", None),
-        ("wss://bi.example.org:8443", None),
-        ("http://bi.example.org:8080/", "write ws://bi.example.org:8080/"),
-        ("bi.example.org:8080", "must begin with ws://"),
-        ("ws:///ws", "must begin with ws://"),
-        ("ws://bi:99999/", "no URL"),
-    ],
-)
-def test_addresses_that_browsers_take(url: str, words: str | None) -> None:
-    problem = bad_url(url)
-    assert (problem is None) if words is None else (problem is not None and words in problem)
