@@ -144,9 +144,15 @@ def test_importing_the_package_loads_nothing() -> None:
     assert libraries(SOURCES[""]) == set()
 
 
-def test_the_entry_points_do_not_import_the_demo_or_the_command_line() -> None:
-    names = [n for f in ("wsgi.py", "gunicorn.conf.py") for n in imported_names(ROOT / f)]
-    assert not [name for name in names if name.startswith(("wsgi_ws.demo", "wsgi_ws.cli"))]
+@pytest.mark.parametrize(
+    ("entry_point", "allowed"),
+    [
+        ("wsgi.py", {"http.app"}),
+        ("gunicorn.conf.py", {"observe.log_formats", "server.master"}),
+    ],
+)
+def test_an_entry_point_hands_over_to_what_it_starts(entry_point: str, allowed: set[str]) -> None:
+    assert own_imports(ROOT / entry_point) == allowed
 
 
 def test_the_command_line_takes_from_the_service_what_needs_no_loop() -> None:
@@ -242,6 +248,17 @@ def test_nothing_but_definitions_happens_at_import(module: str) -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_no_function_changes_a_modules_state(module: str) -> None:
     assert not [node.lineno for node in ast.walk(tree_of(module)) if isinstance(node, ast.Global)]
+
+
+def test_only_the_master_outlives_what_made_it() -> None:
+    cached = [
+        module
+        for module in SOURCES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.FunctionDef)
+        and any("cache" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert cached == ["server.master"]
 
 
 @pytest.mark.parametrize("module", SOURCES)

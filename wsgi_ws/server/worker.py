@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gunicorn's worker for this service: starts it, and stops it when gunicorn says so.
-
-This, `wsgi.py` and `gunicorn.conf.py` are all that knows gunicorn.
-"""
+"""gunicorn's worker for this service: starts it, and stops it when gunicorn says so."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import os
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -20,9 +18,8 @@ from gevent.event import Event
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 
-from wsgi_ws.config.load import Loaded
+from wsgi_ws.config.keys import Settings
 from wsgi_ws.http.acceptor import Listener
-from wsgi_ws.server.exposure import Exposure
 
 if TYPE_CHECKING:
     from wsgi_ws.service import Service
@@ -48,11 +45,23 @@ def unsupported(cfg: Any) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the master gives to a worker.
+
+    :ivar metrics_directory: where the values of all workers are; None: `/metrics` is off.
+    :ivar metrics_listener: listens for `/metrics` alone; None: nothing does.
+    """
+
+    settings: Settings
+    metrics_directory: str | None
+    metrics_listener: socket.socket | None
+
+
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no types
     """A worker process: its own sockets, its own reading of the whole stream."""
 
-    loaded: Loaded | None = None  # set by gunicorn.conf.py in the master, for all workers to come
-    exposure: Exposure  # set by gunicorn.conf.py after the fork
+    prepared: Prepared  # set by the hook `post_fork`
     _failed = False
     _wake: Event | None = None
 
@@ -72,19 +81,19 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         # Or each line asks for its thread, which gevent makes up for each new greenlet (15 µs).
         logging.logThreads = False
         wake = self._wake = Event()
-        assert self.loaded is not None
-        service = Service(self.loaded.settings, str(self.age))
+        prepared = self.prepared
+        service = Service(prepared.settings, str(self.age))
         self.wsgi.config[UNREADINESS] = service.unreadiness
-        if self.exposure.directory:
-            self.wsgi.config[METRICS] = functools.partial(scrape, self.exposure.directory)
+        if prepared.metrics_directory:
+            self.wsgi.config[METRICS] = functools.partial(scrape, prepared.metrics_directory)
         service.start(self._on_failure)
         # What is there now lives as long as the process: no need to look through it ever again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECTION_THRESHOLD)
         servers = [self._listen(sock, service, takes_upgrades=True) for sock in self.sockets]
-        if self.exposure.listener is not None:
-            descriptor = os.dup(self.exposure.listener.fileno())
+        if prepared.metrics_listener is not None:
+            descriptor = os.dup(prepared.metrics_listener.fileno())
             own = socket.socket(fileno=descriptor)
             only_metrics = {METRICS_LISTENER: True}
             servers.append(self._listen(own, service, takes_upgrades=False, **only_metrics))
