@@ -24,6 +24,7 @@ from wsgi_ws.cli.checks.redis import TIMEOUT, explain, permission_sentence
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.superset.producer import STATUSES, new_channel
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -145,7 +146,7 @@ def token_command(
         -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" http://127.0.0.1:8080/
     """
     settings = _load(environ).settings
-    name = channel or publish.new_channel()
+    name = channel or new_channel()
     make = token.sign if raw else token.cookie
     try:
         click.echo(make(settings, name, expires_in=expires_in))
@@ -208,7 +209,7 @@ def tail_command(
 
 @cli.command(short_help="Publish a test event as Superset does.")
 @click.argument("channel")
-@click.option("--status", type=click.Choice(publish.STATUSES), default="done", show_default=True)
+@click.option("--status", type=click.Choice(STATUSES), default="done", show_default=True)
 @click.option("--job-id", metavar="ID", help="Default: a new one.")
 @click.option("--user-id", metavar="N", type=int)
 @click.option("--result-url", metavar="PATH", help="Where the result would be fetched.")

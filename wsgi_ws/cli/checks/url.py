@@ -19,12 +19,13 @@ from wsgi_ws.cli.checks.browser import bad_url
 from wsgi_ws.cli.checks.configuration import source_of
 from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
 from wsgi_ws.cli.checks.redis import explain, permission_sentence
-from wsgi_ws.cli.publish import event, forget, new_channel, publish
+from wsgi_ws.cli.publish import event, forget, publish
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
 from wsgi_ws.cli.token import NoToken, cookie
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.superset.producer import new_channel
 
 WHAT = "url"
 PATIENCE = 5.0  # seconds for the event, and for the handshake
