@@ -23,7 +23,8 @@ from wsgi_ws.http.dispatch import Entrance
 from wsgi_ws.http.handshake import Admission, Admitted, Refusal, check_request
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.websocket.connection import Connection, Ending, Limits
+from wsgi_ws.websocket.closing import Ending
+from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import Data, binary_frame, text_frame
 
 MIB = 1024 * 1024

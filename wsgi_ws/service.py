@@ -35,7 +35,8 @@ from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
 from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
-from wsgi_ws.websocket.connection import Connection, Ending, Limits
+from wsgi_ws.websocket.closing import Ending
+from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import CloseCode, Data
 from wsgi_ws.websocket.heartbeat import Heartbeat
 

@@ -196,7 +196,7 @@ PURE = {
     *("event", "http.refusals", "http.origin", "http.request"),
     *("observe.log_limiter", "observe.log_lines"),
     *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),
-    *("superset.stream_names", "websocket.frames"),
+    *("superset.stream_names", "websocket.allowance", "websocket.closing", "websocket.frames"),
 }
 IMPURE = {
     *("asyncio", "fcntl", "flask", "gevent", "geventwebsocket", "gunicorn", "http.client", "io"),

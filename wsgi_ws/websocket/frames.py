@@ -10,7 +10,6 @@ front of the payload, built once and shared by every socket that gets it.
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,8 +17,9 @@ from enum import IntEnum
 from wsproto.frame_protocol import Frame as RawFrame
 from wsproto.frame_protocol import FrameDecoder, Header, MessageDecoder, Opcode, ParseFailed
 
+from wsgi_ws.websocket.allowance import Allowance
+
 CONTROL_PAYLOAD_MAX = 125  # RFC 6455 §5.5
-UNLIMITED = sys.maxsize
 
 
 class CloseCode(IntEnum):
@@ -121,15 +121,14 @@ class FrameReader:
 
     After `ProtocolError` or a close frame it must not be fed again.
 
-    :ivar frames_left: how many more frames the client may send. It counts those on the wire, so
-        also a message's fragments; and bytes that complete no frame count as one, so that no client
-        can keep the parser busy for nothing.
+    Frames are counted as they are on the wire, so a message's fragments count too. Bytes that
+    complete no frame count as one, so that no client can keep the parser busy for nothing.
     """
 
-    __slots__ = ("_decoder", "_limit", "_message", "_octets", "_size", "frames_left")
+    __slots__ = ("_allowance", "_decoder", "_limit", "_message", "_octets", "_size")
 
-    def __init__(self, max_message_bytes: int) -> None:
-        self.frames_left = UNLIMITED
+    def __init__(self, max_message_bytes: int, allowance: Allowance) -> None:
+        self._allowance = allowance
         self._decoder = FrameDecoder(client=False)
         self._message = MessageDecoder()
         self._limit = max_message_bytes
@@ -147,7 +146,7 @@ class FrameReader:
 
         :raises ProtocolError: at the first broken rule; frames before it have been yielded.
         """
-        before = self.frames_left
+        before = self._allowance.frames_left
         self._decoder.receive_bytes(data)
         try:
             while (frame := self._next()) is not None:
@@ -156,7 +155,7 @@ class FrameReader:
                     return  # RFC 6455 §5.5.1: nothing may follow; it is not even looked at
         except ParseFailed as error:
             raise ProtocolError(CloseCode(error.code), str(error)) from None
-        if self.frames_left == before:
+        if self._allowance.frames_left == before:
             self._count_frame()
 
     def _next(self) -> Frame | None:
@@ -200,8 +199,7 @@ class FrameReader:
             raise ProtocolError(CloseCode.TOO_BIG, f"a message is limited to {self._limit} bytes")
 
     def _count_frame(self) -> None:
-        self.frames_left -= 1
-        if self.frames_left < 0:
+        if not self._allowance.take_frame():
             raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many frames per second")
 
 

@@ -19,6 +19,7 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from wsgi_ws.websocket.allowance import Allowance
 from wsgi_ws.websocket.frames import (
     CONTROL_PAYLOAD_MAX,
     PING_FRAME,
@@ -57,12 +58,16 @@ def from_client(
     return bytes([fin << 7 | rsv << 4 | opcode]) + length + mask + masked
 
 
+def unlimited() -> Allowance:
+    return Allowance(max_frames=0, max_bytes=0, now=0.0)
+
+
 Outcome = tuple[list[Frame], CloseCode | None]
 
 
 def outcome(pieces: list[bytes], limit: int = LIMIT) -> Outcome:
     """What a new reader makes of the pieces: frames, and the error's code if there is one."""
-    reader = FrameReader(limit)
+    reader = FrameReader(limit, unlimited())
     frames: list[Frame] = []
     try:
         for piece in pieces:
@@ -210,7 +215,7 @@ def test_fragments_that_add_up_to_more_than_the_limit_are_refused() -> None:
 
 
 def test_fragments_without_content_do_not_pile_up() -> None:
-    reader = FrameReader(LIMIT)
+    reader = FrameReader(LIMIT, unlimited())
     list(reader.feed(from_client(BINARY, b"", fin=False)))
     empty = from_client(CONTINUATION, b"", fin=False) * 1000
     tracemalloc.start()
@@ -237,11 +242,11 @@ def test_what_follows_a_close_frame_is_not_looked_at(what: bytes) -> None:
 
 
 def frames_left_after(*pieces: bytes) -> int:
-    reader = FrameReader(LIMIT)
-    reader.frames_left = 10
+    allowance = Allowance(max_frames=10, max_bytes=0, now=0.0)
+    reader = FrameReader(LIMIT, allowance)
     for piece in pieces:
         list(reader.feed(piece))
-    return reader.frames_left
+    return allowance.frames_left
 
 
 @pytest.mark.parametrize(
@@ -259,8 +264,7 @@ def test_what_a_client_sends_is_counted(pieces: list[bytes], left: int) -> None:
 
 
 def test_the_frame_beyond_the_count_is_a_policy_violation() -> None:
-    reader = FrameReader(LIMIT)
-    reader.frames_left = 2
+    reader = FrameReader(LIMIT, Allowance(max_frames=2, max_bytes=0, now=0.0))
     frames = reader.feed(from_client(PING) * 3)
     assert [next(frames), next(frames)] == [Ping(b"")] * 2
     with pytest.raises(ProtocolError) as caught:
@@ -397,24 +401,24 @@ def test_another_implementations_frames_are_understood(opcode: Opcode, payload: 
 def test_a_reader_is_at_rest_after_whole_messages(
     conversation: tuple[bytes, list[Frame]],
 ) -> None:
-    reader = FrameReader(LIMIT)
+    reader = FrameReader(LIMIT, unlimited())
     list(reader.feed(conversation[0]))
     assert reader.at_rest
 
 
 def test_a_new_reader_is_at_rest() -> None:
-    assert FrameReader(LIMIT).at_rest
+    assert FrameReader(LIMIT, unlimited()).at_rest
 
 
 @pytest.mark.parametrize("length", range(1, len(from_client(TEXT, b"abc"))))
 def test_a_reader_is_not_at_rest_inside_a_frame(length: int) -> None:
-    reader = FrameReader(LIMIT)
+    reader = FrameReader(LIMIT, unlimited())
     list(reader.feed(from_client(TEXT, b"abc")[:length]))
     assert not reader.at_rest
 
 
 def test_a_reader_is_not_at_rest_between_fragments() -> None:
-    reader = FrameReader(LIMIT)
+    reader = FrameReader(LIMIT, unlimited())
     list(reader.feed(from_client(TEXT, b"abc", fin=False)))
     assert not reader.at_rest
 

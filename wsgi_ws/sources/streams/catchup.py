@@ -32,7 +32,8 @@ from wsgi_ws.sources.streams.follower import PAGE
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.replay import Entry, Knowledge
 from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
-from wsgi_ws.websocket.connection import Connection, State
+from wsgi_ws.websocket.closing import State
+from wsgi_ws.websocket.connection import Connection
 from wsgi_ws.websocket.frames import CloseCode
 
 log = logging.getLogger(__name__)

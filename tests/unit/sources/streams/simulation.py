@@ -24,7 +24,8 @@ from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.replay import Entry
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
-from wsgi_ws.websocket.connection import Connection, State
+from wsgi_ws.websocket.closing import State
+from wsgi_ws.websocket.connection import Connection
 
 PREFIX = "p-"
 FULL = PREFIX + "full"
