@@ -21,7 +21,7 @@ from wsgi_ws.http.dispatch import Entrance
 from wsgi_ws.http.handshake import Admission, Admitted, Refusal
 from wsgi_ws.http.origin import networks
 from wsgi_ws.http.refusals import REMEDIES
-from wsgi_ws.hub import Registry
+from wsgi_ws.hub import Hub
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
@@ -62,7 +62,7 @@ class Service:
         self.metrics = Metrics(statsd, reasons=REMEDIES)
         self.access_log = AccessLog()
         self.log_limiter = LogLimiter(ALIKE_INTERVAL)
-        self.registry = Registry()
+        self.hub = Hub()
         self.limits = Limits(
             max_message_bytes=settings.max_message_bytes,
             max_backlog_bytes=settings.max_socket_buffer_bytes,
@@ -94,7 +94,7 @@ class Service:
         self._greenlets: list[Greenlet[..., Any]] = []
         self._catch_up = self._make_catch_up()
         self._follower = self._make_follower()
-        self._reporter = Reporter(self.registry, self.history, self.metrics, self._follower)
+        self._reporter = Reporter(self.hub, self.history, self.metrics, self._follower)
 
     # --- life cycle ------------------------------------------------------------------------------
 
@@ -144,10 +144,10 @@ class Service:
         """
         self._draining = True
         begin, spread = time.monotonic(), self._settings.drain_ms / 1000
-        log.info("closing %d sockets", len(self.registry))
+        log.info("closing %d sockets", len(self.hub))
         self._close_all(begin, spread)
         deadline = time.monotonic() + self.limits.close_timeout + 0.5
-        while (len(self.registry) or len(self.entrance)) and time.monotonic() < deadline:
+        while (len(self.hub) or len(self.entrance)) and time.monotonic() < deadline:
             if time.monotonic() >= begin + spread:
                 self.entrance.dismiss_silent()
             gevent.sleep(0.02)
@@ -156,7 +156,7 @@ class Service:
         self.access_log.flush()
 
     def _close_all(self, begin: float, spread: float) -> None:
-        connections = list(self.registry)
+        connections = list(self.hub)
         for number, connection in enumerate(connections):
             turn = begin + spread * number / len(connections)
             if turn > time.monotonic():
@@ -174,7 +174,7 @@ class Service:
         if limit:
             self._turn_away(connection, limit)
             return connection.number
-        self.registry.add(connection)
+        self.hub.add(connection)
         self.heartbeat.add(connection)
         self.metrics.client_connected()
         if identity.expires_at is not None:
@@ -182,7 +182,7 @@ class Service:
         if early:
             connection.receive(early)
         if admitted.last_id is None:
-            self.registry.subscribe(connection)
+            self.hub.subscribe(connection, connection.channel)
         else:
             self._catch_up.enqueue(connection, admitted.last_id)
         return connection.number
@@ -214,7 +214,7 @@ class Service:
 
     def on_ended(self, connection: Connection, ending: Ending) -> None:
         """A connection is over."""
-        self.registry.remove(connection)
+        self.hub.remove(connection)
         self.heartbeat.remove(connection)
         expiry = self._expiries.pop(connection, None)
         if expiry is not None:
@@ -244,17 +244,17 @@ class Service:
 
     def _resynchronize(self, position: StreamId) -> None:
         """Live sockets have every event up to `position`: let them catch up from there."""
-        for connection in list(self.registry):
-            if connection in self.registry.by_channel.get(connection.channel, ()):
-                self.registry.unsubscribe(connection)
+        for channel, connections in list(self.hub.by_topic.items()):
+            for connection in list(connections):
+                self.hub.unsubscribe(connection, channel)
                 self._catch_up.enqueue(connection, position)
 
     def _limit_reached(self, channel: str) -> str | None:
         """The key of the limit that leaves no place for one more connection, or None."""
         settings = self._settings
-        if 0 < settings.max_total_connections <= len(self.registry):
+        if 0 < settings.max_total_connections <= len(self.hub):
             return "maxTotalConnections"
-        if 0 < settings.max_connections_per_channel <= self.registry.count(channel):
+        if 0 < settings.max_connections_per_channel <= self.hub.count(channel):
             return "maxConnectionsPerChannel"
         return None
 
@@ -289,7 +289,7 @@ class Service:
                 self._hint()
                 return
             gevent.sleep(SILENCE_INTERVAL)
-            waiting = len(self.registry) and self._follower.connected.is_set()
+            waiting = len(self.hub) and self._follower.connected.is_set()
             silence = silence + SILENCE_INTERVAL if waiting else 0.0
 
     def _hint(self) -> None:
@@ -297,7 +297,7 @@ class Service:
         log.warning(
             "%d sockets are open, but there is no stream %sfull at %s%s; "
             "python -m wsgi_ws check --superset superset_config.py compares the settings",
-            len(self.registry),
+            len(self.hub),
             prefix,
             describe(redis),
             finder.hint(finder.find(redis, prefix), redis, prefix),
@@ -306,7 +306,7 @@ class Service:
     def _sweep(self) -> None:
         while True:
             gevent.sleep(self._settings.gc_channels_interval_ms / 1000)
-            stale = self.registry.sweep()
+            stale = self.hub.sweep()
             if stale:
                 log.error("%d ended sockets were still registered; removed", stale)
 
@@ -316,7 +316,7 @@ class Service:
         return CatchUp(
             connect(self._settings.redis, read_timeout=READ_TIMEOUT),
             self._settings.redis_stream_prefix,
-            registry=self.registry,
+            hub=self.hub,
             history=self.history,
             metrics=self.metrics,
             max_backlog_bytes=self.limits.max_backlog_bytes,
@@ -325,7 +325,7 @@ class Service:
     def _make_follower(self) -> StreamFollower:
         settings = self._settings
         fanout = Fanout(
-            self.registry,
+            self.hub,
             self.history,
             self.metrics,
             on_progress=self._catch_up.on_progress,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import gevent
 
-from wsgi_ws.hub import Registry
+from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_lines import SummaryLine
 from wsgi_ws.observe.metrics import Metrics, Stock, Totals
@@ -42,10 +42,8 @@ class Reader(Protocol):
 class Reporter:
     """`run` in a greenlet reports until killed."""
 
-    def __init__(
-        self, registry: Registry, history: History, metrics: Metrics, reader: Reader
-    ) -> None:
-        self._registry = registry
+    def __init__(self, hub: Hub, history: History, metrics: Metrics, reader: Reader) -> None:
+        self._hub = hub
         self._history = history
         self._metrics = metrics
         self._reader = reader
@@ -66,8 +64,8 @@ class Reporter:
         """Hand what there is now to the metrics."""
         backlog, pinged = self._look_at_all()
         stock = Stock(
-            connections=len(self._registry),
-            channels=self._registry.channels,
+            connections=len(self._hub),
+            channels=self._hub.channels,
             backlog_bytes=backlog,
             pings_outstanding=pinged,
             ready=self._reader.connected.is_set() and self._reader.caught_up,
@@ -80,7 +78,7 @@ class Reporter:
     def _look_at_all(self) -> tuple[int, int]:
         """Bytes that wait for clients, and clients that have not answered a ping."""
         backlog = pinged = 0
-        connections = list(self._registry)
+        connections = list(self._hub)
         for start in range(0, len(connections), PIECE):
             for connection in connections[start : start + PIECE]:
                 backlog += connection.backlog_bytes

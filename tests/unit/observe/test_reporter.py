@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from wsgi_ws.config.keys import StatsdSettings
-from wsgi_ws.hub import Registry
+from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics, StatsdClient
 from wsgi_ws.observe.reporter import Reporter
 from wsgi_ws.sources.streams.history import History
@@ -34,8 +34,8 @@ def reader() -> Reader:
 
 
 @pytest.fixture
-def registry() -> Registry:
-    return Registry()
+def hub() -> Hub:
+    return Hub()
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def reporter(registry: Registry, history: History, metrics: Metrics, reader: Reader) -> Reporter:
-    return Reporter(registry, history, metrics, reader)
+def reporter(hub: Hub, history: History, metrics: Metrics, reader: Reader) -> Reporter:
+    return Reporter(hub, history, metrics, reader)
 
 
 def socket(channel: str, backlog: int = 0, pinged_at: float | None = None) -> Any:
@@ -64,11 +64,11 @@ class _Socket:
     unanswered_since: float | None
 
 
-def test_a_report_takes_stock(registry: Registry, reporter: Reporter) -> None:
+def test_a_report_takes_stock(hub: Hub, reporter: Reporter) -> None:
     for connection in (socket("a", backlog=10), socket("a", pinged_at=1.0), socket("b", 5, 2.0)):
-        registry.add(connection)
-        registry.subscribe(connection)
-    registry.add(socket("c"))  # which is catching up
+        hub.add(connection)
+        hub.subscribe(connection, connection.channel)
+    hub.add(socket("c"))  # which is catching up
     stock = reporter.report()
     assert (stock.connections, stock.channels) == (4, 3)
     assert (stock.backlog_bytes, stock.pings_outstanding) == (15, 2)
