@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One worker's service: composes stream, fan-out, catch-up, heartbeat and connections; their life.
+"""One worker's service: composes source, heartbeat and connections; their life.
 
 Everything hangs on one `Service` object made for one worker process; nothing is module-level.
 """
@@ -22,19 +22,16 @@ from wsgi_ws.http.handshake import Admission, Admitted, Refusal
 from wsgi_ws.http.origin import networks
 from wsgi_ws.http.refusals import REMEDIES
 from wsgi_ws.hub import Hub
+from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
-from wsgi_ws.observe.metrics import Metrics, StatsdClient
+from wsgi_ws.observe.metrics import Metrics, StatsdClient, Stock
 from wsgi_ws.observe.reporter import Reporter
 from wsgi_ws.observe.watchdog import Watchdog
-from wsgi_ws.sources.redis_client import connect, describe
-from wsgi_ws.sources.streams import finder
-from wsgi_ws.sources.streams.catchup import CatchUp
-from wsgi_ws.sources.streams.fanout import Fanout
-from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
-from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.sources.redis_client import describe
+from wsgi_ws.sources.source import Source
+from wsgi_ws.sources.streams.source import StreamSource
 from wsgi_ws.websocket.connection import Connection, Ending, Limits
 from wsgi_ws.websocket.frames import CloseCode, Data
 from wsgi_ws.websocket.heartbeat import Heartbeat
@@ -42,11 +39,8 @@ from wsgi_ws.websocket.heartbeat import Heartbeat
 log = logging.getLogger(__name__)
 
 START_PATIENCE = 3.0  # seconds to wait for Redis before accepting sockets without it
-READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
-TYPICAL_EVENT_BYTES = 250
-SILENCE_PATIENCE = 60.0  # seconds with sockets, but without any stream, before a hint
-SILENCE_INTERVAL = 5.0  # seconds
 ALIKE_INTERVAL = 60.0  # seconds between two warnings of one kind
+PIECE = 1000  # sockets to look at without giving way: a fraction of a millisecond
 
 
 class Service:
@@ -86,40 +80,36 @@ class Service:
         self.heartbeat = Heartbeat(
             settings.ping_sockets_interval_ms / 1000, settings.socket_response_timeout_ms / 1000
         )
-        self.history = History(settings.history_bytes)
+        self._source: Source = StreamSource(settings, self.hub, self.metrics)
         self.watchdog = Watchdog(self.metrics.loop_delay)
         self._draining = False
         self._expiries: dict[Connection, Any] = {}  # timers, for tokens that have an `exp`
         self._numbers = itertools.count(1)
         self._greenlets: list[Greenlet[..., Any]] = []
-        self._catch_up = self._make_catch_up()
-        self._follower = self._make_follower()
-        self._reporter = Reporter(self.hub, self.history, self.metrics, self._follower)
+        self._reporter = Reporter(self.metrics, self._take_stock)
 
     # --- life cycle ------------------------------------------------------------------------------
 
     def start(self, on_failure: Callable[[str, BaseException | None], None]) -> None:
-        """Start the greenlets, and wait a moment for the stream so that nothing is missed.
+        """Start the greenlets, and wait a moment for the source so that nothing is missed.
 
         :param on_failure: hears of a greenlet that died; the worker must then be replaced.
         """
         self.loop = gevent.get_hub().loop
         for job in (
-            self._follower.run,
-            self._catch_up.run,
+            *self._source.jobs(),
             self.entrance.run,
             self._beat,
             self._sweep,
             self._reporter.run,
             self.access_log.run,
             self.watchdog.run,
-            self._hint_at_silence,
         ):
             greenlet = gevent.spawn(job)
             greenlet.name = job.__qualname__
             greenlet.link_exception(lambda g: on_failure(g.name, g.exception))
             self._greenlets.append(greenlet)
-        if not self._follower.connected.wait(START_PATIENCE):
+        if not self._source.connected.wait(START_PATIENCE):
             log.warning(
                 "Redis at %s is not there yet; sockets are accepted and held",
                 describe(self._settings.redis),
@@ -127,13 +117,7 @@ class Service:
 
     def unreadiness(self) -> str | None:
         """Why events don't reach sockets at once; None when they do."""
-        if self._draining:
-            return "draining"
-        if not self._follower.connected.is_set():
-            return f"Redis at {describe(self._settings.redis)} can't be read"
-        if not self._follower.caught_up:
-            return "catching up with the stream"
-        return None
+        return "draining" if self._draining else self._source.unreadiness()
 
     def stop(self) -> None:
         """Say goodbye to every client and wait, as long as the close timeout, for the answers.
@@ -181,10 +165,7 @@ class Service:
             self._expire_at(connection, identity.expires_at)
         if early:
             connection.receive(early)
-        if admitted.last_id is None:
-            self.hub.subscribe(connection, connection.channel)
-        else:
-            self._catch_up.enqueue(connection, admitted.last_id)
+        self._source.join(connection, str(admitted.last_id) if admitted.last_id else None)
         return connection.number
 
     def on_refused(self, refusal: Refusal) -> None:
@@ -238,16 +219,9 @@ class Service:
     def _closed_because(self) -> str | None:
         if self._draining:
             return "this server is stopping"
-        if self._settings.redis_down_policy == "refuse" and not self._follower.connected.is_set():
+        if self._settings.redis_down_policy == "refuse" and not self._source.connected.is_set():
             return "Redis can't be read (redisDownPolicy: refuse)"
         return None
-
-    def _resynchronize(self, position: StreamId) -> None:
-        """Live sockets have every event up to `position`: let them catch up from there."""
-        for channel, connections in list(self.hub.by_topic.items()):
-            for connection in list(connections):
-                self.hub.unsubscribe(connection, channel)
-                self._catch_up.enqueue(connection, position)
 
     def _limit_reached(self, channel: str) -> str | None:
         """The key of the limit that leaves no place for one more connection, or None."""
@@ -281,28 +255,6 @@ class Service:
             gevent.sleep(max(0.0, due - time.monotonic()))
             self.heartbeat.tick(time.monotonic())
 
-    def _hint_at_silence(self) -> None:
-        """Say once that browsers come, but no stream with events for them."""
-        silence = 0.0
-        while self.history.position == ZERO:
-            if silence >= SILENCE_PATIENCE:
-                self._hint()
-                return
-            gevent.sleep(SILENCE_INTERVAL)
-            waiting = len(self.hub) and self._follower.connected.is_set()
-            silence = silence + SILENCE_INTERVAL if waiting else 0.0
-
-    def _hint(self) -> None:
-        redis, prefix = self._settings.redis, self._settings.redis_stream_prefix
-        log.warning(
-            "%d sockets are open, but there is no stream %sfull at %s%s; "
-            "python -m wsgi_ws check --superset superset_config.py compares the settings",
-            len(self.hub),
-            prefix,
-            describe(redis),
-            finder.hint(finder.find(redis, prefix), redis, prefix),
-        )
-
     def _sweep(self) -> None:
         while True:
             gevent.sleep(self._settings.gc_channels_interval_ms / 1000)
@@ -310,34 +262,28 @@ class Service:
             if stale:
                 log.error("%d ended sockets were still registered; removed", stale)
 
-    # --- parts -----------------------------------------------------------------------------------
+    # --- reports ---------------------------------------------------------------------------------
 
-    def _make_catch_up(self) -> CatchUp:
-        return CatchUp(
-            connect(self._settings.redis, read_timeout=READ_TIMEOUT),
-            self._settings.redis_stream_prefix,
-            hub=self.hub,
-            history=self.history,
-            metrics=self.metrics,
-            max_backlog_bytes=self.limits.max_backlog_bytes,
+    def _take_stock(self) -> Stock:
+        backlog, pinged = self._backlog_and_pings()
+        source = self._source
+        return Stock(
+            connections=len(self.hub),
+            channels=self.hub.channels,
+            backlog_bytes=backlog,
+            pings_outstanding=pinged,
+            ready=source.connected.is_set() and source.caught_up,
+            lag=source.lag(),
+            redis_reconnects=source.reconnects,
         )
 
-    def _make_follower(self) -> StreamFollower:
-        settings = self._settings
-        fanout = Fanout(
-            self.hub,
-            self.history,
-            self.metrics,
-            on_progress=self._catch_up.on_progress,
-            on_gap=self._resynchronize,
-        )
-        block = settings.redis_stream_read_block_ms
-        page_bytes = PAGE * (TYPICAL_EVENT_BYTES + ENTRY_OVERHEAD_BYTES)
-        return StreamFollower(
-            connect(settings.redis, read_timeout=block / 1000 + READ_MARGIN),
-            settings.redis_stream_prefix + "full",
-            fanout,
-            count=settings.redis_stream_read_count,
-            block_ms=block,
-            history_pages=-(-settings.history_bytes // page_bytes),
-        )
+    def _backlog_and_pings(self) -> tuple[int, int]:
+        """Bytes that wait for clients, and how many clients have not answered a ping."""
+        backlog = pinged = 0
+        connections = list(self.hub)
+        for start in range(0, len(connections), PIECE):
+            for connection in connections[start : start + PIECE]:
+                backlog += connection.backlog_bytes
+                pinged += connection.unanswered_since is not None
+            give_way()
+        return backlog, pinged
