@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One worker's service: composes stream, fan-out, catch-up, heartbeat and connections; their life.
+"""One worker's service: composes source, heartbeat and connections; their life.
 
 Everything hangs on one `Service` object made for one worker process; nothing is module-level.
 """
@@ -21,20 +21,17 @@ from wsgi_ws.http.dispatch import Entrance
 from wsgi_ws.http.handshake import Admission, Admitted, Refusal
 from wsgi_ws.http.origin import networks
 from wsgi_ws.http.refusals import REMEDIES
-from wsgi_ws.hub import Registry
+from wsgi_ws.hub import Hub
+from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
-from wsgi_ws.observe.metrics import Metrics, StatsdClient
+from wsgi_ws.observe.metrics import Metrics, StatsdClient, Stock
 from wsgi_ws.observe.reporter import Reporter
 from wsgi_ws.observe.watchdog import Watchdog
-from wsgi_ws.sources.redis_client import connect, describe
-from wsgi_ws.sources.streams import finder
-from wsgi_ws.sources.streams.catchup import CatchUp
-from wsgi_ws.sources.streams.fanout import Fanout
-from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
-from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.sources.redis_client import describe
+from wsgi_ws.sources.source import Source
+from wsgi_ws.sources.streams.source import StreamSource
 from wsgi_ws.websocket.closing import Ending
 from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import CloseCode, Data
@@ -43,11 +40,8 @@ from wsgi_ws.websocket.heartbeat import Heartbeat
 log = logging.getLogger(__name__)
 
 START_PATIENCE = 3.0  # seconds to wait for Redis before accepting sockets without it
-READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
-TYPICAL_EVENT_BYTES = 250
-SILENCE_PATIENCE = 60.0  # seconds with sockets, but without any stream, before a hint
-SILENCE_INTERVAL = 5.0  # seconds
 ALIKE_INTERVAL = 60.0  # seconds between two warnings of one kind
+PIECE = 1000  # sockets to look at without giving way: a fraction of a millisecond
 
 
 class Service:
@@ -63,7 +57,7 @@ class Service:
         self.metrics = Metrics(statsd, reasons=REMEDIES)
         self.access_log = AccessLog()
         self.log_limiter = LogLimiter(ALIKE_INTERVAL)
-        self.registry = Registry()
+        self.hub = Hub()
         self.limits = Limits(
             max_message_bytes=settings.max_message_bytes,
             max_backlog_bytes=settings.max_socket_buffer_bytes,
@@ -87,40 +81,36 @@ class Service:
         self.heartbeat = Heartbeat(
             settings.ping_sockets_interval_ms / 1000, settings.socket_response_timeout_ms / 1000
         )
-        self.history = History(settings.history_bytes)
+        self._source: Source = StreamSource(settings, self.hub, self.metrics)
         self.watchdog = Watchdog(self.metrics.loop_delay)
         self._draining = False
         self._expiries: dict[Connection, Any] = {}  # timers, for tokens that have an `exp`
         self._numbers = itertools.count(1)
         self._greenlets: list[Greenlet[..., Any]] = []
-        self._catch_up = self._make_catch_up()
-        self._follower = self._make_follower()
-        self._reporter = Reporter(self.registry, self.history, self.metrics, self._follower)
+        self._reporter = Reporter(self.metrics, self._take_stock)
 
     # --- life cycle ------------------------------------------------------------------------------
 
     def start(self, on_failure: Callable[[str, BaseException | None], None]) -> None:
-        """Start the greenlets, and wait a moment for the stream so that nothing is missed.
+        """Start the greenlets, and wait a moment for the source so that nothing is missed.
 
         :param on_failure: hears of a greenlet that died; the worker must then be replaced.
         """
         self.loop = gevent.get_hub().loop
         for job in (
-            self._follower.run,
-            self._catch_up.run,
+            *self._source.jobs(),
             self.entrance.run,
             self._beat,
             self._sweep,
             self._reporter.run,
             self.access_log.run,
             self.watchdog.run,
-            self._hint_at_silence,
         ):
             greenlet = gevent.spawn(job)
             greenlet.name = job.__qualname__
             greenlet.link_exception(lambda g: on_failure(g.name, g.exception))
             self._greenlets.append(greenlet)
-        if not self._follower.connected.wait(START_PATIENCE):
+        if not self._source.connected.wait(START_PATIENCE):
             log.warning(
                 "Redis at %s is not there yet; sockets are accepted and held",
                 describe(self._settings.redis),
@@ -128,13 +118,7 @@ class Service:
 
     def unreadiness(self) -> str | None:
         """Why events don't reach sockets at once; None when they do."""
-        if self._draining:
-            return "draining"
-        if not self._follower.connected.is_set():
-            return f"Redis at {describe(self._settings.redis)} can't be read"
-        if not self._follower.caught_up:
-            return "catching up with the stream"
-        return None
+        return "draining" if self._draining else self._source.unreadiness()
 
     def stop(self) -> None:
         """Say goodbye to every client and wait, as long as the close timeout, for the answers.
@@ -145,10 +129,10 @@ class Service:
         """
         self._draining = True
         begin, spread = time.monotonic(), self._settings.drain_ms / 1000
-        log.info("closing %d sockets", len(self.registry))
+        log.info("closing %d sockets", len(self.hub))
         self._close_all(begin, spread)
         deadline = time.monotonic() + self.limits.close_timeout + 0.5
-        while (len(self.registry) or len(self.entrance)) and time.monotonic() < deadline:
+        while (len(self.hub) or len(self.entrance)) and time.monotonic() < deadline:
             if time.monotonic() >= begin + spread:
                 self.entrance.dismiss_silent()
             gevent.sleep(0.02)
@@ -157,7 +141,7 @@ class Service:
         self.access_log.flush()
 
     def _close_all(self, begin: float, spread: float) -> None:
-        connections = list(self.registry)
+        connections = list(self.hub)
         for number, connection in enumerate(connections):
             turn = begin + spread * number / len(connections)
             if turn > time.monotonic():
@@ -175,17 +159,14 @@ class Service:
         if limit:
             self._turn_away(connection, limit)
             return connection.number
-        self.registry.add(connection)
+        self.hub.add(connection)
         self.heartbeat.add(connection)
         self.metrics.client_connected()
         if identity.expires_at is not None:
             self._expire_at(connection, identity.expires_at)
         if early:
             connection.receive(early)
-        if admitted.last_id is None:
-            self.registry.subscribe(connection)
-        else:
-            self._catch_up.enqueue(connection, admitted.last_id)
+        self._source.join(connection, str(admitted.last_id) if admitted.last_id else None)
         return connection.number
 
     def on_refused(self, refusal: Refusal) -> None:
@@ -215,7 +196,7 @@ class Service:
 
     def on_ended(self, connection: Connection, ending: Ending) -> None:
         """A connection is over."""
-        self.registry.remove(connection)
+        self.hub.remove(connection)
         self.heartbeat.remove(connection)
         expiry = self._expiries.pop(connection, None)
         if expiry is not None:
@@ -239,23 +220,16 @@ class Service:
     def _closed_because(self) -> str | None:
         if self._draining:
             return "this server is stopping"
-        if self._settings.redis_down_policy == "refuse" and not self._follower.connected.is_set():
+        if self._settings.redis_down_policy == "refuse" and not self._source.connected.is_set():
             return "Redis can't be read (redisDownPolicy: refuse)"
         return None
-
-    def _resynchronize(self, position: StreamId) -> None:
-        """Live sockets have every event up to `position`: let them catch up from there."""
-        for connection in list(self.registry):
-            if connection in self.registry.by_channel.get(connection.channel, ()):
-                self.registry.unsubscribe(connection)
-                self._catch_up.enqueue(connection, position)
 
     def _limit_reached(self, channel: str) -> str | None:
         """The key of the limit that leaves no place for one more connection, or None."""
         settings = self._settings
-        if 0 < settings.max_total_connections <= len(self.registry):
+        if 0 < settings.max_total_connections <= len(self.hub):
             return "maxTotalConnections"
-        if 0 < settings.max_connections_per_channel <= self.registry.count(channel):
+        if 0 < settings.max_connections_per_channel <= self.hub.count(channel):
             return "maxConnectionsPerChannel"
         return None
 
@@ -282,63 +256,35 @@ class Service:
             gevent.sleep(max(0.0, due - time.monotonic()))
             self.heartbeat.tick(time.monotonic())
 
-    def _hint_at_silence(self) -> None:
-        """Say once that browsers come, but no stream with events for them."""
-        silence = 0.0
-        while self.history.position == ZERO:
-            if silence >= SILENCE_PATIENCE:
-                self._hint()
-                return
-            gevent.sleep(SILENCE_INTERVAL)
-            waiting = len(self.registry) and self._follower.connected.is_set()
-            silence = silence + SILENCE_INTERVAL if waiting else 0.0
-
-    def _hint(self) -> None:
-        redis, prefix = self._settings.redis, self._settings.redis_stream_prefix
-        log.warning(
-            "%d sockets are open, but there is no stream %sfull at %s%s; "
-            "python -m wsgi_ws check --superset superset_config.py compares the settings",
-            len(self.registry),
-            prefix,
-            describe(redis),
-            finder.hint(finder.find(redis, prefix), redis, prefix),
-        )
-
     def _sweep(self) -> None:
         while True:
             gevent.sleep(self._settings.gc_channels_interval_ms / 1000)
-            stale = self.registry.sweep()
+            stale = self.hub.sweep()
             if stale:
                 log.error("%d ended sockets were still registered; removed", stale)
 
-    # --- parts -----------------------------------------------------------------------------------
+    # --- reports ---------------------------------------------------------------------------------
 
-    def _make_catch_up(self) -> CatchUp:
-        return CatchUp(
-            connect(self._settings.redis, read_timeout=READ_TIMEOUT),
-            self._settings.redis_stream_prefix,
-            registry=self.registry,
-            history=self.history,
-            metrics=self.metrics,
-            max_backlog_bytes=self.limits.max_backlog_bytes,
+    def _take_stock(self) -> Stock:
+        backlog, pinged = self._backlog_and_pings()
+        source = self._source
+        return Stock(
+            connections=len(self.hub),
+            channels=self.hub.channels,
+            backlog_bytes=backlog,
+            pings_outstanding=pinged,
+            ready=source.connected.is_set() and source.caught_up,
+            lag=source.lag(),
+            redis_reconnects=source.reconnects,
         )
 
-    def _make_follower(self) -> StreamFollower:
-        settings = self._settings
-        fanout = Fanout(
-            self.registry,
-            self.history,
-            self.metrics,
-            on_progress=self._catch_up.on_progress,
-            on_gap=self._resynchronize,
-        )
-        block = settings.redis_stream_read_block_ms
-        page_bytes = PAGE * (TYPICAL_EVENT_BYTES + ENTRY_OVERHEAD_BYTES)
-        return StreamFollower(
-            connect(settings.redis, read_timeout=block / 1000 + READ_MARGIN),
-            settings.redis_stream_prefix + "full",
-            fanout,
-            count=settings.redis_stream_read_count,
-            block_ms=block,
-            history_pages=-(-settings.history_bytes // page_bytes),
-        )
+    def _backlog_and_pings(self) -> tuple[int, int]:
+        """Bytes that wait for clients, and how many clients have not answered a ping."""
+        backlog = pinged = 0
+        connections = list(self.hub)
+        for start in range(0, len(connections), PIECE):
+            for connection in connections[start : start + PIECE]:
+                backlog += connection.backlog_bytes
+                pinged += connection.unanswered_since is not None
+            give_way()
+        return backlog, pinged

@@ -23,7 +23,7 @@ from gevent.event import Event
 from gevent.queue import SimpleQueue
 
 from wsgi_ws.event import MalformedEntry, parse_entry
-from wsgi_ws.hub import Registry
+from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.redis_client import StreamClient
@@ -88,7 +88,7 @@ class CatchUp:
         client: StreamClient,
         prefix: str,
         *,
-        registry: Registry,
+        hub: Hub,
         history: History,
         metrics: Metrics,
         max_backlog_bytes: int,
@@ -96,7 +96,7 @@ class CatchUp:
         self._client = client
         self._prefix = prefix
         self._full = prefix + "full"
-        self._registry = registry
+        self._hub = hub
         self._history = history
         self._metrics = metrics
         self._max_backlog_bytes = max_backlog_bytes
@@ -323,7 +323,7 @@ class CatchUp:
             return
         request.connection.events_sent += len(plan.missed)
         if first_look:
-            self._registry.subscribe(request.connection)
+            self._hub.subscribe(request.connection, request.connection.channel)
             self._metrics.caught_up(len(plan.missed), time.monotonic() - request.since)
         if plan.in_flight:
             self._look_again_later(request, plan.in_flight)

@@ -20,7 +20,7 @@ from wsgi_ws.event import (
     members_of,
     parse_entry,
 )
-from wsgi_ws.hub import Registry
+from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams.history import History
@@ -39,7 +39,7 @@ class Fanout:
 
     def __init__(
         self,
-        registry: Registry,
+        hub: Hub,
         history: History,
         metrics: Metrics,
         *,
@@ -52,7 +52,7 @@ class Fanout:
         """
         self._on_progress = on_progress
         self._on_gap = on_gap
-        self._registry = registry
+        self._hub = hub
         self._history = history
         self._metrics = metrics
 
@@ -97,14 +97,14 @@ class Fanout:
 
     def _deliver_piece(self, entries: Sequence[Entry]) -> None:
         """Parse all, then send: a socket gets its events of a piece in one `send`, in order."""
-        by_channel = self._registry.by_channel
+        subscribed = self._hub.by_topic  # whose topics are channels
         kept = []
         frames: dict[str, list[bytes]] = {}
         for entry_id, fields in entries:
             try:
                 data = data_of(fields)
                 channel = channel_of(data)
-                if channel in by_channel:
+                if channel in subscribed:
                     frame = frame_of(entry_id, members_of(data))
                     frames.setdefault(channel, []).append(frame)
             except MalformedEntry as error:
@@ -112,16 +112,7 @@ class Fanout:
                 log.warning("entry %s of the stream is skipped: %s", entry_id.decode(), error)
                 continue
             kept.append((entry_id, channel, data))
-        matched = delivered = 0
-        for channel, parts in frames.items():
-            count = len(parts)
-            message = parts[0] if count == 1 else b"".join(parts)
-            connections = by_channel[channel]
-            for connection in connections:
-                connection.send(message)
-                connection.events_sent += count
-            matched += count
-            delivered += count * len(connections)
+        matched, sent = self._hub.deliver(frames)
         self._history.append(kept, entries[-1][0])
-        self._metrics.delivered(len(kept), matched, delivered, entries[0][0])
+        self._metrics.delivered(len(kept), matched, sent, entries[0][0])
         self._on_progress()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small world in memory: Redis's two streams, producers, workers, clients, all in one thread.
 
-The workers run the real `CatchUp`, `Fanout`, `History` and `Registry`; only Redis, the sockets and
+The workers run the real `CatchUp`, `Fanout`, `History` and `Hub`; only Redis, the sockets and
 the clock are simulated. A world is driven by a script of steps, so hypothesis can search for bad
 interleavings and shrink them.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from wsgi_ws.hub import Registry
+from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.catchup import CatchUp, Request
@@ -271,18 +271,18 @@ class Worker(CatchUp):
         self.world = world
         self.counters = Counters()
         self.history = History(history_bytes)
-        self.registry = Registry()
+        self.hub = Hub()
         metrics = cast(Metrics, self.counters)
         super().__init__(
             world.redis,
             PREFIX,
-            registry=self.registry,
+            hub=self.hub,
             history=self.history,
             metrics=metrics,
             max_backlog_bytes=0,
         )
         self.fanout = Fanout(
-            self.registry,
+            self.hub,
             self.history,
             metrics,
             on_progress=lambda: None,
@@ -440,13 +440,13 @@ class World:
         client.socket, client.worker = Socket(client.channel), worker
         connection = cast(Connection, client.socket)
         self._sockets[id(connection)] = client
-        worker.registry.add(connection)
+        worker.hub.add(connection)
         if client.last_id is None:
             client.accepted_at = len(self.log)
             client.first_due = sum(
                 1 for event in self.log if (event.global_id or ZERO) <= worker.history.position
             )
-            worker.registry.subscribe(connection)
+            worker.hub.subscribe(connection, client.channel)
         else:
             worker.enqueue(connection, client.last_id)
 
@@ -460,7 +460,7 @@ class World:
         client.got += numbers
         client.per_connection.append(numbers)
         socket.state = State.ENDED
-        worker.registry.remove(cast(Connection, socket))
+        worker.hub.remove(cast(Connection, socket))
         client.socket = client.worker = None
 
     def restart(self, index: int, prefill: int, history_bytes: int) -> None:
