@@ -34,6 +34,7 @@ from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
 from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History
+from wsgi_ws.sources.streams.names import global_stream
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 from wsgi_ws.websocket.connection import Connection, Ending, Limits
 from wsgi_ws.websocket.frames import CloseCode, Data
@@ -295,10 +296,10 @@ class Service:
     def _hint(self) -> None:
         redis, prefix = self._settings.redis, self._settings.redis_stream_prefix
         log.warning(
-            "%d sockets are open, but there is no stream %sfull at %s%s; "
+            "%d sockets are open, but there is no stream %s at %s%s; "
             "python -m wsgi_ws check --superset superset_config.py compares the settings",
             len(self.registry),
-            prefix,
+            global_stream(prefix),
             describe(redis),
             finder.hint(finder.find(redis, prefix), redis, prefix),
         )
@@ -335,7 +336,7 @@ class Service:
         page_bytes = PAGE * (TYPICAL_EVENT_BYTES + ENTRY_OVERHEAD_BYTES)
         return StreamFollower(
             connect(settings.redis, read_timeout=block / 1000 + READ_MARGIN),
-            settings.redis_stream_prefix + "full",
+            global_stream(settings.redis_stream_prefix),
             fanout,
             count=settings.redis_stream_read_count,
             block_ms=block,

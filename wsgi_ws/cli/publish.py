@@ -13,6 +13,8 @@ from typing import Any
 
 import redis
 
+from wsgi_ws.sources.streams.names import channel_stream, global_stream
+
 STATUSES = ("pending", "running", "error", "done", "cancelled")
 
 
@@ -46,8 +48,8 @@ def publish(client: redis.Redis, prefix: str, message: dict[str, Any]) -> str:
     :raises redis.RedisError: when it can't be written.
     """
     fields: Any = {"data": json.dumps(message)}
-    client.xadd(prefix + message["channel_id"], fields)
-    entry_id: Any = client.xadd(prefix + "full", fields)
+    client.xadd(channel_stream(prefix, message["channel_id"]), fields)
+    entry_id: Any = client.xadd(global_stream(prefix), fields)
     return str(entry_id.decode())
 
 
@@ -55,4 +57,4 @@ def forget(client: redis.Redis, prefix: str, channel: str) -> None:
     """Remove a throw-away channel's stream, if allowed. The global one is left to Superset: taking
     out its newest entry looks to followers as if Redis had lost data."""
     with contextlib.suppress(redis.RedisError):
-        client.delete(prefix + channel)
+        client.delete(channel_stream(prefix, channel))

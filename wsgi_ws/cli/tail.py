@@ -14,6 +14,7 @@ from wsgi_ws.cli.socket_client import Socket
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.event import MalformedEntry, parse_entry
 from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.sources.streams.names import global_stream
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 BLOCK_MS = 5000
@@ -29,7 +30,7 @@ def from_redis(
     :param since: the ID after which to begin; None: with what comes from now on.
     :raises redis.RedisError: when Redis can't be read.
     """
-    key = settings.redis_stream_prefix + "full"
+    key = global_stream(settings.redis_stream_prefix)
     client = connect(settings.redis, read_timeout=BLOCK_MS / 1000 + MARGIN)
     with client:
         position = since.encode() if since else newest_id(client, key)

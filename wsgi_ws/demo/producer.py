@@ -15,6 +15,8 @@ from uuid import uuid4
 
 import redis
 
+from wsgi_ws.sources.streams.names import channel_stream, global_stream
+
 Event = dict[str, Any]
 CHANNEL_LIMIT = 1_000  # both limits are Superset's defaults
 GLOBAL_LIMIT = 1_000_000
@@ -41,9 +43,9 @@ def events(channel: str, job_id: str, *, fails: bool = False) -> Iterator[Event]
 def publish(client: redis.Redis, prefix: str, event: Event) -> str:
     """Append the event to both streams; the id in the global one is what clients get to see."""
     entry: Any = {"data": json.dumps(event)}
-    channel_stream = f"{prefix}{event['channel_id']}"
-    client.xadd(channel_stream, entry, "*", CHANNEL_LIMIT, approximate=False)
-    entry_id: Any = client.xadd(f"{prefix}full", entry, "*", GLOBAL_LIMIT, approximate=False)
+    own = channel_stream(prefix, event["channel_id"])
+    client.xadd(own, entry, "*", CHANNEL_LIMIT, approximate=False)
+    entry_id: Any = client.xadd(global_stream(prefix), entry, "*", GLOBAL_LIMIT, approximate=False)
     return str(entry_id.decode())
 
 

@@ -19,6 +19,7 @@ from wsgi_ws.cli.checks.findings import Finding, green, red
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.sources.streams.names import channel_stream, global_stream
 
 WHAT = "redis"
 TIMEOUT = 5.0  # seconds
@@ -74,7 +75,8 @@ def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
 
 def denied_commands(client: redis.Redis, prefix: str) -> list[str]:
     """Which of the server's commands are refused, tried on the keys that it uses."""
-    keys = {"": prefix + "full", " of a channel": prefix + str(uuid.uuid4())}
+    channel = str(uuid.uuid4())
+    keys = {"": global_stream(prefix), " of a channel": channel_stream(prefix, channel)}
     trials: dict[str, tuple[Any, ...]] = {"TIME": ("TIME",)}
     for suffix, key in keys.items():
         trials["XRANGE" + suffix] = ("XRANGE", key, "-", "+", "COUNT", 1)

@@ -30,6 +30,7 @@ from wsgi_ws.sources.redis_client import StreamClient
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.follower import PAGE
 from wsgi_ws.sources.streams.history import History
+from wsgi_ws.sources.streams.names import channel_stream, global_stream
 from wsgi_ws.sources.streams.replay import Entry, Knowledge
 from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.websocket.connection import Connection, State
@@ -94,7 +95,7 @@ class CatchUp:
     ) -> None:
         self._client = client
         self._prefix = prefix
-        self._full = prefix + "full"
+        self._full = global_stream(prefix)
         self._registry = registry
         self._history = history
         self._metrics = metrics
@@ -378,7 +379,7 @@ class CatchUp:
         return patient
 
     def _key(self, connection: Connection) -> str:
-        return self._prefix + connection.channel
+        return channel_stream(self._prefix, connection.channel)
 
     def _events_of(self, page: Iterable[Any], channel: str) -> Iterable[Entry]:
         """The well-formed entries of a page that belong to the channel."""
