@@ -71,6 +71,22 @@ def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
     return client
 
 
+def connect_outside_the_pool(client: redis.Redis) -> tuple[Any, Any]:
+    """A new connection of redis-py and its socket, for a reader that needs nothing else of it.
+
+    Nothing public gives the socket, so this is the one place that takes it. The pool counts the
+    connections that it makes and stops at its limit, so it must not make one that never comes back.
+
+    :param client: whose server to connect to, with its options.
+    :returns: the connection, to be ended with `disconnect()`; its socket, connected and logged in.
+    :raises redis.RedisError: when that doesn't work.
+    """
+    pool = client.connection_pool
+    connection: Any = pool.connection_class(**pool.connection_kwargs)
+    connection.connect()
+    return connection, connection._sock  # under this name since version 2
+
+
 def describe(settings: RedisSettings) -> str:
     """The server's address for logs, without credentials."""
     scheme = "rediss" if settings.ssl else "redis"
