@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import redis
@@ -85,6 +85,15 @@ def connect_outside_the_pool(client: redis.Redis) -> tuple[Any, Any]:
     connection: Any = pool.connection_class(**pool.connection_kwargs)
     connection.connect()
     return connection, connection._sock  # under this name since version 2
+
+
+def clock_ms(reply: Sequence[Any]) -> int:
+    """Redis's clock, milliseconds since the epoch.
+
+    :param reply: to the command TIME: seconds, and microseconds of the second.
+    """
+    seconds, microseconds = reply
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def describe(settings: RedisSettings) -> str:

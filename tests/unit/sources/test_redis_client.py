@@ -13,7 +13,7 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from wsgi_ws.config.keys import RedisSettings
-from wsgi_ws.sources.redis_client import connect, connect_outside_the_pool, describe
+from wsgi_ws.sources.redis_client import clock_ms, connect, connect_outside_the_pool, describe
 
 SENTINELS: dict[str, Any] = {"sentinels": ("a:1", "b"), "sentinel_master": "m"}
 EVERY_FORM = [
@@ -114,6 +114,11 @@ def test_the_files_of_tls_are_handed_over(form: dict[str, Any]) -> None:
     files: dict[str, Any] = {"ssl_ca_certs": "ca", "ssl_certfile": "cert", "ssl_keyfile": "key"}
     options = options_of(RedisSettings(ssl=True, **files, **form))
     assert {name: options[name] for name in files} == files
+
+
+@pytest.mark.parametrize("reply", [[b"1700000000", b"12999"], (1_700_000_000, 12_999)])
+def test_redis_s_clock_is_read_in_whole_milliseconds(reply: Any) -> None:
+    assert clock_ms(reply) == 1_700_000_000_012
 
 
 # --- a connection of one's own -------------------------------------------------------------------

@@ -16,6 +16,7 @@ import redis
 from wsgi_ws.cli.checks.configuration import change, source_of
 from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
 from wsgi_ws.config.load import Loaded
+from wsgi_ws.sources.redis_client import clock_ms
 from wsgi_ws.sources.streams import finder
 from wsgi_ws.sources.streams.names import global_stream
 from wsgi_ws.sources.streams.stream_id import StreamId
@@ -48,8 +49,7 @@ class Stream:
 def check(client: redis.Redis, loaded: Loaded) -> list[Finding]:
     """The configured streams, and others when there are none or only old ones."""
     key = global_stream(loaded.settings.redis_stream_prefix)
-    seconds, _ = client.time()
-    now_ms = int(seconds) * 1000
+    now_ms = clock_ms(client.time())
     try:
         stream = read_stream(client, key)
     except redis.ResponseError as error:

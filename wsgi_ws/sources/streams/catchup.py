@@ -26,7 +26,7 @@ from wsgi_ws.event import MalformedEntry, parse_entry
 from wsgi_ws.hub import Registry
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.metrics import Metrics
-from wsgi_ws.sources.redis_client import StreamClient
+from wsgi_ws.sources.redis_client import StreamClient, clock_ms
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.follower import PAGE
 from wsgi_ws.sources.streams.history import History
@@ -144,18 +144,18 @@ class CatchUp:
             start = bytes(replay.look_back_from(request.last_id))
             pipe.execute_command("XRANGE", self._key(request.connection), start, "+", "COUNT", PAGE)
         pipe.execute_command("XREVRANGE", self._full, "+", "-", "COUNT", 1)
-        (seconds, microseconds), *pages, newest = pipe.execute()
+        time_reply, *pages, newest = pipe.execute()
         channels = [
             self._whole_stream(request, page) for request, page in zip(requests, pages, strict=True)
         ]
         newest_id = StreamId.parse(newest[0][0]) if newest else ZERO
-        return Snapshot(int(seconds) * 1000 + int(microseconds) // 1000, channels, newest_id)
+        return Snapshot(clock_ms(time_reply), channels, newest_id)
 
     def _whole_stream(self, request: Request, page: list[Any]) -> list[Entry]:
         channel = request.connection.channel
         entries = list(self._events_of(page, channel))
         if len(page) == PAGE:
-            rest = _successor(page[-1][0])
+            rest = StreamId.parse(page[-1][0]).successor()
             entries += self._range(self._key(request.connection), channel, rest, _END)
         return entries
 
@@ -267,7 +267,7 @@ class CatchUp:
             for (_, end), page in zip(batch, pipe.execute(), strict=True):
                 yield from self._events_of(page, channel)
                 if len(page) == PAGE:
-                    waiting.append((_successor(page[-1][0]), end))
+                    waiting.append((StreamId.parse(page[-1][0]).successor(), end))
 
     def _range(self, key: str, channel: str, start: StreamId, end: StreamId) -> Iterable[Entry]:
         """The channel's entries in a part of a stream, both ends included."""
@@ -278,7 +278,7 @@ class CatchUp:
             yield from self._events_of(page, channel)
             if len(page) < PAGE:
                 break
-            start = _successor(page[-1][0])
+            start = StreamId.parse(page[-1][0]).successor()
 
     # --- the seam --------------------------------------------------------------------------------
 
@@ -395,11 +395,6 @@ class CatchUp:
                 continue
             if event.channel == channel:
                 yield Entry(StreamId.parse(event.id), event.data)
-
-
-def _successor(entry_id: bytes) -> StreamId:
-    ms, seq = StreamId.parse(entry_id)
-    return StreamId(ms, seq + 1)
 
 
 def _frames(missed: Iterable[Entry]) -> Iterable[bytes]:

@@ -70,7 +70,7 @@ class Knowledge:
 
 def look_back_from(last_id: StreamId) -> StreamId:
     """Where to start reading the channel's stream for a client with this `last_id`."""
-    return StreamId(max(0, last_id.ms - ORPHAN_LOOK_BACK_MS), 0)
+    return last_id.earlier(ORPHAN_LOOK_BACK_MS)
 
 
 def is_from_the_future(
