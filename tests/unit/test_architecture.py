@@ -37,8 +37,8 @@ RULES: dict[str, set[str]] = {
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
     *("config.keys", "config.load", "event", "http.origin", "server.open_files"),
-    *("sources.redis_client", "sources.streams.finder", "sources.streams.names"),
-    *("sources.streams.stream_id",),
+    *("sources.redis_client", "sources.streams.entry", "sources.streams.finder"),
+    *("sources.streams.names", "sources.streams.stream_id"),
     "superset.settings",
 }
 # Library → the only modules that may import it.
@@ -179,8 +179,8 @@ PURE = {
     *("config.draft", "config.keys", "config.redis_url", "config.values"),
     *("event", "http.refusals", "http.origin", "http.request"),
     *("observe.log_limiter", "observe.log_lines"),
-    *("sources.streams.history", "sources.streams.names", "sources.streams.replay"),
-    *("sources.streams.stream_id",),
+    *("sources.streams.entry", "sources.streams.history", "sources.streams.names"),
+    *("sources.streams.replay", "sources.streams.stream_id"),
     "websocket.frames",
 }
 IMPURE = {

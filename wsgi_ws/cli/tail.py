@@ -12,8 +12,9 @@ import redis
 
 from wsgi_ws.cli.socket_client import Socket
 from wsgi_ws.config.keys import Settings
-from wsgi_ws.event import MalformedEntry, parse_entry
+from wsgi_ws.event import MalformedEntry
 from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.names import global_stream
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
@@ -38,15 +39,15 @@ def from_redis(
             reply: Any = client.execute_command(
                 "XREAD", "COUNT", 100, "BLOCK", BLOCK_MS, "STREAMS", key, position
             )
-            for entry in reply[0][1] if reply else ():
-                position = entry[0]
+            for raw in reply[0][1] if reply else ():
+                position = raw[0]
                 try:
-                    event = parse_entry(entry)
+                    members = Entry.parse(raw).members
                 except MalformedEntry as error:
                     yield {"id": position.decode(), "malformed": str(error)}
                     continue
-                if channel in (None, event.channel):
-                    yield {"id": position.decode(), **json.loads(event.data)}
+                if channel in (None, members["channel_id"]):
+                    yield {"id": position.decode(), **members}
 
 
 def from_server(client: Socket) -> Iterator[dict[str, Any]]:

@@ -18,12 +18,12 @@ import redis
 from gevent.event import Event
 
 from wsgi_ws.sources.redis_client import clock_ms
+from wsgi_ws.sources.streams.entry import RawEntry
 from wsgi_ws.sources.streams.reader import BlockingReader
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 log = logging.getLogger(__name__)
 
-RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as Redis sends them
 COUNT_MAX = 4000  # entries per read under a backlog: some 2 MB
 PAGE = 1000  # entries per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to parse
 
