@@ -25,7 +25,7 @@ RULES: dict[str, set[str]] = {
     "server": {"config", "http", "observe", "service"},
     "service": {"config", "http", "hub", "loop", "observe", "sources", "websocket"},
     "http": {"addresses", "loop", "observe", "sources"},
-    "sources": {"config", "event", "hub", "loop", "observe", "websocket"},
+    "sources": {"config", "event", "hub", "loop", "observe", "superset", "websocket"},
     "hub": {"websocket"},
     "event": {"websocket"},
     "observe": {"config", "loop"},
@@ -41,6 +41,7 @@ FOR_THE_CLI = {
     "server.open_files",
     *("sources.redis_client", "sources.streams.finder", "sources.streams.stream_id"),
     *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),
+    "sources.streams.entry",
 }
 # Library → the only modules that may import it.
 KNOWN_BY = {
@@ -197,6 +198,7 @@ PURE = {
     *("observe.log_limiter", "observe.log_lines"),
     *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),
     *("superset.stream_names", "websocket.allowance", "websocket.closing", "websocket.frames"),
+    "sources.streams.entry",
 }
 IMPURE = {
     *("asyncio", "fcntl", "flask", "gevent", "geventwebsocket", "gunicorn", "http.client", "io"),

@@ -13,9 +13,11 @@ import redis
 from wsgi_ws.cli.socket_client import Socket, Trust
 from wsgi_ws.cli.token import cookie
 from wsgi_ws.config.keys import Settings
-from wsgi_ws.event import MalformedEntry, parse_entry
+from wsgi_ws.event import MalformedEntry
 from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.superset.stream_names import global_stream
 
 BLOCK_MS = 5000
 MARGIN = 5.0  # seconds that a reply may take beyond its BLOCK
@@ -30,7 +32,7 @@ def from_redis(
     :param since: the ID after which to begin; None: with what comes from now on.
     :raises redis.RedisError: when Redis can't be read.
     """
-    key = settings.redis_stream_prefix + "full"
+    key = global_stream(settings.redis_stream_prefix)
     client = connect(settings.redis, read_timeout=BLOCK_MS / 1000 + MARGIN)
     with client:
         position = since.encode() if since else newest_id(client, key)
@@ -38,15 +40,15 @@ def from_redis(
             reply: Any = client.execute_command(
                 "XREAD", "COUNT", 100, "BLOCK", BLOCK_MS, "STREAMS", key, position
             )
-            for entry in reply[0][1] if reply else ():
-                position = entry[0]
+            for raw in reply[0][1] if reply else ():
+                position = raw[0]
                 try:
-                    event = parse_entry(entry)
+                    members = Entry.parse(raw).members
                 except MalformedEntry as error:
                     yield {"id": position.decode(), "malformed": str(error)}
                     continue
-                if channel in (None, event.channel):
-                    yield {"id": position.decode(), **json.loads(event.data)}
+                if channel in (None, members["channel_id"]):
+                    yield {"id": position.decode(), **members}
 
 
 def from_server(

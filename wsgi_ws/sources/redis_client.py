@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import redis
@@ -69,6 +69,31 @@ def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
     for command in ("XREAD", "XRANGE", "XREVRANGE"):
         client.set_response_callback(command, _as_sent)
     return client
+
+
+def connect_outside_the_pool(client: redis.Redis) -> tuple[Any, Any]:
+    """A new connection of redis-py and its socket, for a reader that needs nothing else of it.
+
+    Nothing public gives the socket, so this is the one place that takes it. The pool counts the
+    connections that it makes and stops at its limit, so it must not make one that never comes back.
+
+    :param client: whose server to connect to, with its options.
+    :returns: the connection, to be ended with `disconnect()`; its socket, connected and logged in.
+    :raises redis.RedisError: when that doesn't work.
+    """
+    pool = client.connection_pool
+    connection: Any = pool.connection_class(**pool.connection_kwargs)
+    connection.connect()
+    return connection, connection._sock  # under this name since version 2
+
+
+def clock_ms(reply: Sequence[Any]) -> int:
+    """Redis's clock, milliseconds since the epoch.
+
+    :param reply: to the command TIME: seconds, and microseconds of the second.
+    """
+    seconds, microseconds = reply
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def describe(settings: RedisSettings) -> str:

@@ -17,3 +17,8 @@ def global_stream(prefix: str) -> str:
 def channel_stream(prefix: str, channel: str) -> str:
     """Key of the stream that has one channel's events."""
     return prefix + channel
+
+
+def prefix_of(global_stream: str) -> str:
+    """The prefix in the key of a global stream."""
+    return global_stream.removesuffix(_GLOBAL)

@@ -9,7 +9,6 @@ from typing import Any, cast
 import redis
 
 from wsgi_ws.superset.producer import event, new_channel, publish, xadds
-from wsgi_ws.superset.stream_names import channel_stream, global_stream
 
 MEMBERS = ["channel_id", "job_id", "user_id", "status", "errors", "result_url"]
 
@@ -76,11 +75,3 @@ def test_the_id_that_browsers_see_is_the_one_in_the_global_stream() -> None:
     data = {"data": json.dumps(message)}
     assert client.calls == [("p-c1", data, "*", 1_000), ("p-full", data, "*", 1_000_000)]
     assert entry_id == "1700000000000-2"
-
-
-def test_the_global_stream_is_called_full_behind_the_prefix() -> None:
-    assert global_stream("async-events-") == "async-events-full"
-
-
-def test_a_channels_stream_has_the_channels_name_behind_the_prefix() -> None:
-    assert channel_stream("async-events-", "c1") == "async-events-c1"

@@ -17,6 +17,7 @@ from wsgi_ws.cli.redis_errors import TIMEOUT, explain
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.superset.stream_names import channel_stream, global_stream
 
 WHAT = "redis"
 OLDEST = (5,)  # the first version with streams
@@ -70,8 +71,9 @@ def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
 
 
 def denied_commands(client: redis.Redis, prefix: str) -> list[str]:
-    """The server's commands that Redis refuses, each tried on the keys that the server uses."""
-    keys = {"": prefix + "full", " of a channel": prefix + str(uuid.uuid4())}
+    """Which of the server's commands are refused, tried on the keys that it uses."""
+    channel = str(uuid.uuid4())
+    keys = {"": global_stream(prefix), " of a channel": channel_stream(prefix, channel)}
     trials: dict[str, tuple[Any, ...]] = {"TIME": ("TIME",)}
     for suffix, key in keys.items():
         trials["XRANGE" + suffix] = ("XRANGE", key, "-", "+", "COUNT", 1)

@@ -16,8 +16,10 @@ import redis
 from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import Kind
+from wsgi_ws.sources.redis_client import clock_ms
 from wsgi_ws.sources.streams import finder
 from wsgi_ws.sources.streams.stream_id import StreamId
+from wsgi_ws.superset.stream_names import global_stream
 
 WHAT = "streams"
 SAMPLE = 1000  # newest entries, for the rate
@@ -46,9 +48,8 @@ class Stream:
 
 def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
     """The configured streams, and others when there are none or only old ones."""
-    key = loaded.settings.redis_stream_prefix + "full"
-    seconds, _ = client.time()
-    now_ms = int(seconds) * 1000
+    key = global_stream(loaded.settings.redis_stream_prefix)
+    now_ms = clock_ms(client.time())
     try:
         stream = read_stream(client, key)
     except redis.ResponseError as error:
@@ -114,11 +115,11 @@ def about_elsewhere(
     :param others: the newest first.
     """
     prefix = loaded.settings.redis_stream_prefix
-    db = loaded.settings.redis.db
+    key, db = global_stream(prefix), loaded.settings.redis.db
     newer = [other for other in others if other.newest_ms > newest_here]
     make = red if not newest_here else yellow
-    missing = f"there is no stream {prefix}full in database {db}"
-    old = f"{prefix}full in database {db} has no new events"
+    missing = f"there is no stream {key} in database {db}"
+    old = f"{key} in database {db} has no new events"
     for other in newer[:3]:
         remedies = []
         if other.db != db:
@@ -127,7 +128,7 @@ def about_elsewhere(
             remedies.append(change("redisStreamPrefix", loaded, other.prefix))
         yield make(
             WHAT,
-            f"{old if newest_here else missing}, but {other.prefix}full in database {other.db} "
+            f"{old if newest_here else missing}, but {other.key} in database {other.db} "
             f"has events: {' and '.join(remedies)}{_helm_hint(loaded, other.db)}, or let Superset "
             "use the values of here",
         )
@@ -162,7 +163,7 @@ def _helm_hint(loaded: Loaded, db: int) -> str:
 def _channel_streams(client: redis.Redis, prefix: str) -> Iterator[Finding]:
     try:
         names = finder.stream_names(client, _escaped(prefix) + "*")
-        count = sum(1 for name in names if name != prefix + "full")
+        count = sum(1 for name in names if name != global_stream(prefix))
     except redis.ResponseError:
         return  # the server itself needs no SCAN
     yield green(WHAT, f"{_counted(count, 'stream')} of channels {prefix}… found")

@@ -115,7 +115,7 @@ def _read_superset(
 
 
 def _one_redis(superset: SupersetSettings, loaded: Loaded) -> bool | None:
-    """Whether both addresses lead to one Redis; None if unknown. Equal addresses need no question."""
+    """Whether both addresses lead to one Redis; None if unknown. Equal ones need no question."""
     own = loaded.settings.redis
     theirs = writers_redis(superset, own)
     if theirs is None or loaded.wrong_among("redis"):

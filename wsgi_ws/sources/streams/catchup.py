@@ -10,10 +10,11 @@ fall between the past and the live stream.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,16 +23,18 @@ import redis
 from gevent.event import Event
 from gevent.queue import SimpleQueue
 
-from wsgi_ws.event import MalformedEntry, parse_entry
+from wsgi_ws.event import MalformedEntry
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.metrics import Metrics
-from wsgi_ws.sources.redis_client import StreamClient
+from wsgi_ws.sources.redis_client import StreamClient, clock_ms
 from wsgi_ws.sources.streams import replay
+from wsgi_ws.sources.streams.entry import Entry, RawEntry
 from wsgi_ws.sources.streams.follower import PAGE
 from wsgi_ws.sources.streams.history import History
-from wsgi_ws.sources.streams.replay import Entry, Knowledge
+from wsgi_ws.sources.streams.replay import Knowledge
 from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
+from wsgi_ws.superset.stream_names import channel_stream, global_stream
 from wsgi_ws.websocket.closing import State
 from wsgi_ws.websocket.connection import Connection
 from wsgi_ws.websocket.frames import CloseCode
@@ -95,7 +98,7 @@ class CatchUp:
     ) -> None:
         self._client = client
         self._prefix = prefix
-        self._full = prefix + "full"
+        self._full = global_stream(prefix)
         self._hub = hub
         self._history = history
         self._metrics = metrics
@@ -144,18 +147,18 @@ class CatchUp:
             start = bytes(replay.look_back_from(request.last_id))
             pipe.execute_command("XRANGE", self._key(request.connection), start, "+", "COUNT", PAGE)
         pipe.execute_command("XREVRANGE", self._full, "+", "-", "COUNT", 1)
-        (seconds, microseconds), *pages, newest = pipe.execute()
+        time_reply, *pages, newest = pipe.execute()
         channels = [
             self._whole_stream(request, page) for request, page in zip(requests, pages, strict=True)
         ]
         newest_id = StreamId.parse(newest[0][0]) if newest else ZERO
-        return Snapshot(int(seconds) * 1000 + int(microseconds) // 1000, channels, newest_id)
+        return Snapshot(clock_ms(time_reply), channels, newest_id)
 
     def _whole_stream(self, request: Request, page: list[Any]) -> list[Entry]:
         channel = request.connection.channel
-        entries = list(self._events_of(page, channel))
+        entries = self._entries_of(page, channel)
         if len(page) == PAGE:
-            rest = _successor(page[-1][0])
+            rest = StreamId.parse(page[-1][0]).successor()
             entries += self._range(self._key(request.connection), channel, rest, _END)
         return entries
 
@@ -203,9 +206,11 @@ class CatchUp:
         if last_id <= floor:
             lost, continuous = self._beyond_the_channel(request, channel_entries, floor)
             found.update((entry.id, entry) for entry in lost)
-        alone = self._alone(channel_entries, sorted(found.values()), floor)
+        alone = self._alone(channel_entries, replay.in_order(found.values()), floor)
         for reach_ms in REACHES_MS:
-            part = sorted(self._places(channel, replay.twin_windows(alone, reach_ms), floor))
+            part = replay.in_order(
+                self._places(channel, replay.twin_windows(alone, reach_ms), floor)
+            )
             found.update((entry.id, entry) for entry in part)
             alone = replay.without_twin(alone, part)
         while read_to < self._history.floor:  # which goes on during the search
@@ -213,7 +218,7 @@ class CatchUp:
             newer = self._range(self._full, channel, start, read_to)
             found.update((entry.id, entry) for entry in newer)
         found.update((entry.id, entry) for entry in self._remembered(channel, read_to))
-        return Knowledge(sorted(found.values()), continuous, is_a_place)
+        return Knowledge(replay.in_order(found.values()), continuous, is_a_place)
 
     def _alone(
         self, channel_entries: Sequence[Entry], known: Sequence[Entry], floor: StreamId
@@ -240,7 +245,7 @@ class CatchUp:
         entries: list[Entry] = []
         for _ in range(SEARCH_PAGES):
             page = self._page(end, ZERO, count)
-            entries += [e for e in self._events_of(page, channel) if e.id >= last_id]
+            entries += [e for e in self._entries_of(page, channel) if e.id >= last_id]
             if len(page) < count or StreamId.parse(page[-1][0]) <= last_id:
                 break
             end = StreamId.parse(page[-1][0])
@@ -265,9 +270,9 @@ class CatchUp:
             for start, end in batch:
                 pipe.execute_command("XRANGE", self._full, bytes(start), bytes(end), "COUNT", PAGE)
             for (_, end), page in zip(batch, pipe.execute(), strict=True):
-                yield from self._events_of(page, channel)
+                yield from self._entries_of(page, channel)
                 if len(page) == PAGE:
-                    waiting.append((_successor(page[-1][0]), end))
+                    waiting.append((StreamId.parse(page[-1][0]).successor(), end))
 
     def _range(self, key: str, channel: str, start: StreamId, end: StreamId) -> Iterable[Entry]:
         """The channel's entries in a part of a stream, both ends included."""
@@ -275,10 +280,10 @@ class CatchUp:
             page = self._client.execute_command(
                 "XRANGE", key, bytes(start), bytes(end), "COUNT", PAGE
             )
-            yield from self._events_of(page, channel)
+            yield from self._entries_of(page, channel)
             if len(page) < PAGE:
                 break
-            start = _successor(page[-1][0])
+            start = StreamId.parse(page[-1][0]).successor()
 
     # --- the seam --------------------------------------------------------------------------------
 
@@ -319,33 +324,35 @@ class CatchUp:
                 last_id,
                 len(plan.missed),
             )
-        if not self._send(request.connection, plan.missed):
+        sent = self._send(request.connection, plan.missed)
+        if sent is None:
             return
-        request.connection.events_sent += len(plan.missed)
+        request.connection.events_sent += sent
         if first_look:
             self._hub.subscribe(request.connection, request.connection.channel)
-            self._metrics.caught_up(len(plan.missed), time.monotonic() - request.since)
+            self._metrics.caught_up(sent, time.monotonic() - request.since)
         if plan.in_flight:
             self._look_again_later(request, plan.in_flight)
 
     def _remembered(self, channel: str, after: StreamId) -> list[Entry]:
-        return [
-            Entry(StreamId.parse(past.id), past.data)
-            for past in self._history.of_channel(channel, after)
-        ]
+        return self._history.of_channel(channel, after)
 
-    def _send(self, connection: Connection, missed: Sequence[Entry]) -> bool:
-        """Send to this connection only; False when it can't take it all (it is closed then)."""
-        buffer = bytearray()
+    def _send(self, connection: Connection, missed: Sequence[Entry]) -> int | None:
+        """Send to this connection only.
+
+        :returns: how many; None when it can't take them all (it is closed then).
+        """
+        count, buffer = 0, bytearray()
         for frame in _frames(missed):
             if buffer and len(buffer) + len(frame) > self._chunk_bytes:
                 if not self._send_chunk(connection, bytes(buffer)):
-                    return False
+                    return None
                 buffer.clear()
             buffer += frame
+            count += 1
         if buffer and not self._send_chunk(connection, bytes(buffer)):
-            return False
-        return connection.state is State.OPEN
+            return None
+        return count if connection.state is State.OPEN else None
 
     def _send_chunk(self, connection: Connection, chunk: bytes) -> bool:
         limit = self._max_backlog_bytes
@@ -379,29 +386,25 @@ class CatchUp:
         return patient
 
     def _key(self, connection: Connection) -> str:
-        return self._prefix + connection.channel
+        return channel_stream(self._prefix, connection.channel)
 
-    def _events_of(self, page: Iterable[Any], channel: str) -> Iterable[Entry]:
-        """The well-formed entries of a page that belong to the channel."""
-        name = channel.encode()
+    def _entries_of(self, page: Iterable[RawEntry], channel: str) -> list[Entry]:
+        """The entries of a page that belong to the channel."""
+        name, found = channel.encode(), []
         for raw in page:
             # Most of a piece of the global stream is others': not worth parsing. An escape may
             # spell the name in another way.
             if not any(name in value or b"\\u" in value for value in raw[1]):
                 continue
-            try:
-                event = parse_entry(raw)
-            except MalformedEntry:
-                continue
-            if event.channel == channel:
-                yield Entry(StreamId.parse(event.id), event.data)
+            with contextlib.suppress(MalformedEntry):
+                entry = Entry.parse(raw)
+                if entry.channel == channel:
+                    found.append(entry)
+        return found
 
 
-def _successor(entry_id: bytes) -> StreamId:
-    ms, seq = StreamId.parse(entry_id)
-    return StreamId(ms, seq + 1)
-
-
-def _frames(missed: Iterable[Entry]) -> Iterable[bytes]:
+def _frames(missed: Iterable[Entry]) -> Iterator[bytes]:
+    """The frames of those that can be sent; live, the others are skipped, too."""
     for entry in missed:
-        yield parse_entry((bytes(entry.id), (b"data", entry.data))).frame
+        with contextlib.suppress(MalformedEntry):
+            yield entry.frame()

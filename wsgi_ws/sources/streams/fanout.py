@@ -11,18 +11,11 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
-from wsgi_ws.event import (
-    Entry,
-    MalformedEntry,
-    channel_of,
-    data_of,
-    frame_of,
-    members_of,
-    parse_entry,
-)
+from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.streams.entry import Entry, RawEntry, data_of
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.stream_id import StreamId
 
@@ -56,31 +49,29 @@ class Fanout:
         self._history = history
         self._metrics = metrics
 
-    def start(self, past: Sequence[Entry], position: StreamId) -> None:
+    def start(self, past: Sequence[RawEntry], position: StreamId) -> None:
         """Take the newest entries of the past, for catch-ups only."""
         self._history.start_at(StreamId.parse(past[0][0]).predecessor() if past else position)
         kept = []
-        for entry in past:
-            try:
-                event = parse_entry(entry)
-            except MalformedEntry:
-                continue  # counted by the worker that saw it live
-            kept.append((event.id, event.channel, event.data))
+        for entry_id, fields in past:
+            with contextlib.suppress(MalformedEntry):  # counted by the worker that saw it live
+                data = data_of(fields)
+                kept.append((entry_id, channel_of(data), data))
         if past:
             self._history.append(kept, past[-1][0])
 
-    def unseen(self, entries: Sequence[Entry]) -> list[Entry]:
+    def unseen(self, entries: Sequence[RawEntry]) -> list[RawEntry]:
         """Those of the entries that are not in the history and not older than it.
 
         Two servers may have given one ID to two events, hence the comparison of data.
         """
         known, floor = self._history.identities(), self._history.floor
         found = []
-        for entry in entries:
-            if StreamId.parse(entry[0]) > floor:
-                with contextlib.suppress(MalformedEntry):  # was counted, and would be again
-                    if (entry[0], parse_entry(entry).data) not in known:
-                        found.append(entry)
+        for raw in entries:
+            with contextlib.suppress(MalformedEntry):  # was counted, and would be again
+                entry = Entry.parse(raw)
+                if entry.id > floor and entry.members and (raw[0], entry.data) not in known:
+                    found.append(raw)
         return found
 
     def gap(self, position: StreamId, oldest: StreamId) -> None:
@@ -89,13 +80,13 @@ class Fanout:
         self._history.start_at(oldest.predecessor())
         self._on_gap(position)
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[RawEntry]) -> None:
         """Hand a batch out, oldest first, giving way to the loop when it has taken too long."""
         for start in range(0, len(entries), PIECE):
             self._deliver_piece(entries[start : start + PIECE])
             give_way()
 
-    def _deliver_piece(self, entries: Sequence[Entry]) -> None:
+    def _deliver_piece(self, entries: Sequence[RawEntry]) -> None:
         """Parse all, then send: a socket gets its events of a piece in one `send`, in order."""
         subscribed = self._hub.by_topic  # whose topics are channels
         kept = []

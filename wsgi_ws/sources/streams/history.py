@@ -13,8 +13,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 # What an entry costs besides its data: the tuple, the ID, the channel's name, its place in the
@@ -22,17 +22,9 @@ from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 ENTRY_OVERHEAD_BYTES = 320
 
 
-# What is kept of an entry: ID, channel, data. Plain tuples of plain values cost a tenth of named
-# ones to make, and the garbage collector leaves them alone.
+# What is kept of an `Entry`: ID, channel, data. A plain tuple of plain values costs a tenth of an
+# object to make, and the garbage collector leaves it alone.
 Kept = tuple[bytes, str, bytes]
-
-
-class Past(NamedTuple):
-    """An entry of the global stream that has been handed out: a `Kept` with names."""
-
-    id: bytes
-    channel: str
-    data: bytes
 
 
 class History:
@@ -75,7 +67,7 @@ class History:
         chunks = (*self._indexed, *self._fresh)
         return {(entry_id, data) for chunk, _ in chunks for entry_id, _, data in chunk}
 
-    def of_channel(self, channel: str, after: StreamId = ZERO) -> list[Past]:
+    def of_channel(self, channel: str, after: StreamId = ZERO) -> list[Entry]:
         """The channel's entries with IDs above `after`, in the order of the stream."""
         while self._fresh:
             chunk = self._fresh.popleft()
@@ -84,7 +76,9 @@ class History:
                 self._by_channel.setdefault(kept[1], deque()).append(kept)
         entries = list(self._by_channel.get(channel, ()))
         first = bisect_right(entries, after, key=lambda kept: StreamId.parse(kept[0]))
-        return [Past._make(kept) for kept in entries[first:]]
+        return [
+            Entry(StreamId.parse(entry_id), channel, data) for entry_id, _, data in entries[first:]
+        ]
 
     def _forget_oldest(self) -> None:
         indexed = bool(self._indexed)

@@ -20,9 +20,9 @@ from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.catchup import CatchUp, Request
+from wsgi_ws.sources.streams.entry import Entry, RawEntry
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.history import History
-from wsgi_ws.sources.streams.replay import Entry
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 from wsgi_ws.websocket.closing import State
 from wsgi_ws.websocket.connection import Connection
@@ -123,10 +123,10 @@ class Stream:
         self.entries: list[Entry] = []
         self.last = ZERO
 
-    def add(self, now_ms: int, data: bytes) -> StreamId:
+    def add(self, now_ms: int, channel: str, data: bytes) -> StreamId:
         ms, seq = self.last
         self.last = StreamId(now_ms, 0) if now_ms > ms else StreamId(ms, seq + 1)
-        self.entries.append(Entry(self.last, data))
+        self.entries.append(Entry(self.last, channel, data))
         return self.last
 
     def between(self, start: StreamId, end: StreamId) -> list[Entry]:
@@ -171,7 +171,7 @@ class Pipeline:
         return [self._redis.execute_command(*args) for args in self._commands]
 
 
-def raw(entry: Entry) -> tuple[bytes, list[bytes]]:
+def raw(entry: Entry) -> RawEntry:
     return bytes(entry.id), [b"data", entry.data]
 
 
@@ -423,7 +423,10 @@ class World:
         members = {"channel_id": channel, "job_id": str(number), "status": "done"}
         data = json.dumps(members).encode()
         event = Event(
-            number, channel, data, self.redis.stream(PREFIX + channel).add(self.now_ms, data)
+            number,
+            channel,
+            data,
+            self.redis.stream(PREFIX + channel).add(self.now_ms, channel, data),
         )
         self.events.append(event)
         self.pending.append(event)
@@ -431,7 +434,7 @@ class World:
 
     def second(self, event: Event) -> None:
         self.pending.remove(event)
-        event.global_id = self.redis.stream(FULL).add(self.now_ms, event.data)
+        event.global_id = self.redis.stream(FULL).add(self.now_ms, event.channel, event.data)
         self.log.append(event)
 
     def connect(self, client: Client, worker: Worker) -> None:
