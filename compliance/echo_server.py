@@ -36,7 +36,9 @@ class Everybody:
 
     trusted_proxies = ()
 
-    def decide(self, environ: Mapping[str, Any]) -> Admitted:
+    def decide(
+        self, environ: Mapping[str, Any], now: float, closed_because: str | None
+    ) -> Admitted:
         """Admit whoever sends a correct handshake."""
         return Admitted(Identity(channel="echo"), check_request(environ), last_id=None)
 
@@ -66,6 +68,9 @@ class Echo:
         if early:
             connection.receive(early)
         return connection.number
+
+    def closed_because(self) -> None:
+        """Everybody is admitted."""
 
     def on_refused(self, refusal: Refusal) -> None:
         """A handshake was answered with an error."""

@@ -79,7 +79,6 @@ class Service:
             ),
             settings.allowed_origins,
             networks(settings.trusted_proxies),
-            self._closed_because,
         )
         self.request_timeout = settings.handshake_timeout_ms / 1000
         self.entrance = Entrance(self)
@@ -181,10 +180,11 @@ class Service:
             self._expire_at(connection, identity.expires_at)
         if early:
             connection.receive(early)
-        if admitted.last_id is None:
+        place = place_of(admitted.last_id)
+        if place is None:
             self.registry.subscribe(connection)
         else:
-            self._catch_up.enqueue(connection, admitted.last_id)
+            self._catch_up.enqueue(connection, place)
         return connection.number
 
     def on_refused(self, refusal: Refusal) -> None:
@@ -235,7 +235,8 @@ class Service:
         )
         self.access_log.write(line)
 
-    def _closed_because(self) -> str | None:
+    def closed_because(self) -> str | None:
+        """Why nobody is admitted at present; None when clients are."""
         if self._draining:
             return "this server is stopping"
         if self._settings.redis_down_policy == "refuse" and not self._follower.connected.is_set():
@@ -341,3 +342,14 @@ class Service:
             block_ms=block,
             history_pages=-(-settings.history_bytes // page_bytes),
         )
+
+
+def place_of(last_id: str | None) -> StreamId | None:
+    """The place that a client's `last_id` names.
+
+    A malformed one is ignored with a warning, as in the Node server.
+    """
+    place = None if last_id is None else StreamId.from_client(last_id)
+    if place is None and last_id is not None:
+        log.warning("last_id %.40r is ignored: it is not like 1700000000000-0", last_id)
+    return place

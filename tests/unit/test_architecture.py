@@ -24,7 +24,7 @@ RULES: dict[str, set[str]] = {
     "demo": {"config", "sources"},
     "server": {"config", "http", "observe", "service"},
     "service": {"config", "http", "hub", "observe", "sources", "websocket"},
-    "http": {"loop", "observe", "sources"},
+    "http": {"loop", "observe"},
     "sources": {"config", "event", "hub", "loop", "observe", "websocket"},
     "hub": {"websocket"},
     "event": {"websocket"},
@@ -176,7 +176,8 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 # Pure: the same input gives the same output. No I/O, no clock, no event loop, through all imports.
 PURE = {
     *("config.draft", "config.keys", "config.redis_url", "config.values"),
-    *("event", "http.refusals", "http.origin", "http.request"),
+    *("event", "http.auth", "http.handshake", "http.origin", "http.paths", "http.refusals"),
+    "http.request",
     *("observe.log_limiter", "observe.log_lines"),
     *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),
     "websocket.frames",

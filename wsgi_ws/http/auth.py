@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who asks? The cookie's JSON Web Token → an identity, or a refusal that an operator understands.
 
-Pure: knows nothing of sockets or HTTP servers. PyJWT checks the signature; the claims that count
+Pure: no sockets, no clock. PyJWT checks the signature; the claims that count
 are checked here, and its look at the secret (is it a PEM, SSH or DER key, or a JWK, which must not
 serve as an HMAC's?) is taken once instead of for each token, where it is most of the work.
 No message contains a token.
@@ -9,7 +9,6 @@ No message contains a token.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,11 +58,12 @@ class Authenticator:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_verifier", _verifier(self.secret, self.algorithms))
 
-    def identify(self, cookie_header: str) -> Identity:
+    def identify(self, cookie_header: str, now: float) -> Identity:
         """The identity of a `Cookie` header's token.
 
         When the cookie is there more than once (two paths or domains), any valid one admits.
 
+        :param now: seconds since the epoch.
         :raises AuthError: when none does; the first one's problem is told.
         """
         cookies = parse_cookie(_utf8(cookie_header))
@@ -76,13 +76,13 @@ class Authenticator:
         first_error: AuthError | None = None
         for token in tokens:
             try:
-                return self._verify(token)
+                return self._verify(token, now)
             except AuthError as error:
                 first_error = first_error or error
         assert first_error is not None
         raise first_error
 
-    def _verify(self, token: str) -> Identity:
+    def _verify(self, token: str, now: float) -> Identity:
         try:
             payload = self._verifier.decode(token, self.secret, algorithms=list(self.algorithms))
             claims = orjson.loads(payload)
@@ -90,7 +90,7 @@ class Authenticator:
             raise _explained(error) from None
         if not isinstance(claims, dict):
             raise AuthError("malformed_token", "the token's payload is not a JSON object")
-        expires_at = _check_times(claims, time.time())
+        expires_at = _check_times(claims, now)
         channel = claims.get(self.channel_key)
         if not isinstance(channel, str) or not channel:
             raise AuthError("no_channel", f"the token has no channel (claim {self.channel_key})")

@@ -54,6 +54,9 @@ class Door(Protocol):
     @property
     def admission(self) -> Admission: ...
 
+    def closed_because(self) -> str | None:
+        """Why nobody is admitted at present; None when clients are."""
+
     @property
     def request_timeout(self) -> float:
         """Seconds for a whole head."""
@@ -196,7 +199,9 @@ class Entrance:
 
     def _handshake(self, arrival: Arrival, request: Request, early: bytes) -> None:
         try:
-            admitted = self._door.admission.decide(request.environ)
+            admitted = self._door.admission.decide(
+                request.environ, time.time(), self._door.closed_because()
+            )
         except Refusal as refusal:
             self._refuse(arrival, request, refusal)
             return

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From an HTTP request to a WebSocket: the decision, before the 101, to admit or to refuse.
 
-Pure: an environ in, an identity and the 101, or a `Refusal`, out. `entrance` acts on it.
+Pure: an environ in, an identity and the 101, or a `Refusal`, out. `dispatch` acts on it.
 """
 
 from __future__ import annotations
@@ -9,18 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from wsgi_ws.http import origin
-from wsgi_ws.http.app import PLAIN_PATHS
 from wsgi_ws.http.auth import Authenticator, AuthError, Identity
-from wsgi_ws.sources.streams.stream_id import StreamId
-
-log = logging.getLogger(__name__)
+from wsgi_ws.http.paths import PLAIN_PATHS
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
@@ -51,11 +47,15 @@ class Refusal(Exception):
 
 
 class Admitted(NamedTuple):
-    """A client that may have its WebSocket."""
+    """A client that may have its WebSocket.
+
+    :ivar accept: the value of Sec-WebSocket-Accept.
+    :ivar last_id: the parameter as it came; the source of events knows what it means.
+    """
 
     identity: Identity
     accept: str
-    last_id: StreamId | None
+    last_id: str | None
 
     @property
     def answer(self) -> bytes:
@@ -144,19 +144,22 @@ class Admission:
     authenticator: Authenticator
     allowed_origins: Sequence[str]
     trusted_proxies: Sequence[origin.Network]
-    closed_because: Callable[[], str | None] = lambda: None  # why nobody is admitted at present
 
-    def decide(self, environ: Mapping[str, Any]) -> Admitted:
-        """
+    def decide(
+        self, environ: Mapping[str, Any], now: float, closed_because: str | None = None
+    ) -> Admitted:
+        """Admit the client, or refuse it.
+
+        :param now: seconds since the epoch.
+        :param closed_because: why nobody is admitted at present.
         :raises Refusal: with the answer that the client gets.
         """
         accept = check_request(environ)
-        closed = self.closed_because()
-        if closed:
-            raise Refusal("503 Service Unavailable", "closed", closed)
+        if closed_because:
+            raise Refusal("503 Service Unavailable", "closed", closed_because)
         self._check_origin(environ)
         try:
-            identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""))
+            identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""), now)
         except AuthError as error:
             raise Refusal(
                 "401 Unauthorized",
@@ -178,15 +181,10 @@ class Admission:
             )
 
 
-def requested_last_id(environ: Mapping[str, Any]) -> StreamId | None:
-    """The `last_id` parameter; a malformed one is ignored with a warning, as in the Node server."""
+def requested_last_id(environ: Mapping[str, Any]) -> str | None:
+    """The `last_id` parameter as it came; None when it is missing or empty."""
     values = parse_qs(environ.get("QUERY_STRING", "")).get("last_id")
-    if not values:
-        return None
-    last_id = StreamId.from_client(values[0])
-    if last_id is None:
-        log.warning("last_id %.40r is ignored: it is not like 1700000000000-0", values[0])
-    return last_id
+    return values[0] if values else None
 
 
 def _tokens(header: str) -> list[str]:

@@ -42,7 +42,9 @@ class Door:
         self.bad_requests = 0
         self.defect: Exception | None = None
 
-    def decide(self, environ: Mapping[str, Any]) -> Admitted:
+    def decide(
+        self, environ: Mapping[str, Any], now: float, closed_because: str | None
+    ) -> Admitted:
         if self.defect:
             raise self.defect
         return Admitted(Identity("c"), check_request(environ), last_id=None)
@@ -51,6 +53,9 @@ class Door:
         self.opened.append((admitted.identity, early))
         os.close(descriptor)
         return len(self.opened)
+
+    def closed_because(self) -> None:
+        """Always open."""
 
     def on_refused(self, refusal: Refusal) -> None:
         pass
