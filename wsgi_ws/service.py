@@ -18,9 +18,9 @@ from gevent import Greenlet
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.http.auth import Authenticator
 from wsgi_ws.http.dispatch import Entrance
-from wsgi_ws.http.handshake import Admission, Admitted, Refusal
+from wsgi_ws.http.handshake import Admission, Admitted
 from wsgi_ws.http.origin import networks
-from wsgi_ws.http.refusals import REMEDIES
+from wsgi_ws.http.refusals import REFUSALS, Refusal
 from wsgi_ws.hub import Registry
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
@@ -59,7 +59,7 @@ class Service:
         """
         self._settings = settings
         statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
-        self.metrics = Metrics(statsd, reasons=REMEDIES)
+        self.metrics = Metrics(statsd, reasons=REFUSALS)
         self.access_log = AccessLog()
         self.log_limiter = LogLimiter(ALIKE_INTERVAL)
         self.registry = Registry()

@@ -21,13 +21,12 @@ from wsgi_ws.http.acceptor import Listener
 from wsgi_ws.http.handshake import (
     Admission,
     Admitted,
-    Refusal,
     has_lost_its_upgrade,
     lost_upgrade,
     wants_upgrade,
 )
 from wsgi_ws.http.pending_request import Arrival
-from wsgi_ws.http.refusals import remedy_for
+from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.http.request import BadHead, RequestHead
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
@@ -213,15 +212,15 @@ class Entrance:
     def _refuse(self, arrival: Arrival, request: Request, refusal: Refusal) -> None:
         self._door.on_refused(refusal)
         self._log_refusal(arrival, request, refusal)
-        headers = refusal.headers
+        headers = refusal.kind.headers
         if request.id:
             headers += (("X-Request-ID", request.id),)
-        arrival.answer(_http_error(refusal.status, refusal.advice, headers))
+        arrival.answer(_http_error(refusal.kind.status, refusal.advice, headers))
 
     def _log_refusal(self, arrival: Arrival, request: Request, refusal: Refusal) -> None:
         """The access line, and now and then a warning that says what to do."""
         if self._door.access_log.wanted:
-            status = int(refusal.status[:3])
+            status = int(refusal.kind.status[:3])
             self._log_access(arrival, request, status, reason=refusal.reason)
         held_back = self._door.log_limiter.admit(refusal.reason, time.monotonic())
         if held_back is not None:
@@ -229,7 +228,7 @@ class Entrance:
                 address=request.client(self._door.admission.trusted_proxies),
                 reason=refusal.reason,
                 problem=printable(str(refusal), 400),
-                remedy=remedy_for(refusal.reason),
+                remedy=refusal.kind.remedy,
                 held_back=held_back,
                 request_id=request.id,
             )

@@ -15,35 +15,11 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from wsgi_ws.http import origin
-from wsgi_ws.http.auth import Authenticator, AuthError, Identity
+from wsgi_ws.http.auth import Authenticator, Identity
 from wsgi_ws.http.paths import PLAIN_PATHS
+from wsgi_ws.http.refusals import Refusal
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
-
-
-class Refusal(Exception):
-    """A request that is answered with an HTTP error instead of the 101."""
-
-    def __init__(
-        self,
-        status: str,
-        reason: str,
-        message: str,
-        *,
-        advice: str = "",
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        """
-        :param status: the HTTP status line's end, like `401 Unauthorized`.
-        :param reason: a slug for metrics.
-        :param message: for the operator's log.
-        :param advice: for the client, in place of the message.
-        """
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.advice = advice or message
-        self.headers = headers
 
 
 class Admitted(NamedTuple):
@@ -87,13 +63,8 @@ def has_lost_its_upgrade(environ: Mapping[str, Any]) -> bool:
 
 
 def lost_upgrade() -> Refusal:
-    """The answer to `has_lost_its_upgrade`: to HTTP it is a plain request, so 404 as ever."""
-    return Refusal(
-        "404 Not Found",
-        "no_upgrade",
-        "the headers of a WebSocket handshake without Upgrade: websocket",
-        advice="the header Upgrade: websocket is missing, a proxy may have removed it",
-    )
+    """The answer to `has_lost_its_upgrade`."""
+    return Refusal("no_upgrade", "the headers of a WebSocket handshake without Upgrade: websocket")
 
 
 def check_request(environ: Mapping[str, Any]) -> str:
@@ -114,12 +85,8 @@ def check_request(environ: Mapping[str, Any]) -> str:
         raise _malformed("the header Connection: Upgrade is missing (a proxy may have removed it)")
     version = environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip()
     if version != "13":
-        raise Refusal(
-            "426 Upgrade Required",
-            "bad_version",
-            f"Sec-WebSocket-Version is {version or 'missing'}, only 13 is spoken here",
-            headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")),
-        )
+        problem = f"Sec-WebSocket-Version is {version or 'missing'}, only 13 is spoken here"
+        raise Refusal("bad_version", problem)
     return accept_value(environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip())
 
 
@@ -156,29 +123,17 @@ class Admission:
         """
         accept = check_request(environ)
         if closed_because:
-            raise Refusal("503 Service Unavailable", "closed", closed_because)
+            raise Refusal("closed", closed_because)
         self._check_origin(environ)
-        try:
-            identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""), now)
-        except AuthError as error:
-            raise Refusal(
-                "401 Unauthorized",
-                error.reason,
-                str(error),
-                advice="no valid token in the cookie; open Superset under this host name first",
-            ) from None
+        identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""), now)
         return Admitted(identity, accept, requested_last_id(environ))
 
     def _check_origin(self, environ: Mapping[str, Any]) -> None:
         page = environ.get("HTTP_ORIGIN", "")
         host = origin.asked_host(environ, self.trusted_proxies)
         if not origin.is_allowed(page, host, self.allowed_origins):
-            raise Refusal(
-                "403 Forbidden",
-                "foreign_origin",
-                f"Origin {page} has another host name than {host}, which was asked for",
-                advice="a page of this origin may not connect here",
-            )
+            problem = f"Origin {page} has another host name than {host}, which was asked for"
+            raise Refusal("foreign_origin", problem)
 
 
 def requested_last_id(environ: Mapping[str, Any]) -> str | None:
@@ -192,4 +147,4 @@ def _tokens(header: str) -> list[str]:
 
 
 def _malformed(message: str) -> Refusal:
-    return Refusal("400 Bad Request", "malformed_handshake", message)
+    return Refusal("malformed_handshake", message)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.http.auth import Authenticator, AuthError, Identity
+from wsgi_ws.http.auth import Authenticator, Identity
+from wsgi_ws.http.refusals import Refusal
 
 SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
 OTHER_SECRET = SECRET[::-1]
@@ -32,8 +33,8 @@ def cookie(value: str, name: str = "async-token") -> str:
     return f"{name}={value}"
 
 
-def refusal(header: str, authenticator: Authenticator = HS256) -> AuthError:
-    with pytest.raises(AuthError) as caught:
+def refusal(header: str, authenticator: Authenticator = HS256) -> Refusal:
+    with pytest.raises(Refusal) as caught:
         authenticator.identify(header, NOW)
     return caught.value
 
@@ -159,7 +160,7 @@ def test_a_deeply_nested_header_is_refused() -> None:
 def test_a_token_whose_algorithm_does_not_fit_the_secret_is_refused() -> None:
     both = replace(HS256, algorithms=("HS256", "RS256"))
     header = base64url(b'{"alg":"RS256"}')
-    assert isinstance(refusal(cookie(f"{header}.e30.AAAA"), both), AuthError)
+    assert isinstance(refusal(cookie(f"{header}.e30.AAAA"), both), Refusal)
 
 
 @given(st.text(st.characters(max_codepoint=255)))  # what WSGI can hand over

@@ -15,7 +15,8 @@ import pytest
 from wsgi_ws.http.acceptor import Listener
 from wsgi_ws.http.auth import Identity
 from wsgi_ws.http.dispatch import Entrance
-from wsgi_ws.http.handshake import Admission, Admitted, Refusal, check_request
+from wsgi_ws.http.handshake import Admission, Admitted, check_request
+from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 

@@ -15,12 +15,12 @@ from websockets.utils import accept_key
 from wsgi_ws.http.auth import Authenticator
 from wsgi_ws.http.handshake import (
     Admission,
-    Refusal,
     accept_value,
     check_request,
     requested_last_id,
     wants_upgrade,
 )
+from wsgi_ws.http.refusals import Refusal
 
 SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
 NOW = 1_700_000_000  # seconds since the epoch
@@ -105,15 +105,18 @@ def test_a_malformed_handshake_is_answered_with_400_and_says_why(
 ) -> None:
     with pytest.raises(Refusal, match=word) as caught:
         check_request(request(**changes))
-    assert (caught.value.status, caught.value.reason) == ("400 Bad Request", "malformed_handshake")
+    assert (caught.value.kind.status, caught.value.reason) == (
+        "400 Bad Request",
+        "malformed_handshake",
+    )
 
 
 @pytest.mark.parametrize("version", [None, "", "8", "0", "14", "13, 8", "thirteen"])
 def test_another_version_is_answered_with_426_and_the_one_spoken_here(version: str | None) -> None:
     with pytest.raises(Refusal) as caught:
         check_request(request(HTTP_SEC_WEBSOCKET_VERSION=version))
-    assert caught.value.status == "426 Upgrade Required"
-    assert ("Sec-WebSocket-Version", "13") in caught.value.headers
+    assert caught.value.kind.status == "426 Upgrade Required"
+    assert ("Sec-WebSocket-Version", "13") in caught.value.kind.headers
 
 
 # --- the key -------------------------------------------------------------------------------------
@@ -149,7 +152,7 @@ def test_any_key_is_accepted_or_refused_and_never_an_error(key: str) -> None:
     try:
         result = accept_value(key)
     except Refusal as refusal:
-        result = refusal.status
+        result = refusal.kind.status
     assert len(result) == 28 or result == "400 Bad Request"
 
 
@@ -185,7 +188,7 @@ def test_a_client_without_a_valid_token_is_answered_with_401(
 ) -> None:
     with pytest.raises(Refusal) as caught:
         admission.decide(request(HTTP_COOKIE=header), NOW)
-    assert (caught.value.status, caught.value.reason) == ("401 Unauthorized", reason)
+    assert (caught.value.kind.status, caught.value.reason) == ("401 Unauthorized", reason)
 
 
 def test_a_malformed_handshake_is_told_so_before_its_cookie_is_looked_at(
@@ -193,7 +196,7 @@ def test_a_malformed_handshake_is_told_so_before_its_cookie_is_looked_at(
 ) -> None:
     with pytest.raises(Refusal) as caught:
         admission.decide(request(HTTP_CONNECTION="close", HTTP_COOKIE="async-token=abc"), NOW)
-    assert caught.value.status == "400 Bad Request"
+    assert caught.value.kind.status == "400 Bad Request"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +215,7 @@ def test_a_page_of_a_foreign_origin_is_answered_with_403_whatever_its_cookie(
 ) -> None:
     with pytest.raises(Refusal) as caught:
         admission.decide(request(HTTP_COOKIE=header, HTTP_ORIGIN="https://evil.example"), NOW)
-    assert (caught.value.status, caught.value.reason) == ("403 Forbidden", "foreign_origin")
+    assert (caught.value.kind.status, caught.value.reason) == ("403 Forbidden", "foreign_origin")
 
 
 def test_a_client_is_not_told_what_is_wrong_with_its_token(admission: Admission) -> None:
