@@ -20,7 +20,8 @@ import gevent
 from wsgi_ws.http.acceptor import Listener
 from wsgi_ws.http.auth import Identity
 from wsgi_ws.http.dispatch import Entrance
-from wsgi_ws.http.handshake import Admission, Admitted, Refusal, check_request
+from wsgi_ws.http.handshake import Admission, Admitted, check_request
+from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.websocket.closing import Ending
@@ -37,7 +38,9 @@ class Everybody:
 
     trusted_proxies = ()
 
-    def decide(self, environ: Mapping[str, Any]) -> Admitted:
+    def decide(
+        self, environ: Mapping[str, Any], now: float, closed_because: str | None
+    ) -> Admitted:
         """Admit whoever sends a correct handshake."""
         return Admitted(Identity(channel="echo"), check_request(environ), last_id=None)
 
@@ -67,6 +70,9 @@ class Echo:
         if early:
             connection.receive(early)
         return connection.number
+
+    def closed_because(self) -> None:
+        """Everybody is admitted."""
 
     def on_refused(self, refusal: Refusal) -> None:
         """A handshake was answered with an error."""

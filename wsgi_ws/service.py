@@ -18,9 +18,9 @@ from gevent import Greenlet
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.http.auth import Authenticator
 from wsgi_ws.http.dispatch import Entrance
-from wsgi_ws.http.handshake import Admission, Admitted, Refusal
+from wsgi_ws.http.handshake import Admission, Admitted
 from wsgi_ws.http.origin import networks
-from wsgi_ws.http.refusals import REMEDIES
+from wsgi_ws.http.refusals import REFUSALS, Refusal
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
@@ -54,7 +54,7 @@ class Service:
         """
         self._settings = settings
         statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
-        self.metrics = Metrics(statsd, reasons=REMEDIES)
+        self.metrics = Metrics(statsd, reasons=REFUSALS)
         self.access_log = AccessLog()
         self.log_limiter = LogLimiter(ALIKE_INTERVAL)
         self.hub = Hub()
@@ -74,7 +74,6 @@ class Service:
             ),
             settings.allowed_origins,
             networks(settings.trusted_proxies),
-            self._closed_because,
         )
         self.request_timeout = settings.handshake_timeout_ms / 1000
         self.entrance = Entrance(self)
@@ -166,7 +165,7 @@ class Service:
             self._expire_at(connection, identity.expires_at)
         if early:
             connection.receive(early)
-        self._source.join(connection, str(admitted.last_id) if admitted.last_id else None)
+        self._source.join(connection, admitted.last_id)
         return connection.number
 
     def on_refused(self, refusal: Refusal) -> None:
@@ -217,7 +216,8 @@ class Service:
         )
         self.access_log.write(line)
 
-    def _closed_because(self) -> str | None:
+    def closed_because(self) -> str | None:
+        """Why nobody is admitted at present; None when clients are."""
         if self._draining:
             return "this server is stopping"
         if self._settings.redis_down_policy == "refuse" and not self._source.connected.is_set():

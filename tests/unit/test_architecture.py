@@ -24,7 +24,7 @@ RULES: dict[str, set[str]] = {
     "demo": {"config", "sources", "superset"},
     "server": {"config", "http", "observe", "service"},
     "service": {"config", "http", "hub", "loop", "observe", "sources", "websocket"},
-    "http": {"addresses", "loop", "observe", "sources"},
+    "http": {"addresses", "loop", "observe"},
     "sources": {"config", "event", "hub", "loop", "observe", "superset", "websocket"},
     "hub": {"websocket"},
     "event": {"websocket"},
@@ -194,7 +194,8 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 PURE = {
     *("addresses", "config.draft", "config.keys", "config.redis_url", "config.set_by"),
     "config.values",
-    *("event", "http.refusals", "http.origin", "http.request"),
+    *("event", "http.auth", "http.handshake", "http.origin", "http.paths", "http.refusals"),
+    "http.request",
     *("observe.log_limiter", "observe.log_lines"),
     *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),
     *("superset.stream_names", "websocket.allowance", "websocket.closing", "websocket.frames"),

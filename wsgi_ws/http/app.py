@@ -14,12 +14,12 @@ from flask import Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
 from wsgi_ws.addresses import is_loopback, is_loopback_address
+from wsgi_ws.http import paths
 
 # Key of `app.config`: a function that says why the worker is not ready, or None when it is.
 UNREADINESS = "WSGI_WS_UNREADINESS"
 # Likewise: a function that returns the metrics, as content type and text; None: there are none.
 METRICS = "WSGI_WS_METRICS"
-PLAIN_PATHS = ("/health", "/ready", "/metrics")
 # Key of the WSGI environ, set at the listener that is there for Prometheus.
 METRICS_LISTENER = "wsgi_ws.metrics_listener"
 
@@ -34,16 +34,16 @@ def create_app() -> Flask:
     app.config[UNREADINESS] = lambda: "no worker is running"
     app.config[METRICS] = None
 
-    @app.get("/health", provide_automatic_options=False)
+    @app.get(paths.HEALTH, provide_automatic_options=False)
     def health() -> Response:
         return _text("OK")
 
-    @app.get("/ready", provide_automatic_options=False)
+    @app.get(paths.READY, provide_automatic_options=False)
     def ready() -> Response:
         reason = app.config[UNREADINESS]()
         return _text(f"not ready: {reason}", 503) if reason else _text("OK")
 
-    @app.get("/metrics", provide_automatic_options=False)
+    @app.get(paths.METRICS, provide_automatic_options=False)
     def metrics() -> Response:
         if app.config[METRICS] is None or not _may_see_metrics(request.environ):
             abort(404)

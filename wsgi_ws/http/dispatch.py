@@ -21,14 +21,13 @@ from wsgi_ws.http.acceptor import Listener
 from wsgi_ws.http.handshake import (
     Admission,
     Admitted,
-    Refusal,
     has_lost_its_upgrade,
     lost_upgrade,
     wants_upgrade,
 )
 from wsgi_ws.http.pending_request import Arrival
-from wsgi_ws.http.refusals import remedy_for
-from wsgi_ws.http.request import BadHead, RequestHead
+from wsgi_ws.http.refusals import Refusal
+from wsgi_ws.http.request import BadHead, Request
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
@@ -38,7 +37,6 @@ from wsgi_ws.observe.log_lines import (
     abbreviated,
     and_more,
     printable,
-    request_id,
 )
 
 log = logging.getLogger(__name__)
@@ -53,6 +51,9 @@ class Door(Protocol):
 
     @property
     def admission(self) -> Admission: ...
+
+    def closed_because(self) -> str | None:
+        """Why nobody is admitted at present; None when clients are."""
 
     @property
     def request_timeout(self) -> float:
@@ -74,38 +75,6 @@ class Door(Protocol):
 
     def on_bad_request(self) -> None:
         """Hear of a request that was no HTTP."""
-
-
-class Request:
-    """A request's head, and what log lines tell of it."""
-
-    def __init__(self, head: bytes, peer: Any) -> None:
-        """
-        :param peer: an address as `accept` tells it; not a tuple: a Unix socket's.
-        :raises BadHead: when it is no HTTP.
-        """
-        self.head = RequestHead(head)
-        self.environ = self.head.environ()
-        self.peer = _host_of(peer)
-        if self.peer is not None:
-            self.environ["REMOTE_ADDR"] = self.peer
-
-    def client(self, trusted_proxies: Any) -> str:
-        """The address behind trusted proxies."""
-        forwarded_for = self.environ.get("HTTP_X_FORWARDED_FOR", "")
-        return origin.client_address(self.peer, forwarded_for, trusted_proxies)
-
-    @property
-    def path(self) -> str:
-        """The path, and that there is a `last_id`: whatever else is in a query may be a secret."""
-        mark = "?last_id=…" if "last_id=" in self.environ["QUERY_STRING"] else ""
-        return printable(self.head.path) + mark
-
-    @property
-    def id(self) -> str | None:
-        """What a proxy has named it."""
-        header = self.environ.get("HTTP_X_REQUEST_ID")
-        return request_id(header) if header else None
 
 
 class Entrance:
@@ -181,7 +150,7 @@ class Entrance:
     def _direct(self, arrival: Arrival) -> None:
         head, rest = arrival.head_and_rest()
         try:
-            request = Request(head, arrival.peer)
+            request = Request(head, _host_of(arrival.peer))
         except BadHead as error:
             self._reject_bad(arrival, error)
             return
@@ -196,7 +165,9 @@ class Entrance:
 
     def _handshake(self, arrival: Arrival, request: Request, early: bytes) -> None:
         try:
-            admitted = self._door.admission.decide(request.environ)
+            admitted = self._door.admission.decide(
+                request.environ, time.time(), self._door.closed_because()
+            )
         except Refusal as refusal:
             self._refuse(arrival, request, refusal)
             return
@@ -208,23 +179,23 @@ class Entrance:
     def _refuse(self, arrival: Arrival, request: Request, refusal: Refusal) -> None:
         self._door.on_refused(refusal)
         self._log_refusal(arrival, request, refusal)
-        headers = refusal.headers
+        headers = refusal.kind.headers
         if request.id:
             headers += (("X-Request-ID", request.id),)
-        arrival.answer(_http_error(refusal.status, refusal.advice, headers))
+        arrival.answer(_http_error(refusal.kind.status, refusal.advice, headers))
 
     def _log_refusal(self, arrival: Arrival, request: Request, refusal: Refusal) -> None:
         """The access line, and now and then a warning that says what to do."""
         if self._door.access_log.wanted:
-            status = int(refusal.status[:3])
+            status = int(refusal.kind.status[:3])
             self._log_access(arrival, request, status, reason=refusal.reason)
         held_back = self._door.log_limiter.admit(refusal.reason, time.monotonic())
         if held_back is not None:
             line = RefusalLine(
-                address=request.client(self._door.admission.trusted_proxies),
+                address=self._client_of(request),
                 reason=refusal.reason,
                 problem=printable(str(refusal), 400),
-                remedy=remedy_for(refusal.reason),
+                remedy=refusal.kind.remedy,
                 held_back=held_back,
                 request_id=request.id,
             )
@@ -232,14 +203,20 @@ class Entrance:
 
     def _log_access(self, arrival: Arrival, request: Request, status: int, **who: Any) -> None:
         line = HandshakeLine(
-            address=request.client(self._door.admission.trusted_proxies),
-            path=request.path,
+            address=self._client_of(request),
+            path=_shown_path(request),
             status=status,
             duration_ms=round((time.monotonic() - arrival.complete_at) * 1000, 2),
             request_id=request.id,
             **who,
         )
         self._door.access_log.write(line)
+
+    def _client_of(self, request: Request) -> str:
+        """The address behind trusted proxies."""
+        forwarded_for = request.environ.get("HTTP_X_FORWARDED_FOR", "")
+        trusted_proxies = self._door.admission.trusted_proxies
+        return origin.client_address(request.peer, forwarded_for, trusted_proxies)
 
     def _reject_bad(self, arrival: Arrival, error: BadHead) -> None:
         """Invalid HTTP is the client's fault: one line, no traceback."""
@@ -251,6 +228,12 @@ class Entrance:
                 "bad request from %s: %s%s", peer, printable(str(error)), and_more(held_back)
             )
         arrival.answer(_http_error(error.status, str(error)))
+
+
+def _shown_path(request: Request) -> str:
+    """The path, and that there is a `last_id`: whatever else is in a query may be a secret."""
+    mark = "?last_id=…" if "last_id=" in request.environ["QUERY_STRING"] else ""
+    return printable(request.path) + mark
 
 
 def _host_of(peer: Any) -> str | None:

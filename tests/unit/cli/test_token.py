@@ -17,7 +17,7 @@ SECRET = "a-secret-of-tests-with-more-than-32-bytes"
 def test_a_token_is_what_the_server_admits() -> None:
     settings = Settings(jwt_secret=SECRET, jwt_cookie_name="c", jwt_channel_id_key="k")
     authenticator = Authenticator(SECRET, ["HS256"], "c", "k")
-    identity = authenticator.identify(cookie(settings, "channel", expires_in=60))
+    identity = authenticator.identify(cookie(settings, "channel", expires_in=60), time.time())
     assert identity.channel == "channel"
     assert identity.expires_at is not None
     assert identity.expires_at - time.time() == pytest.approx(60, abs=5)

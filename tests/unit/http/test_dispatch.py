@@ -15,7 +15,8 @@ import pytest
 from wsgi_ws.http.acceptor import Listener
 from wsgi_ws.http.auth import Identity
 from wsgi_ws.http.dispatch import Entrance
-from wsgi_ws.http.handshake import Admission, Admitted, Refusal, check_request
+from wsgi_ws.http.handshake import Admission, Admitted, check_request
+from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 
@@ -42,7 +43,9 @@ class Door:
         self.bad_requests = 0
         self.defect: Exception | None = None
 
-    def decide(self, environ: Mapping[str, Any]) -> Admitted:
+    def decide(
+        self, environ: Mapping[str, Any], now: float, closed_because: str | None
+    ) -> Admitted:
         if self.defect:
             raise self.defect
         return Admitted(Identity("c"), check_request(environ), last_id=None)
@@ -51,6 +54,9 @@ class Door:
         self.opened.append((admitted.identity, early))
         os.close(descriptor)
         return len(self.opened)
+
+    def closed_because(self) -> None:
+        """Always open."""
 
     def on_refused(self, refusal: Refusal) -> None:
         pass

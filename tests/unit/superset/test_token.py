@@ -31,7 +31,7 @@ def test_claims_can_be_added_and_replaced() -> None:
 def test_the_server_admits_the_cookie(algorithm: str) -> None:
     signer = Signer(SECRET, "name", "claim", algorithm)
     authenticator = Authenticator(SECRET, [algorithm], "name", "claim")
-    assert authenticator.identify(signer.cookie("c1")).channel == "c1"
+    assert authenticator.identify(signer.cookie("c1"), 0.0).channel == "c1"
 
 
 def test_the_cookies_name_is_supersets_default() -> None:

@@ -86,17 +86,12 @@ class StreamSource:
         return (self._follower.run, self._catch_up.run, self._hint_at_silence)
 
     def join(self, connection: Connection, last_id: str | None) -> None:
-        """Subscribe a connection to its channel, if it must after a catch-up from `last_id`.
-
-        A malformed `last_id` is ignored with a warning, as in the Node server.
-        """
-        place = None if last_id is None else StreamId.from_client(last_id)
-        if place is not None:
+        """Subscribe a connection to its channel, if it must after a catch-up from `last_id`."""
+        place = place_of(last_id)
+        if place is None:
+            self._hub.subscribe(connection, connection.channel)
+        else:
             self._catch_up.enqueue(connection, place)
-            return
-        if last_id is not None:
-            log.warning("last_id %.40r is ignored: it is not like 1700000000000-0", last_id)
-        self._hub.subscribe(connection, connection.channel)
 
     # --- live sockets that have missed something -------------------------------------------------
 
@@ -163,3 +158,14 @@ class StreamSource:
             block_ms=block,
             history_pages=-(-settings.history_bytes // page_bytes),
         )
+
+
+def place_of(last_id: str | None) -> StreamId | None:
+    """The place in the global stream that a client's `last_id` names.
+
+    A malformed one is ignored with a warning, as in the Node server.
+    """
+    place = None if last_id is None else StreamId.from_client(last_id)
+    if place is None and last_id is not None:
+        log.warning("last_id %.40r is ignored: it is not like 1700000000000-0", last_id)
+    return place
