@@ -11,6 +11,7 @@ from typing import Any
 
 from wsgi_ws.cli.checks.configuration import change, is_loopback, source_of, value_of
 from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.superset import settings as names
@@ -135,7 +136,7 @@ def check_values(
     superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
 ) -> Iterator[Finding]:
     """Everything that must be equal on both sides, and isn't plainly wrong on this one."""
-    said = names.own_values(superset)
+    said = own_values(superset)
     equal = []
     if not loaded.wrong_among("redis.url", *ADDRESS_KEYS):
         address = _address_findings(said, loaded, one_redis=one_redis)

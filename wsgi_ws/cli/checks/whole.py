@@ -17,6 +17,7 @@ from wsgi_ws.cli.checks import superset as check_superset
 from wsgi_ws.cli.checks import url as check_url
 from wsgi_ws.cli.checks.findings import Finding, red, yellow
 from wsgi_ws.cli.checks.report import Report
+from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import RedisSettings, json_key
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import describe
@@ -71,7 +72,7 @@ def writers_redis(superset: SupersetSettings, own: RedisSettings) -> RedisSettin
     What Superset's settings don't speak of, such as the Sentinels' TLS, is taken from `own`.
     """
     values: dict[str, Any] = {"host": "", "unix_socket_path": "", "sentinels": ()}
-    said = superset_settings.own_values(superset)
+    said = own_values(superset)
     for name in (f.name for f in fields(RedisSettings)):
         entry = said.get("redis." + json_key(name))
         if entry and isinstance(entry.value, Unknown):
