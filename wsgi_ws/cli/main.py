@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands and their options. What they do is in the modules beside this one."""
+"""The commands and their options. The modules beside this one do the work."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def _load(environ: Mapping[str, str]) -> Loaded:
 
 @contextlib.contextmanager
 def _one_line_about_errors(loaded: Loaded, url: str) -> Iterator[None]:
-    """Turn what can go wrong with events into a line; who leaves, has seen enough."""
+    """End the program with one line for each error that tail may meet; Ctrl-C is no error."""
     try:
         yield
     except (KeyboardInterrupt, BrokenPipeError):

@@ -51,7 +51,7 @@ def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str
 
 
 def explain_write(command: str, error: Exception, loaded: Loaded) -> str:
-    """For the commands that write, which the server itself never does."""
+    """Likewise for a command that writes: the server itself needs no such permission."""
     if isinstance(error, redis.exceptions.NoPermissionError):
         user = loaded.settings.redis.username
         return (
@@ -74,7 +74,7 @@ def _about_password(settings: RedisSettings, loaded: Loaded, text: str) -> str:
 
 
 def _texts(error: BaseException | None) -> Iterator[str]:
-    """Of an error and of what has led to it: redis-py hides the cause behind its own."""
+    """The texts of an error and of its causes: redis-py wraps the socket's error in its own."""
     while error:
         yield str(error)
         error = error.__cause__ or error.__context__

@@ -33,11 +33,11 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from wsgi_ws.addresses import DEFAULT_PORTS
 
-BODY_LIMIT = 2000  # bytes of a refusal that are kept
+BODY_LIMIT = 2000  # bytes that are kept of a refusal
 
 
 class Unreachable(Exception):
-    """No WebSocket and no HTTP answer either; `kind` is a slug, the text a detail."""
+    """There was no HTTP answer. `kind` is a slug for the reason, the text a detail."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(detail)
@@ -45,7 +45,7 @@ class Unreachable(Exception):
 
 
 class Refused(Exception):
-    """An HTTP answer other than 101."""
+    """The server answered with another status than 101."""
 
     def __init__(self, status: int, headers: dict[str, str], body: str) -> None:
         super().__init__(f"HTTP {status}")
@@ -64,7 +64,7 @@ class Ended(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whose certificates count, for wss."""
+    """The certificates that count for wss://: the system's, those of a file, or any."""
 
     ca_file: str | None = None
     insecure: bool = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What it means that no WebSocket was opened, in one sentence with the remedy. No I/O.
+"""Why no WebSocket was opened, in one sentence with the remedy. No I/O.
 
 Commands and checks say it in the same words.
 """
@@ -19,7 +19,7 @@ NGINX = (
 
 
 def bad_url(url: str) -> str | None:
-    """Why no browser would take it for a WebSocket's address; None when it would."""
+    """Why a browser does not take this for a WebSocket's address; None when it does."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -34,7 +34,7 @@ def bad_url(url: str) -> str | None:
 
 
 def explain_unreachable(error: Unreachable, url: str) -> str:
-    """No HTTP answer at all."""
+    """Why there was no HTTP answer."""
     parts = urlsplit(url)
     meanings: dict[str, Callable[[], str]] = {
         "unknown_host": lambda: f"the host name {parts.hostname} is not known here",
@@ -57,7 +57,7 @@ def explain_unreachable(error: Unreachable, url: str) -> str:
 
 
 def explain_refused(refusal: Refused, url: str, loaded: Loaded) -> str:
-    """An HTTP answer instead of the 101."""
+    """Why the answer was another than 101: from this server, or from a proxy."""
     status, ours = refusal.status, _is_ours(refusal)
     if status == 401 and ours:
         return (
@@ -116,7 +116,7 @@ def _not_ours(refusal: Refused, url: str) -> str:
 
 
 def _is_ours(refusal: Refused) -> bool:
-    """This server's refusals are short plain texts that repeat the status, or its 404."""
+    """Whether this server has answered: its refusals are plain texts that begin with the status."""
     body = refusal.body.strip()
     plain = refusal.headers.get("content-type", "").startswith("text/plain")
     return plain and (body == "Not Found" or body.startswith(f"{refusal.status} "))
@@ -127,7 +127,7 @@ def _lacks_upgrade(refusal: Refused) -> bool:
 
 
 def _about_tls(parts: SplitResult, detail: str) -> str:
-    # A server that speaks none answers in plain text, or waits for the end of a request.
+    # A server without TLS answers in plain text, or waits for the end of a request.
     if any(
         word in detail for word in ("WRONG_VERSION", "RECORD_LAYER", "HTTP_REQUEST", "timed out")
     ):

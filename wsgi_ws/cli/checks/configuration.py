@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: every value with its source, and what about it can't be meant.
+"""The configuration: every value with its source, and values that nobody can mean.
 
 Knows the environment and the file, but neither Redis nor Superset. Secrets are shown as set or not.
 """
@@ -34,7 +34,7 @@ def check_configuration(environ: Mapping[str, str]) -> tuple[Loaded | None, list
 
 
 def shown_values(loaded: Loaded) -> list[Value]:
-    """Every key as it is in effect."""
+    """Every key with the value in effect."""
     return [
         Value(key.path, _shown(key, loaded), loaded.set_by(key.path))
         for key in keys()
@@ -68,7 +68,7 @@ def check_environment(environ: Mapping[str, str], loaded: Loaded) -> Iterator[Fi
 
 
 def check_pings(loaded: Loaded) -> Iterator[Finding]:
-    """Pings keep a socket from looking idle to whatever is between."""
+    """Pings must come before a proxy takes a socket for idle."""
     interval = loaded.settings.ping_sockets_interval_ms
     if interval >= USUAL_PROXY_TIMEOUT_MS:
         yield yellow(
@@ -80,7 +80,7 @@ def check_pings(loaded: Loaded) -> Iterator[Finding]:
 
 
 def check_overridden_secrets(loaded: Loaded, file: Loaded | None) -> Iterator[Finding]:
-    """A secret in the file that another one in the environment hides."""
+    """The environment's secret hides another one in the file."""
     if file is None:
         return
     for key in keys():

@@ -48,7 +48,7 @@ LIBRARIES: Mapping[str, str] = {
 
 
 class Place(NamedTuple):
-    """Where the server listens, or would.
+    """An address where the server listens, or is to listen.
 
     :ivar host: empty for all addresses.
     """
@@ -60,7 +60,7 @@ class Place(NamedTuple):
 
 
 def check_machine(loaded: Loaded) -> Iterator[Finding]:
-    """Everything here that the settings are right for."""
+    """All parts whose settings can be used."""
     settings = loaded.settings
     if not loaded.wrong_among("port"):
         yield check_port(Place("port", "PORT", settings.port))
@@ -85,11 +85,11 @@ def in_container(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
 
 
 def check_port(place: Place) -> Finding:
-    """Free, or our own server is already there."""
+    """The port must be free, or this server must listen on it already."""
     where, variable = f"{place.key} {place.port}", place.variable
     try:
         problem = _bind_error(place)
-    except OSError as error:  # the name, not the port
+    except OSError as error:  # the host name is wrong, not the port
         return red("port", f"metricsHost {place.host} can't be looked up ({error}): correct it")
     if problem is None:
         return green("port", f"{where} is free: no server runs on it now")
@@ -120,7 +120,7 @@ def _readiness(place: Place) -> str | None:
 
 
 def _bind_error(place: Place) -> int | None:
-    """The error's number; None when the address can be had.
+    """The error number of binding to the address; None when it works.
 
     :raises OSError: when the host is unknown.
     """
@@ -179,7 +179,7 @@ def check_descriptors(max_total_connections: int, limit: int) -> Finding:
 
 
 def check_statsd(settings: StatsdSettings, chosen: bool) -> Finding:
-    """As far as UDP can tell: a name that resolves, and nobody who refuses.
+    """The name must resolve, and no ICMP message may refuse the port; UDP tells no more.
 
     :param chosen: whether the host is configured, so that somebody expects metrics.
     """
@@ -222,7 +222,7 @@ def _refuses(host: str, port: int) -> bool:
 
 
 def installed() -> dict[str, str | None]:
-    """The versions that are there."""
+    """The installed version of each library; None when it is missing."""
     found: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
@@ -233,7 +233,7 @@ def installed() -> dict[str, str | None]:
 
 
 def check_libraries(found: Mapping[str, str | None]) -> Finding:
-    """None is missing or too old."""
+    """No library may be missing or too old."""
     missing = [name for name, version in found.items() if version is None]
     old = [
         f"{name} {version} (needs {LIBRARIES[name]})"

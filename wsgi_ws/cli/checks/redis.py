@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redis as configured: reachable, new enough, and everything permitted that the server does.
+"""Redis as configured: reachable, new enough, and with the permissions that the server needs.
 
 Knows redis-py through `redis_client.connect` only, nothing of Superset. Reads, never writes.
 """
@@ -19,7 +19,7 @@ from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
 
 WHAT = "redis"
-OLDEST = (5,)  # streams came with it
+OLDEST = (5,)  # the first version with streams
 
 
 def check_redis(loaded: Loaded, *, container: bool) -> tuple[redis.Redis | None, list[Finding]]:
@@ -56,7 +56,7 @@ def check_version(version: str | None, where: str) -> Finding:
 
 
 def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
-    """Everything that the server sends must be allowed to its user."""
+    """Redis must allow the server's user each command that the server sends."""
     settings = loaded.settings
     prefix = settings.redis_stream_prefix
     user = settings.redis.username or "default"
@@ -70,7 +70,7 @@ def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
 
 
 def denied_commands(client: redis.Redis, prefix: str) -> list[str]:
-    """Which of the server's commands are refused, tried on the keys that it uses."""
+    """The server's commands that Redis refuses, each tried on the keys that the server uses."""
     keys = {"": prefix + "full", " of a channel": prefix + str(uuid.uuid4())}
     trials: dict[str, tuple[Any, ...]] = {"TIME": ("TIME",)}
     for suffix, key in keys.items():
@@ -111,5 +111,5 @@ def _is_denied(client: redis.Redis, command: tuple[Any, ...]) -> bool:
     except redis.exceptions.NoPermissionError:
         return True
     except redis.ResponseError:
-        return False  # a key of another type: `streams` tells
+        return False  # a key of another type: the check of the streams tells
     return False

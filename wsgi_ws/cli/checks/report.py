@@ -30,7 +30,7 @@ _VALUE_WIDTH = 38
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One key of the configuration as it is shown."""
+    """A key of the configuration as the report shows it."""
 
     key: str
     value: str
@@ -43,7 +43,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that a check has to say."""
+    """The outcome of a check."""
 
     configuration: Sequence[Value]
     findings: Sequence[Finding]
@@ -70,7 +70,7 @@ def as_json(report: Report) -> str:
 
 
 def as_text(report: Report, *, colours: bool, width: int) -> str:
-    """For people: the configuration, then the findings, the worst at the end where eyes are."""
+    """For people: the configuration, then the findings, the worst at the end of the screen."""
     lines = [*_configuration_lines(report.configuration, width)]
     lines += _finding_lines(report, colours, width)
     return "\n".join([*lines, "", _summary(report, colours)])
@@ -89,7 +89,7 @@ def print_report(report: Report, *, json_wanted: bool) -> None:
 
 
 def _configuration_lines(values: Sequence[Value], width: int) -> Iterator[str]:
-    """What somebody has set, a line each; then, close together, what nobody has."""
+    """A line for each key that somebody has set; then all defaults in one paragraph."""
     if not values:
         return
     chosen = [value for value in values if not value.is_default]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superset's settings against this server's, value by value, and which line to change. Pure.
+"""Superset's settings against this server's, value by value, and which line to change. No I/O.
 
 What browsers need on top of equal values is in `browser`.
 """
@@ -44,7 +44,7 @@ def check_superset(
 
 
 def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
-    """What was read, and with what gaps."""
+    """Superset's settings were read, perhaps without packages that are missing here."""
     if superset.missing:
         yield yellow(
             WHAT,
@@ -57,7 +57,7 @@ def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
 
 
 def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
-    """Without the feature flag there is no cookie, no event, nothing."""
+    """Without its feature flag Superset sets no cookie and writes no events."""
     on = superset.item("FEATURE_FLAGS", names.FLAG)
     if on is None:
         on = superset.item("DEFAULT_FEATURE_FLAGS", names.FLAG)
@@ -73,7 +73,7 @@ def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
 
 def _about_flag(superset: SupersetSettings, value: Any) -> str:
     remedy = f'write FEATURE_FLAGS = {{"{names.FLAG}": True}}'
-    if superset.is_set("FEATURE_FLAGS"):  # the other flags are to stay
+    if superset.is_set("FEATURE_FLAGS"):  # the other flags must stay
         remedy = f'add "{names.FLAG}": True to FEATURE_FLAGS ({superset.where("FEATURE_FLAGS")})'
     consequence = "Superset sets no cookie and writes no events"
     if superset.is_set(names.FLAG):
@@ -95,7 +95,7 @@ def _about_flag(superset: SupersetSettings, value: Any) -> str:
 
 
 def check_transport(superset: SupersetSettings) -> Iterator[Finding]:
-    """`ws`, or browsers poll and never come here."""
+    """With another transport than `ws` browsers poll Superset and never connect here."""
     said = superset.said(names.TRANSPORT)
     if isinstance(said.value, Unknown):
         yield yellow(WHAT, _unknown(said.setting))
@@ -110,7 +110,7 @@ def check_transport(superset: SupersetSettings) -> Iterator[Finding]:
 
 
 def check_redis_setting(superset: SupersetSettings, loaded: Loaded) -> Iterator[Finding]:
-    """Two settings for one address, an old one and a new one, and what is ignored in them."""
+    """Superset has an old and a new setting for Redis's address, and ignores parts of both."""
     for sentence in names.surprises(superset):
         if sentence not in loaded.warnings:  # where they are if supersetConfig is set
             yield yellow(WHAT, sentence)
@@ -136,7 +136,7 @@ def check_redis_setting(superset: SupersetSettings, loaded: Loaded) -> Iterator[
 def check_values(
     superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
 ) -> Iterator[Finding]:
-    """Everything that must be equal on both sides, and isn't plainly wrong on this one."""
+    """The values that must be equal on both sides; keys that are wrong here are skipped."""
     said = names.own_values(superset)
     equal = []
     if not loaded.wrong_among("redis.url", *ADDRESS_KEYS):
@@ -171,7 +171,7 @@ def mismatch(path: str, said: Said, loaded: Loaded) -> str:
 
 
 def check_secret(superset: SupersetSettings) -> Iterator[Finding]:
-    """Superset has its own rule, and a default that everybody knows."""
+    """Superset wants a secret of at least 32 characters."""
     said = superset.said(names.SECRET)
     if isinstance(said.value, str) and len(said.value) < 32:
         yield red(
@@ -182,7 +182,7 @@ def check_secret(superset: SupersetSettings) -> Iterator[Finding]:
 
 
 def check_result_cache(superset: SupersetSettings) -> Iterator[Finding]:
-    """Results travel through the cache, events only say that they are there."""
+    """Browsers fetch results from the cache after the event, so workers must share it."""
     name = "DATA_CACHE_CONFIG"
     kind = superset.item(name, "CACHE_TYPE")
     if isinstance(kind, Unknown) or (superset.is_set(name) and not _is_no_cache(kind)):
@@ -288,7 +288,7 @@ def _address_change(said: dict[str, Said], loaded: Loaded, ours: Any, theirs: An
 
 
 def _line(said: Said) -> str:
-    """What to change on Superset's side."""
+    """The line of Superset's settings that must be changed."""
     return said.where.line_text or f"{said.setting} in superset_config.py"
 
 

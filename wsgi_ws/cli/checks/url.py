@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""End to end: a handshake as a browser does it, through whatever proxy is there, and one event.
+"""End to end: a browser's handshake, through the proxies if there are any, and one event.
 
 Makes a token and a throw-away channel of its own. The event is written where Superset writes, if
 Superset's settings are known, else where this configuration reads.
@@ -82,7 +82,7 @@ def check_url(
 
 
 def _directly(options: UrlOptions, loaded: Loaded, headers: dict[str, str]) -> str:
-    """Whether the server on this machine would have taken the same handshake."""
+    """Whether the server on this machine takes the same handshake, so that a proxy is to blame."""
     port = loaded.settings.port
     parts = urlsplit(options.url)
     if parts.port == port:

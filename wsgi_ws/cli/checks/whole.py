@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole check: which parts are looked at, in which order, and what one part tells the next."""
+"""The whole check: its parts in order, and what each part passes to the next."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _END_TO_END = ("jwtSecret", "jwtAlgorithms", "jwtCookieName", "jwtChannelIdKey",
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """What besides the configuration is to be looked at.
+    """What to look at besides the configuration.
 
     :ivar superset: path or dotted name of Superset's settings, if not the configuration's.
     :ivar python: the interpreter that reads them.
@@ -48,7 +48,7 @@ class CheckOptions:
 
 
 def check_all(environ: Mapping[str, str], options: CheckOptions) -> Report:
-    """Look at everything that can be looked at."""
+    """Look at all parts whose keys can be used."""
     loaded, findings = check_configuration(environ)
     if loaded is None:
         return Report((), findings)
@@ -115,7 +115,7 @@ def _read_superset(
 
 
 def _one_redis(superset: SupersetSettings, loaded: Loaded) -> bool | None:
-    """Asked only when the addresses differ: a question to two servers."""
+    """Whether both addresses lead to one Redis; None if unknown. Asks only if they differ."""
     own = loaded.settings.redis
     theirs = writers_redis(superset, own)
     if theirs is None or loaded.wrong_among("redis"):
