@@ -20,11 +20,11 @@ PACKAGE = "wsgi_ws"
 RULES: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
-    "cli": {"", "config", "event", "http", "server", "sources", "superset"},
+    "cli": {"", "addresses", "config", "event", "http", "server", "sources", "superset"},
     "demo": {"config", "sources", "superset"},
     "server": {"config", "http", "observe", "service"},
     "service": {"config", "http", "hub", "observe", "sources", "websocket"},
-    "http": {"loop", "observe", "sources"},
+    "http": {"addresses", "loop", "observe", "sources"},
     "sources": {"config", "event", "hub", "loop", "observe", "websocket"},
     "hub": {"websocket"},
     "event": {"websocket"},
@@ -33,10 +33,11 @@ RULES: dict[str, set[str]] = {
     "config": {"superset"},
     "superset": set(),
     "loop": set(),
+    "addresses": set(),
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("config.from_superset", "config.keys", "config.load", "config.set_by"),
+    *("addresses", "config.from_superset", "config.keys", "config.load", "config.set_by"),
     *("event", "http.origin", "server.open_files"),
     *("sources.redis_client", "sources.streams.finder", "sources.streams.stream_id"),
     *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),
@@ -48,13 +49,14 @@ KNOWN_BY = {
     "flask": {"demo.web", "http.app"},
     "redis": {
         *("cli.checks.redis", "cli.checks.streams", "cli.checks.url", "cli.main", "cli.publish"),
-        *("cli.tail", "demo.web", "demo.redis_finder", "superset.producer"),
+        *("cli.redis_errors", "cli.tail", "demo.web", "demo.redis_finder", "superset.producer"),
         *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
         *("sources.streams.catchup", "sources.streams.finder"),
     },
     "statsd": {"observe.metrics"},
     "prometheus_client": {"observe.prometheus"},
     "jwt": {"http.auth", "superset.token"},
+    "packaging": {"cli.checks.machine"},
     "wsproto": {"cli.socket_client", "websocket.frames"},
 }
 
@@ -152,6 +154,13 @@ def test_the_command_line_takes_from_the_service_what_needs_no_loop() -> None:
     assert {name for name in taken if package_of(name) not in ("", "cli")} == FOR_THE_CLI
 
 
+def test_a_check_knows_no_other_check() -> None:
+    """What two of them need is in cli.checks.words, or beside the commands that need it too."""
+    shared = {"cli.checks.words", "cli.checks.report", "cli.checks.whole"}
+    checks = {name for name in SOURCES if name.startswith("cli.checks.")} - shared
+    assert not {(one, other) for one in checks for other in own_imports(SOURCES[one]) & checks}
+
+
 def test_the_command_line_needs_no_gevent() -> None:
     program = (
         "import sys, wsgi_ws.cli.main; sys.exit(bool({'gevent', 'gunicorn'} & {*sys.modules}))"
@@ -176,7 +185,7 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 
 # Pure: the same input gives the same output. No I/O, no clock, no event loop, through all imports.
 PURE = {
-    *("config.draft", "config.keys", "config.redis_url", "config.set_by"),
+    *("addresses", "config.draft", "config.keys", "config.redis_url", "config.set_by"),
     "config.values",
     *("event", "http.refusals", "http.origin", "http.request"),
     *("observe.log_limiter", "observe.log_lines"),

@@ -6,13 +6,10 @@ Unlike Superset it trims nothing: a test must not cost anybody an event.
 
 from __future__ import annotations
 
-import contextlib
-
 import redis
 
 from wsgi_ws.superset import producer
 from wsgi_ws.superset.producer import Event
-from wsgi_ws.superset.stream_names import channel_stream
 
 
 def event(
@@ -40,10 +37,3 @@ def publish(client: redis.Redis, prefix: str, message: Event) -> str:
     :raises redis.RedisError: when it can't be written.
     """
     return producer.publish(client, prefix, message, trimmed=False)
-
-
-def forget(client: redis.Redis, prefix: str, channel: str) -> None:
-    """Remove a throw-away channel's stream, if allowed. The global one is left to Superset: taking
-    out its newest entry looks to followers as if Redis had lost data."""
-    with contextlib.suppress(redis.RedisError):
-        client.delete(channel_stream(prefix, channel))

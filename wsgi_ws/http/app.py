@@ -7,12 +7,13 @@ requests never get here, the handshake takes them out before the WSGI applicatio
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
+
+from wsgi_ws.addresses import is_loopback, is_loopback_address
 
 # Key of `app.config`: a function that says why the worker is not ready, or None when it is.
 UNREADINESS = "WSGI_WS_UNREADINESS"
@@ -64,7 +65,7 @@ def _may_see_metrics(environ: Mapping[str, Any]) -> bool:
         return True
     forwarded = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
     return (
-        _is_loopback(environ.get("REMOTE_ADDR", ""))
+        is_loopback_address(environ.get("REMOTE_ADDR", ""))  # empty: a proxy at a Unix socket
         and not any(name.startswith(forwarded) for name in environ)
         # A proxy that sends nothing of the kind usually passes on the name that it was asked for.
         and _names_this_machine(environ.get("HTTP_HOST", "localhost"))
@@ -73,16 +74,7 @@ def _may_see_metrics(environ: Mapping[str, Any]) -> bool:
 
 def _names_this_machine(host: str) -> bool:
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return name.lower() == "localhost" or _is_loopback(name)
-
-
-def _is_loopback(text: str) -> bool:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:  # a name, or nothing: behind a Unix socket there is a proxy
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)  # an IPv4 peer at a dual-stack listener
-    return bool((mapped or address).is_loopback)
+    return is_loopback(name)
 
 
 def _text(body: str, status: int = 200) -> Response:

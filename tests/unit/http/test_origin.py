@@ -110,6 +110,7 @@ PROXIES = networks(["10.0.0.0/8", "127.0.0.1"])
         pytest.param("10.0.0.1", "203.0.113.7:50123", "203.0.113.7", id="with a port"),
         pytest.param("10.0.0.1", "[2001:db8::1]:50123", "2001:db8::1", id="IPv6 with a port"),
         pytest.param("10.0.0.1", "2001:db8::1", "2001:db8::1", id="IPv6"),
+        pytest.param("10.0.0.1", "::ffff:203.0.113.7", "203.0.113.7", id="IPv4 mapped by a proxy"),
         pytest.param("::ffff:203.0.113.7", "", "203.0.113.7", id="IPv4 at a dual-stack listener"),
         pytest.param("::ffff:10.0.0.1", "203.0.113.7", "203.0.113.7", id="a proxy at one"),
         pytest.param(None, "", "a Unix socket", id="a Unix socket"),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import click
 
-from wsgi_ws.cli.checks.findings import Finding, Level, worst
+from wsgi_ws.cli.checks.words import Finding, Level, worst
 from wsgi_ws.config.set_by import Kind, SetBy
 
 _MARKS = {
@@ -30,7 +30,7 @@ _VALUE_WIDTH = 38
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One key of the configuration as it is shown."""
+    """A key of the configuration as the report shows it."""
 
     key: str
     value: str
@@ -43,7 +43,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that a check has to say."""
+    """The outcome of a check."""
 
     configuration: Sequence[Value]
     findings: Sequence[Finding]
@@ -70,13 +70,13 @@ def as_json(report: Report) -> str:
 
 
 def as_text(report: Report, *, colours: bool, width: int) -> str:
-    """For people: the configuration, then the findings, the worst at the end where eyes are."""
+    """For people: the configuration, then the findings, the worst at the end of the screen."""
     lines = [*_configuration_lines(report.configuration, width)]
     lines += _finding_lines(report, colours, width)
     return "\n".join([*lines, "", _summary(report, colours)])
 
 
-def show(report: Report, *, json_wanted: bool) -> None:
+def print_report(report: Report, *, json_wanted: bool) -> None:
     """Write it to standard output."""
     if json_wanted:
         click.echo(as_json(report))
@@ -89,7 +89,7 @@ def show(report: Report, *, json_wanted: bool) -> None:
 
 
 def _configuration_lines(values: Sequence[Value], width: int) -> Iterator[str]:
-    """What somebody has set, a line each; then, close together, what nobody has."""
+    """A line for each key that somebody has set; then all defaults in one paragraph."""
     if not values:
         return
     chosen = [value for value in values if not value.is_default]

@@ -13,8 +13,7 @@ from typing import Any
 
 import redis
 
-from wsgi_ws.cli.checks.configuration import change
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import Kind
 from wsgi_ws.sources.streams import finder
@@ -22,13 +21,13 @@ from wsgi_ws.sources.streams.stream_id import StreamId
 
 WHAT = "streams"
 SAMPLE = 1000  # newest entries, for the rate
-STALE_MS = 3_600_000  # a stream without events for so long may be the wrong one
-SHORT_MEMORY_MS = 60_000  # a browser that was away for longer would miss events
+STALE_MS = 3_600_000  # without events for so long it may be the wrong stream
+SHORT_MEMORY_MS = 60_000  # a browser that was away for longer misses events
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What XINFO and the newest entries tell about a global stream."""
+    """Facts about a global stream, from XINFO and its newest entries."""
 
     length: int
     oldest_ms: int
@@ -45,7 +44,7 @@ class Stream:
         return (self.sampled - 1) * 60_000 / self.sampled_ms
 
 
-def check(client: redis.Redis, loaded: Loaded) -> list[Finding]:
+def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
     """The configured streams, and others when there are none or only old ones."""
     key = loaded.settings.redis_stream_prefix + "full"
     seconds, _ = client.time()
@@ -82,7 +81,7 @@ def read_stream(client: redis.Redis, key: str) -> Stream | None:
         if "entries-added" in info:  # Redis 7
             trimmed = int(info["entries-added"]) > length
     except redis.ResponseError:
-        pass  # not permitted, and not needed for the service
+        pass  # not permitted: the service itself needs no XINFO
     return Stream(length, _ms(oldest[0]), last, len(newest), last - first_sampled, trimmed)
 
 
@@ -110,7 +109,7 @@ def describe_stream(key: str, stream: Stream, now_ms: int) -> Iterator[Finding]:
 def about_elsewhere(
     others: Sequence[finder.Elsewhere], newest_here: int, loaded: Loaded
 ) -> Iterator[Finding]:
-    """What to do about streams in another database or under another prefix.
+    """Streams with newer events in another database or under another prefix.
 
     :param others: the newest first.
     """
@@ -142,7 +141,7 @@ def about_elsewhere(
 
 
 def age(ms: int) -> str:
-    """A duration in the unit that people would use."""
+    """A duration in s, min, h or days."""
     seconds = max(ms, 0) / 1000
     for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:

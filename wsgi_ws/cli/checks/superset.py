@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superset's settings against this server's, value by value, and which line to change. Pure.
+"""Superset's settings against this server's, value by value, and which line to change. No I/O.
 
-What browsers need on top of equal values is `check_browser`'s.
+What browsers need on top of equal values is in `browser`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wsgi_ws.cli.checks.configuration import change, is_loopback, source_of, value_of
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from wsgi_ws.addresses import is_loopback
+from wsgi_ws.cli.checks.words import Finding, change, green, red, value_of, yellow
 from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import key_of
 from wsgi_ws.config.load import Loaded
@@ -29,7 +29,9 @@ WHY = {
 }
 
 
-def check(superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None) -> list[Finding]:
+def check_superset(
+    superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
+) -> list[Finding]:
     """All comparisons.
 
     :param one_redis: whether both addresses lead to the same Redis, if it could be found out.
@@ -43,7 +45,7 @@ def check(superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None)
 
 
 def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
-    """What was read, and with what gaps."""
+    """Superset's settings were read, perhaps without packages that are missing here."""
     if superset.missing:
         yield yellow(
             WHAT,
@@ -56,7 +58,7 @@ def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
 
 
 def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
-    """Without the feature flag there is no cookie, no event, nothing."""
+    """Without its feature flag Superset sets no cookie and writes no events."""
     on = superset.item("FEATURE_FLAGS", names.FLAG)
     if on is None:
         on = superset.item("DEFAULT_FEATURE_FLAGS", names.FLAG)
@@ -72,7 +74,7 @@ def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
 
 def _about_flag(superset: SupersetSettings, value: Any) -> str:
     remedy = f'write FEATURE_FLAGS = {{"{names.FLAG}": True}}'
-    if superset.is_set("FEATURE_FLAGS"):  # the other flags are to stay
+    if superset.is_set("FEATURE_FLAGS"):  # the other flags must stay
         remedy = f'add "{names.FLAG}": True to FEATURE_FLAGS ({superset.where("FEATURE_FLAGS")})'
     consequence = "Superset sets no cookie and writes no events"
     if superset.is_set(names.FLAG):
@@ -94,7 +96,7 @@ def _about_flag(superset: SupersetSettings, value: Any) -> str:
 
 
 def check_transport(superset: SupersetSettings) -> Iterator[Finding]:
-    """`ws`, or browsers poll and never come here."""
+    """With another transport than `ws` browsers poll Superset and never connect here."""
     said = superset.said(names.TRANSPORT)
     if isinstance(said.value, Unknown):
         yield yellow(WHAT, _unknown(said.setting))
@@ -109,7 +111,7 @@ def check_transport(superset: SupersetSettings) -> Iterator[Finding]:
 
 
 def check_redis_setting(superset: SupersetSettings, loaded: Loaded) -> Iterator[Finding]:
-    """Two settings for one address, an old one and a new one, and what is ignored in them."""
+    """Superset has an old and a new setting for Redis's address, and ignores parts of both."""
     for sentence in names.surprises(superset):
         if sentence not in loaded.warnings:  # where they are if supersetConfig is set
             yield yellow(WHAT, sentence)
@@ -135,7 +137,7 @@ def check_redis_setting(superset: SupersetSettings, loaded: Loaded) -> Iterator[
 def check_values(
     superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
 ) -> Iterator[Finding]:
-    """Everything that must be equal on both sides, and isn't plainly wrong on this one."""
+    """The values that must be equal on both sides; keys that are wrong here are skipped."""
     said = own_values(superset)
     equal = []
     if not loaded.wrong_among("redis.url", *ADDRESS_KEYS):
@@ -157,7 +159,7 @@ def check_values(
 
 def mismatch(path: str, said: Said, loaded: Loaded) -> str:
     """The sentence about one differing value; a secret is not shown."""
-    source = source_of(path, loaded)
+    source = loaded.set_by(path)
     why = WHY.get(path, "this server can't read what Superset writes")
     remedy = f"{change(path, loaded, said.value)} here, or change {_line(said)}"
     if key_of(path).secret:
@@ -170,7 +172,7 @@ def mismatch(path: str, said: Said, loaded: Loaded) -> str:
 
 
 def check_secret(superset: SupersetSettings) -> Iterator[Finding]:
-    """Superset has its own rule, and a default that everybody knows."""
+    """Superset wants a secret of at least 32 characters."""
     said = superset.said(names.SECRET)
     if isinstance(said.value, str) and len(said.value) < 32:
         yield red(
@@ -181,7 +183,7 @@ def check_secret(superset: SupersetSettings) -> Iterator[Finding]:
 
 
 def check_result_cache(superset: SupersetSettings) -> Iterator[Finding]:
-    """Results travel through the cache, events only say that they are there."""
+    """Browsers fetch results from the cache after the event, so workers must share it."""
     name = "DATA_CACHE_CONFIG"
     kind = superset.item(name, "CACHE_TYPE")
     if isinstance(kind, Unknown) or (superset.is_set(name) and not _is_no_cache(kind)):
@@ -233,7 +235,7 @@ def _address_findings(
     if ours == theirs or one_redis:
         return []
     shown = (
-        f"Redis is {_address_text(ours)} here ({path} from {source_of(path, loaded)}), but "
+        f"Redis is {_address_text(ours)} here ({path} from {loaded.set_by(path)}), but "
         f"{_address_text(theirs)} in Superset ({main})"
     )
     remedy = f"{_address_change(said, loaded, ours, theirs)} here, or change {_line(main)}"
@@ -287,7 +289,7 @@ def _address_change(said: dict[str, Said], loaded: Loaded, ours: Any, theirs: An
 
 
 def _line(said: Said) -> str:
-    """What to change on Superset's side."""
+    """The line of Superset's settings that must be changed."""
     return said.where.line_text or f"{said.setting} in superset_config.py"
 
 

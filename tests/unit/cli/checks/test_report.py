@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from wsgi_ws.cli.checks.findings import Level, green, red, worst, yellow
 from wsgi_ws.cli.checks.report import Report, Value, as_json, as_text
+from wsgi_ws.cli.checks.words import Level, green, red, worst, yellow
 from wsgi_ws.config.set_by import NOBODY, Kind, SetBy
 
 VALUE = Value("redis.db", "1", SetBy(Kind.FILE, "config.json"))
