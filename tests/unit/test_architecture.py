@@ -37,8 +37,8 @@ RULES: dict[str, set[str]] = {
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("addresses", "config.keys", "config.load", "config.set_by", "event", "http.origin"),
-    "server.open_files",
+    *("addresses", "config.from_superset", "config.keys", "config.load", "config.set_by"),
+    *("event", "http.origin", "server.open_files"),
     *("sources.redis_client", "sources.streams.finder", "sources.streams.stream_id"),
     *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),
     "sources.streams.entry",

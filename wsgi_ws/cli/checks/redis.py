@@ -71,7 +71,7 @@ def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
 
 
 def denied_commands(client: redis.Redis, prefix: str) -> list[str]:
-    """Which of the server's commands are refused, tried on the keys that it uses."""
+    """The server's commands that Redis refuses, each tried on the keys that the server uses."""
     channel = str(uuid.uuid4())
     keys = {"": global_stream(prefix), " of a channel": channel_stream(prefix, channel)}
     trials: dict[str, tuple[Any, ...]] = {"TIME": ("TIME",)}

@@ -11,6 +11,7 @@ from typing import Any
 
 from wsgi_ws.addresses import is_loopback
 from wsgi_ws.cli.checks.words import Finding, change, green, red, value_of, yellow
+from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.superset import settings as names
@@ -137,7 +138,7 @@ def check_values(
     superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
 ) -> Iterator[Finding]:
     """The values that must be equal on both sides; keys that are wrong here are skipped."""
-    said = names.own_values(superset)
+    said = own_values(superset)
     equal = []
     if not loaded.wrong_among("redis.url", *ADDRESS_KEYS):
         address = _address_findings(said, loaded, one_redis=one_redis)

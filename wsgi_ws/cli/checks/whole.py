@@ -20,6 +20,7 @@ from wsgi_ws.cli.checks.superset import check_superset
 from wsgi_ws.cli.checks.url import WHAT as URL
 from wsgi_ws.cli.checks.url import UrlOptions, check_url
 from wsgi_ws.cli.checks.words import Finding, red, yellow
+from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import RedisSettings, json_key
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import describe
@@ -73,7 +74,7 @@ def writers_redis(superset: SupersetSettings, own: RedisSettings) -> RedisSettin
     What Superset's settings don't speak of, such as the Sentinels' TLS, is taken from `own`.
     """
     values: dict[str, Any] = {"host": "", "unix_socket_path": "", "sentinels": ()}
-    said = superset_settings.own_values(superset)
+    said = own_values(superset)
     for name in (f.name for f in fields(RedisSettings)):
         entry = said.get("redis." + json_key(name))
         if entry and isinstance(entry.value, Unknown):
@@ -115,7 +116,7 @@ def _read_superset(
 
 
 def _one_redis(superset: SupersetSettings, loaded: Loaded) -> bool | None:
-    """Whether both addresses lead to one Redis; None if unknown. Equal ones need no question."""
+    """Whether both addresses lead to one Redis; None if unknown. Asks only if they differ."""
     own = loaded.settings.redis
     theirs = writers_redis(superset, own)
     if theirs is None or loaded.wrong_among("redis"):
