@@ -51,7 +51,7 @@ KNOWN_BY = {
         *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
         *("sources.streams.catchup", "sources.streams.finder"),
     },
-    "statsd": {"observe.metrics"},
+    "statsd": {"observe.statsd"},
     "prometheus_client": {"observe.prometheus"},
     "jwt": {"cli.token", "demo.web", "http.auth"},
     "wsproto": {"cli.socket_client", "websocket.frames"},

@@ -12,8 +12,9 @@ import pytest
 
 from wsgi_ws.config.keys import StatsdSettings
 from wsgi_ws.hub import Registry
-from wsgi_ws.observe.metrics import Metrics, StatsdClient
+from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.observe.reporter import Reporter
+from wsgi_ws.observe.statsd import StatsdClient
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.stream_id import StreamId
 
