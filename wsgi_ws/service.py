@@ -26,8 +26,9 @@ from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
-from wsgi_ws.observe.metrics import Metrics, StatsdClient, Stock
+from wsgi_ws.observe.metrics import Metrics, Stock
 from wsgi_ws.observe.reporter import Reporter
+from wsgi_ws.observe.statsd import StatsdClient
 from wsgi_ws.observe.watchdog import Watchdog
 from wsgi_ws.sources.redis_client import describe
 from wsgi_ws.sources.source import Source

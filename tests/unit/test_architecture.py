@@ -54,7 +54,7 @@ KNOWN_BY = {
         *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
         *("sources.streams.catchup", "sources.streams.finder"),
     },
-    "statsd": {"observe.metrics"},
+    "statsd": {"observe.statsd"},
     "prometheus_client": {"observe.prometheus"},
     "jwt": {"http.auth", "superset.token"},
     "packaging": {"cli.checks.machine"},

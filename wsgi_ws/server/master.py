@@ -11,6 +11,7 @@ import functools
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -90,6 +91,9 @@ class Master:
 
     def post_fork(self, server: Any, worker: Worker) -> None:
         """Give a worker, in its own process, what is prepared for it."""
+        # gunicorn sets it after the patch only. Until then the master's handler, which a worker has
+        # inherited, would lose the signal, and the worker would be left running.
+        signal.signal(signal.SIGTERM, worker.handle_exit)
         self._metrics_directory.enter_worker(os.environ)
         worker.prepared = Prepared(
             self.loaded.settings, self._metrics_directory.path, self._metrics_listener.socket

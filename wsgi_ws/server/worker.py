@@ -71,6 +71,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         gevent's own loop, which this replaces, looks for the end once a second and waits for every
         open connection.
         """
+        if not self.alive:  # told to stop while it started
+            return
         # Imported here: the master loads this module too, and redis and PyJWT must not come before
         # gevent's patch, which happens in the worker; prometheus-client not before the fork. The
         # master does without Flask.

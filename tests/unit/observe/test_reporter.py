@@ -8,8 +8,9 @@ from unittest.mock import Mock
 import pytest
 
 from wsgi_ws.config.keys import StatsdSettings
-from wsgi_ws.observe.metrics import Metrics, StatsdClient, Stock
+from wsgi_ws.observe.metrics import Metrics, Stock
 from wsgi_ws.observe.reporter import Reporter
+from wsgi_ws.observe.statsd import StatsdClient
 
 STOCK = Stock(
     connections=4,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,11 +72,12 @@ def test_a_reload_that_can_not_have_the_metrics_port_says_so_and_goes_on(
 
 
 def test_a_worker_gets_what_is_prepared(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
     settings = master.configure(RIGHT | {"METRICS_PORT": str(free_port())})
     master.on_reload(None)
+    monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
     master.when_ready(None)
-    worker: Any = SimpleNamespace()
+    worker: Any = SimpleNamespace(handle_exit=None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setenv(DIRECTORY_VARIABLE, "undone after the test")
     master.post_fork(None, worker)
     assert worker.prepared.settings is settings
