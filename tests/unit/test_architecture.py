@@ -183,7 +183,7 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 PURE = {
     *("config.draft", "config.keys", "config.redis_url", "config.values"),
     *("event", "http.refusals", "http.origin", "http.request"),
-    *("observe.log_limiter", "observe.log_lines"),
+    *("observe.counts", "observe.log_limiter", "observe.log_lines"),
     *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),
     "websocket.frames",
 }
