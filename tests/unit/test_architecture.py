@@ -196,7 +196,7 @@ PURE = {
     "config.values",
     *("event", "http.auth", "http.handshake", "http.origin", "http.paths", "http.refusals"),
     "http.request",
-    *("observe.log_limiter", "observe.log_lines"),
+    *("observe.counts", "observe.log_limiter", "observe.log_lines"),
     *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),
     *("superset.stream_names", "websocket.allowance", "websocket.closing", "websocket.frames"),
     "sources.streams.entry",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import gevent
 
@@ -53,19 +53,16 @@ class Reporter:
 
 
 def _difference(totals: Totals, before: Totals, stock: Stock, seconds: float) -> SummaryLine:
-    refused = {
-        reason: count - before.refused.get(reason, 0) for reason, count in totals.refused.items()
-    }
+    refused = _growth(totals.refused, before.refused)
     return SummaryLine(
         seconds=seconds,
         sockets=stock.connections,
         channels=stock.channels,
-        events_read=totals.events_read - before.events_read,
-        events_delivered=totals.events_delivered - before.events_delivered,
-        events_malformed=totals.events_malformed - before.events_malformed,
-        admitted=totals.admitted - before.admitted,
         refused={reason: count for reason, count in refused.items() if count},
-        catch_ups=totals.catch_ups - before.catch_ups,
-        gaps=totals.gaps - before.gaps,
         lag_s=round(stock.lag, 3),
+        **_growth(totals.counts, before.counts),
     )
+
+
+def _growth(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    return {name: count - before.get(name, 0) for name, count in now.items()}
