@@ -16,8 +16,8 @@ from redis.backoff import NoBackoff
 from soak.plan import Plan
 from soak.tabs import Population, User
 from soak.truth import Channel
-from testbed.superset import STREAM_LIMIT, STREAM_LIMIT_FIREHOSE, event, new_channel
 from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
+from wsgi_ws.superset.producer import event, new_channel, xadds
 
 TICK = 0.01  # seconds between two writes
 BACKLOG = 0.2  # seconds: what could not be written for longer is not made up for
@@ -85,9 +85,8 @@ class Producer:
     async def _publish(self, batch: list[Published]) -> None:
         pipe = self._redis.pipeline(transaction=False)
         for published in batch:
-            fields = {"data": published.data}
-            pipe.xadd(self._prefix + published.channel.name, fields, "*", STREAM_LIMIT)
-            pipe.xadd(self._prefix + "full", fields, "*", STREAM_LIMIT_FIREHOSE)
+            for xadd in xadds(self._prefix, published.channel.name, published.data):
+                pipe.xadd(*xadd)
         try:
             ids = await pipe.execute()
         except (redis.RedisError, OSError):

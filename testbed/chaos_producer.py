@@ -18,7 +18,7 @@ import time
 
 import redis
 
-from testbed.superset import STREAM_LIMIT, STREAM_LIMIT_FIREHOSE, event
+from wsgi_ws.superset.producer import event, xadds
 
 
 def main() -> None:
@@ -40,12 +40,13 @@ def main() -> None:
             job = f"{arguments.name}-{number}"
             channel = rng.choice(arguments.channels)
             data = json.dumps(event(channel, job_id=job))
-            client.xadd(arguments.prefix + channel, {"data": data}, "*", STREAM_LIMIT)
+            own, whole = xadds(arguments.prefix, channel, data)
+            client.xadd(*own)
             if number == arguments.die_after:
                 print(job, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(rng.choice([0] * 12 + [0.001, 0.001, 0.01, 0.1]))
-            client.xadd(arguments.prefix + "full", {"data": data}, "*", STREAM_LIMIT_FIREHOSE)
+            client.xadd(*whole)
         time.sleep(rng.expovariate(arguments.rate / 5))
 
 

@@ -225,6 +225,40 @@ def test_a_pure_module_has_no_io_no_clock_and_no_loop(module: str) -> None:
     assert all_imports(module) & IMPURE == set()
 
 
+# --- what is beside the service -------------------------------------------------------------------
+
+# Folder → what it may import besides the service and its own. Nobody imports a file of tests.
+TOOLS: dict[str, set[str]] = {
+    "testbed": set(),
+    "bench": {"testbed"},
+    "soak": {"bench", "testbed"},
+    "deploy": {"testbed"},
+    "compliance": set(),
+    "tests": {"testbed"},
+    "tests/tools": {"soak", "testbed", "tests"},
+}
+
+
+def folder_of(file: Path) -> str:
+    """The folder of `TOOLS` that a file belongs to."""
+    parts = file.relative_to(ROOT).parts
+    return max({parts[0], "/".join(parts[:2])} & set(TOOLS), key=len)
+
+
+@pytest.mark.parametrize("folder", TOOLS)
+def test_a_tool_imports_what_its_rule_allows(folder: str) -> None:
+    files = [file for file in (ROOT / folder).rglob("*.py") if folder_of(file) == folder]
+    imported = {name.split(".")[0] for file in files for name in imported_names(file)}
+    assert (imported & set(TOOLS)) - {folder} <= TOOLS[folder]
+
+
+@pytest.mark.parametrize("folder", ["", *TOOLS])
+def test_nothing_imports_from_a_file_of_tests(folder: str) -> None:
+    files = (ROOT / folder).rglob("*.py") if folder else ROOT.glob("*.py")
+    names = [name for file in files for name in imported_names(file)]
+    assert [name for name in names if ".test_" in name] == []
+
+
 # --- no state of modules -------------------------------------------------------------------------
 
 PROGRAMS = {"__main__", "demo.__main__", "demo.redis_finder"}

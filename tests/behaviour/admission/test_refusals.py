@@ -11,9 +11,9 @@ from typing import Any
 import jwt
 import pytest
 
+from testbed.http_client import ask, forged, upgrade
 from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie
-from tests.behaviour.admission.test_http import ask, forged, upgrade
 
 StartServer = Callable[..., Server]
 

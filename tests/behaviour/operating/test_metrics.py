@@ -15,9 +15,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import ClientConnection, connect
 
+from testbed.http_client import ask, upgrade
 from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie, new_channel, publish
-from tests.behaviour.admission.test_http import ask, upgrade
 
 StartServer = Callable[..., Server]
 OBSERVED = Path(__file__).with_name("observed_conf.py")

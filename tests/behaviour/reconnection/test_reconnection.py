@@ -17,8 +17,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from testbed.servers import DEADLINE, RedisServer, Server, eventually
-from testbed.superset import STREAM_LIMIT_FIREHOSE, cookie, event, new_channel, publish
+from testbed.superset import cookie, event, new_channel, publish
 from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
+from wsgi_ws.superset.producer import STREAM_LIMIT_FIREHOSE
 
 StartServer = Callable[..., Server]
 END = "the end"

@@ -12,20 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.configuration import MARK, SECRET, error_of, load_with
 from wsgi_ws.config.keys import LOG_LEVELS, Key, RedisSettings, Settings, keys
-from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, load
 
-SECRET = "an-example-secret-of-more-than-32-bytes"
 KEYS = {key.path: key for key in keys()}
-
-
-def load_with(
-    directory: Path, document: object = None, environ: dict[str, str] | None = None
-) -> Loaded:
-    """Load a `config.json` with this content, and the environment over it, with a valid secret."""
-    if document is not None:
-        (directory / "config.json").write_text(json.dumps(document))
-    return load({"JWT_SECRET": SECRET} | (environ or {}), directory)
 
 
 def value_at(settings: Settings, path: str) -> Any:
@@ -40,12 +31,6 @@ def document_with(path: str, value: object) -> dict[str, Any]:
         value = {key: value}
     assert isinstance(value, dict)
     return value
-
-
-def error_of(directory: Path, document: object, environ: dict[str, str] | None = None) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load_with(directory, document, environ)
-    return str(caught.value)
 
 
 # --- what can't be together ----------------------------------------------------------------------
@@ -494,9 +479,6 @@ def test_a_secret_that_can_not_be_encoded_stops_the_start(tmp_path: Path) -> Non
 def test_the_examples_secret_warns(start: str, tmp_path: Path) -> None:
     (warning,) = load_with(tmp_path, environ={"JWT_SECRET": start + "x" * 32}).warnings
     assert "jwtSecret (from environment variable JWT_SECRET) is the example's" in warning
-
-
-MARK = "s3cr3t"  # as a part of a secret's value
 
 
 @pytest.mark.parametrize(

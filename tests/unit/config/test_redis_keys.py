@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.unit.config.test_load import MARK, SECRET, error_of, load_with
+from testbed.configuration import MARK, SECRET, error_of, load_with
 from wsgi_ws.config.keys import RedisSettings, Settings
 from wsgi_ws.config.load import ConfigError, Loaded, load
 
