@@ -19,7 +19,6 @@ from wsgi_ws.config.keys import Settings
 from wsgi_ws.http.auth import Authenticator
 from wsgi_ws.http.dispatch import Entrance
 from wsgi_ws.http.handshake import Admission, Admitted
-from wsgi_ws.http.origin import networks
 from wsgi_ws.http.refusals import REFUSALS, Refusal
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
@@ -62,7 +61,7 @@ class Service:
         self.limits = Limits(
             max_message_bytes=settings.max_message_bytes,
             max_backlog_bytes=settings.max_socket_buffer_bytes,
-            close_timeout=settings.close_timeout_ms / 1000,
+            close_timeout=settings.close_timeout,
             max_frames_per_second=settings.max_frames_per_second,
             max_bytes_per_second=settings.max_bytes_per_second,
         )
@@ -74,13 +73,11 @@ class Service:
                 settings.jwt_channel_id_key,
             ),
             settings.allowed_origins,
-            networks(settings.trusted_proxies),
+            settings.trusted_proxies,
         )
-        self.request_timeout = settings.handshake_timeout_ms / 1000
+        self.request_timeout = settings.handshake_timeout
         self.entrance = Entrance(self)
-        self.heartbeat = Heartbeat(
-            settings.ping_sockets_interval_ms / 1000, settings.socket_response_timeout_ms / 1000
-        )
+        self.heartbeat = Heartbeat(settings.ping_sockets_interval, settings.socket_response_timeout)
         self._source: Source = StreamSource(settings, self.hub, self.metrics)
         self.watchdog = Watchdog(self.metrics.loop_delay)
         self._draining = False
@@ -128,7 +125,7 @@ class Service:
         a handshake; connections that stay silent are dismissed.
         """
         self._draining = True
-        begin, spread = time.monotonic(), self._settings.drain_ms / 1000
+        begin, spread = time.monotonic(), self._settings.drain
         log.info("closing %d sockets", len(self.hub))
         self._close_all(begin, spread)
         deadline = time.monotonic() + self.limits.close_timeout + 0.5
@@ -259,7 +256,7 @@ class Service:
 
     def _sweep(self) -> None:
         while True:
-            gevent.sleep(self._settings.gc_channels_interval_ms / 1000)
+            gevent.sleep(self._settings.gc_channels_interval)
             stale = self.hub.sweep()
             if stale:
                 log.error("%d ended sockets were still registered; removed", stale)

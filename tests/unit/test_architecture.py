@@ -37,8 +37,8 @@ RULES: dict[str, set[str]] = {
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("addresses", "config.from_superset", "config.keys", "config.load", "config.set_by"),
-    *("event", "http.origin", "server.open_files"),
+    *("addresses", "event", "http.origin", "server.open_files"),
+    *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
     *("sources.redis_client", "sources.streams.finder", "sources.streams.stream_id"),
     *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),
     "sources.streams.entry",
@@ -192,8 +192,8 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 
 # Pure: the same input gives the same output. No I/O, no clock, no event loop, through all imports.
 PURE = {
-    *("addresses", "config.draft", "config.keys", "config.redis_url", "config.set_by"),
-    "config.values",
+    *("addresses", "config.draft", "config.keys", "config.meanings", "config.redis_url"),
+    *("config.set_by", "config.values"),
     *("event", "http.auth", "http.handshake", "http.origin", "http.paths", "http.refusals"),
     "http.request",
     *("observe.counts", "observe.log_limiter", "observe.log_lines"),

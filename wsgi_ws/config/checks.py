@@ -5,7 +5,6 @@ the files that they name can be used."""
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import os
 import ssl
 from collections.abc import Iterable, Sequence
@@ -13,8 +12,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from wsgi_ws.config.draft import Draft
-from wsgi_ws.config.keys import RedisSettings, redis_key, shown
-from wsgi_ws.config.redis_url import BadAddress, split_address
+from wsgi_ws.config.keys import RedisSettings, keys, redis_key
+from wsgi_ws.config.meanings import BadValue
 
 SECRET_MIN_BYTES = 32  # the seed's rule: a shorter HMAC secret can be guessed offline
 UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
@@ -26,10 +25,10 @@ JWT_ALGORITHMS = (
 
 def check_whole(draft: Draft) -> None:
     """Note everything that is wrong or doubtful in what is otherwise complete."""
+    _check_meanings(draft)
     settings = draft.settings()
     _check_secret(draft, settings.jwt_secret)
     _check_algorithms(draft, settings.jwt_algorithms)
-    _check_trusted_proxies(draft, settings.trusted_proxies)
     if settings.metrics_port == settings.port and "port" not in draft.problems:
         draft.reject(
             "metricsPort",
@@ -43,6 +42,16 @@ def check_whole(draft: Draft) -> None:
             "redisStreamPrefix is empty: it must be Superset's "
             "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX, by default async-events-",
         )
+
+
+def _check_meanings(draft: Draft) -> None:
+    """Only the value that wins must have a meaning, whichever level it comes from."""
+    for key in keys():
+        if key.path in draft.values:
+            try:
+                key.meaning(draft.values[key.path])
+            except BadValue as error:
+                draft.reject(key.path, f"{draft.named(key.path)} {error}")
 
 
 def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
@@ -65,18 +74,6 @@ def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
         draft.reject("jwtAlgorithms", problem)
 
 
-def _check_trusted_proxies(draft: Draft, proxies: Sequence[str]) -> None:
-    for text in proxies:
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            draft.reject(
-                "trustedProxies",
-                f"{draft.named('trustedProxies')} contains {shown(text)}: write addresses or "
-                "networks, like 127.0.0.1 or 10.0.0.0/8",
-            )
-
-
 def _check_redis(draft: Draft, redis: RedisSettings) -> None:
     def warn_of(names: Iterable[str], why: str) -> None:
         """One line about the keys among these that were changed in vain, as far as one can tell
@@ -87,8 +84,8 @@ def _check_redis(draft: Draft, redis: RedisSettings) -> None:
             draft.warnings.append(f"without effect {why}: {draft.all_named(vain)}")
 
     names = [f.name for f in fields(redis)]
-    if redis.sentinels:
-        _check_sentinels(draft, redis)
+    if draft.values.get("redis.sentinels"):
+        _check_master(draft, redis.sentinel_master)
         warn_of(("host", "port", "unix_socket_path"), "beside redis.sentinels")
         tls = redis.ssl or redis.sentinel_ssl
     else:
@@ -103,22 +100,12 @@ def _check_redis(draft: Draft, redis: RedisSettings) -> None:
         warn_of((n for n in names if n.startswith("ssl_")), "without redis.ssl")
 
 
-def _check_sentinels(draft: Draft, redis: RedisSettings) -> None:
-    where = draft.named("redis.sentinels")
-    for text in redis.sentinels:
-        try:
-            split_address(text)
-        except BadAddress as error:
-            draft.reject(
-                "redis.sentinels",
-                f"{where} contains {shown(text)}, which {error}: write host:port, like "
-                "sentinel-1:26379",
-            )
-    if not redis.sentinel_master:
+def _check_master(draft: Draft, name: str) -> None:
+    if not name:
         draft.reject(
             "redis.sentinelMaster",
-            f"{where} needs redis.sentinelMaster: the name after `sentinel monitor` in the "
-            "Sentinels' configuration, often mymaster",
+            f"{draft.named('redis.sentinels')} needs redis.sentinelMaster: the name after "
+            "`sentinel monitor` in the Sentinels' configuration, often mymaster",
         )
 
 

@@ -17,7 +17,7 @@ from wsgi_ws.config.set_by import NOBODY, SetBy
 class Draft:
     """What is known so far.
 
-    :ivar values: by dotted key; what nobody has set is absent.
+    :ivar values: by dotted key, as in the file; what nobody has set is absent.
     :ivar sources: who has set each of them.
     :ivar warnings: sentences for the operator.
     :ivar problems: by dotted key (of a block, where all of it is wrong), a sentence each, with
@@ -52,5 +52,8 @@ class Draft:
 
     def settings(self) -> Settings:
         """All keys without a problem; the others are at their default."""
-        right = {path: v for path, v in self.values.items() if path not in self.problems}
-        return build(right)
+        return build(self.right_values())
+
+    def right_values(self) -> dict[str, Any]:
+        """The keys without a problem, as in the file."""
+        return {path: v for path, v in self.values.items() if path not in self.problems}

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsgi_ws.config.draft import Draft
-from wsgi_ws.config.keys import key_of, shown
+from wsgi_ws.config.keys import key_of
+from wsgi_ws.config.meanings import certificate_requirement, shown
 from wsgi_ws.config.set_by import Kind, SetBy
 from wsgi_ws.superset.settings import (
     ALGORITHM,
@@ -30,6 +31,7 @@ from wsgi_ws.superset.settings import (
     target_of,
 )
 
+_Table = Sequence[tuple[str, str, Callable[[Any], Any], Any]]
 _ADDRESS = (  # half of an address from here and half from there leads nowhere
     *("redis.host", "redis.port", "redis.unixSocketPath"),
     *("redis.sentinels", "redis.sentinelMaster", "redis.sentinelPassword"),
@@ -130,15 +132,13 @@ def _redis_values(superset: SupersetSettings) -> Iterator[tuple[str, Said]]:
     yield "redis.db", Said(0, said.setting, Place("which Superset ignores with Sentinel"))
 
 
-def _fields(
-    superset: SupersetSettings, name: str, table: Sequence[tuple[str, str, type, Any]]
-) -> Iterator[tuple[str, Said]]:
+def _fields(superset: SupersetSettings, name: str, table: _Table) -> Iterator[tuple[str, Said]]:
     for own, key, kind, default in table:
         said = superset.said(name, key, default)
         yield own, _typed(Said(said.value or default, said.setting, said.where), kind)
 
 
-def _typed(said: Said, kind: type) -> Said:
+def _typed(said: Said, kind: Callable[[Any], Any]) -> Said:
     """Superset often has numbers as texts, from the environment; its client converts them."""
     value = said.value
     if isinstance(value, Unknown) or not isinstance(value, str | int | float | None):
@@ -162,18 +162,15 @@ def _addresses(value: Any) -> Any:
 
 def _requirement(value: Any) -> str:
     """`none` or `required`, from redis-py's word or ssl's constant."""
-    return "none" if str(value).lower() in ("none", "cert_none", "0") else "required"
+    word = str(value)
+    try:
+        return certificate_requirement("none" if word == "0" else word)
+    except ValueError:
+        return "required"
 
 
-class _Requirement(str):
-    __slots__ = ()
-
-    def __new__(cls, value: Any) -> _Requirement:
-        return super().__new__(cls, _requirement(value))
-
-
-# Our key, Superset's key, type, and what stands for an empty value.
-_PLAIN: Sequence[tuple[str, str, type, Any]] = (
+# Our key, Superset's key, its conversion, and what stands for an empty value.
+_PLAIN: _Table = (
     ("redis.host", "host", str, "localhost"),
     ("redis.port", "port", int, 6379),
     ("redis.username", "username", str, "default"),
@@ -183,17 +180,17 @@ _PLAIN: Sequence[tuple[str, str, type, Any]] = (
     ("redis.sslCaCerts", "ssl_ca_certs", str, ""),
     ("redis.sslCertfile", "ssl_certfile", str, ""),
     ("redis.sslKeyfile", "ssl_keyfile", str, ""),
-    ("redis.sslCertReqs", "ssl_cert_reqs", _Requirement, "required"),
+    ("redis.sslCertReqs", "ssl_cert_reqs", _requirement, "required"),
     ("redis.unixSocketPath", "unix_socket_path", str, ""),
 )
-_TLS: Sequence[tuple[str, str, type, Any]] = (
+_TLS: _Table = (
     ("redis.ssl", "CACHE_REDIS_SSL", bool, False),
     ("redis.sslCaCerts", "CACHE_REDIS_SSL_CA_CERTS", str, ""),
     ("redis.sslCertfile", "CACHE_REDIS_SSL_CERTFILE", str, ""),
     ("redis.sslKeyfile", "CACHE_REDIS_SSL_KEYFILE", str, ""),
-    ("redis.sslCertReqs", "CACHE_REDIS_SSL_CERT_REQS", _Requirement, "required"),
+    ("redis.sslCertReqs", "CACHE_REDIS_SSL_CERT_REQS", _requirement, "required"),
 )
-_CACHE: Sequence[tuple[str, str, type, Any]] = (
+_CACHE: _Table = (
     ("redis.host", "CACHE_REDIS_HOST", str, "localhost"),
     ("redis.port", "CACHE_REDIS_PORT", int, 6379),
     ("redis.username", "CACHE_REDIS_USER", str, "default"),
@@ -201,7 +198,7 @@ _CACHE: Sequence[tuple[str, str, type, Any]] = (
     ("redis.db", "CACHE_REDIS_DB", int, 0),
     *_TLS,
 )
-_SENTINEL: Sequence[tuple[str, str, type, Any]] = (
+_SENTINEL: _Table = (
     ("redis.sentinelMaster", "CACHE_REDIS_SENTINEL_MASTER", str, "mymaster"),
     ("redis.sentinelPassword", "CACHE_REDIS_SENTINEL_PASSWORD", str, ""),
     ("redis.password", "CACHE_REDIS_PASSWORD", str, ""),

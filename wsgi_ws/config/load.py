@@ -10,17 +10,18 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsgi_ws.config.checks import check_whole
 from wsgi_ws.config.draft import Draft
 from wsgi_ws.config.from_superset import lay_superset
-from wsgi_ws.config.keys import Key, Settings, blocks, keys, redis_key, shown
-from wsgi_ws.config.redis_url import BadAddress, parse_url
+from wsgi_ws.config.keys import Key, Settings, blocks, key_of, keys, redis_key
+from wsgi_ws.config.meanings import BadValue, shown
+from wsgi_ws.config.redis_url import parse_url
 from wsgi_ws.config.set_by import NOBODY, Kind, SetBy
-from wsgi_ws.config.values import BadValue, from_json, from_text, kubernetes_hint
+from wsgi_ws.config.values import from_json, from_text, kubernetes_hint
 from wsgi_ws.superset.settings import SupersetError
 
 CONFIG_PATH_VARIABLE = "WSGI_WS_CONFIG"
@@ -43,6 +44,7 @@ class Loaded:
 
     :ivar sources: dotted key → who has set it; a key at its default is absent.
     :ivar warnings: lines for the operator, to be logged by whoever starts the service.
+    :ivar values: dotted key → its value as in the file; a key at its default is absent.
     :ivar wrong: dotted keys, or whole blocks, that are at their default because what was set can't
         be used; empty unless this is the rest of a `ConfigError`.
     """
@@ -51,6 +53,11 @@ class Loaded:
     sources: Mapping[str, SetBy]
     warnings: tuple[str, ...]
     wrong: frozenset[str] = frozenset()
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def value(self, path: str) -> Any:
+        """A key's value as it would stand in the file."""
+        return self.values.get(path, key_of(path).default)
 
     def set_by(self, path: str) -> SetBy:
         """Who has set a key."""
@@ -103,7 +110,11 @@ def load(environ: Mapping[str, str], directory: Path | None = None) -> Loaded:
         raise ConfigError([*draft.problems.values(), problem]) from None
     check_whole(draft)
     loaded = Loaded(
-        draft.settings(), draft.sources, tuple(draft.warnings), frozenset(draft.problems)
+        draft.settings(),
+        draft.sources,
+        tuple(draft.warnings),
+        frozenset(draft.problems),
+        draft.right_values(),
     )
     if draft.problems:
         raise ConfigError(list(draft.problems.values()), loaded)
@@ -220,7 +231,7 @@ def _spell_out_url(draft: Draft) -> Mapping[str, Any]:
     where, source = draft.named("redis.url"), draft.sources["redis.url"]
     try:
         parts, ignored = parse_url(url)
-    except BadAddress as error:
+    except BadValue as error:
         draft.reject("redis.url", f"{where} {error}")
         return {}
     said = {redis_key(name): value for name, value in parts.items()}

@@ -75,14 +75,6 @@ def client_address(peer: str | None, forwarded_for: str, trusted_proxies: Sequen
     return address
 
 
-def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Addresses and networks in CIDR form.
-
-    :raises ValueError: naming the one that is neither.
-    """
-    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
-
-
 def _without_port(hop: str) -> str:
     """Some proxies write `203.0.113.7:50123` or `[2001:db8::1]:50123`."""
     if hop.startswith("["):

@@ -100,7 +100,7 @@ def describe(settings: RedisSettings) -> str:
     """The server's address for logs, without credentials."""
     scheme = "rediss" if settings.ssl else "redis"
     if settings.sentinels:
-        sentinels = ", ".join(settings.sentinels)
+        sentinels = ", ".join(map(str, settings.sentinels))
         return f"{scheme}://{settings.sentinel_master}/{settings.db} (by Sentinel: {sentinels})"
     if settings.unix_socket_path:
         return f"unix://{settings.unix_socket_path}?db={settings.db}"
@@ -199,8 +199,8 @@ class _Sentinels:
             **_tls(settings, settings.sentinel_ssl),
         }
         self._clients: dict[str, redis.Redis] = {
-            f"Sentinel {host}:{port}": redis.Redis(host=host, port=port, **options)
-            for host, port in settings.sentinel_addresses()
+            f"Sentinel {at.host}:{at.port}": redis.Redis(host=at.host, port=at.port, **options)
+            for at in settings.sentinels
         }
         self._paused_until: dict[str, float] = {}
 

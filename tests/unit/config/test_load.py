@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ KEYS = {key.path: key for key in keys()}
 
 
 def value_at(settings: Settings, path: str) -> Any:
+    """A key's value; a duration that `settings` have in seconds is given in milliseconds."""
     value: Any = settings
     for key in path.split("."):
-        value = getattr(value, re.sub("([A-Z])", lambda m: "_" + m[1].lower(), key))
+        name = re.sub("([A-Z])", lambda m: "_" + m[1].lower(), key)
+        if hasattr(value, name):
+            value = getattr(value, name)
+        else:
+            value = round(getattr(value, name.removesuffix("_ms")) * 1000)
     return value
 
 
@@ -400,6 +406,28 @@ def test_it_is_told_which_of_some_keys_are_wrong(
     rest = problems_of(tmp_path, {"redis": {"db": -1}, "statsd": 5}, {}).rest
     assert rest is not None
     assert rest.wrong_among(asked) == found
+
+
+# --- what a value means --------------------------------------------------------------------------
+
+
+def test_a_proxy_that_is_none_stops_the_start_from_the_environment_too(tmp_path: Path) -> None:
+    text = error_of(tmp_path, None, {"TRUSTED_PROXIES": "127.0.0.1, proxy"})
+    where = "trustedProxies (from environment variable TRUSTED_PROXIES)"
+    assert f'{where} contains "proxy": write addresses or networks' in text
+
+
+def test_only_the_value_that_wins_must_have_a_meaning(tmp_path: Path) -> None:
+    loaded = load_with(tmp_path, {"trustedProxies": ["proxy"]}, {"TRUSTED_PROXIES": "10.0.0.0/8"})
+    assert loaded.settings.trusted_proxies == (ip_network("10.0.0.0/8"),)
+
+
+def test_a_value_is_known_as_it_stands_in_the_file_too(tmp_path: Path) -> None:
+    document = {"trustedProxies": ["10.0.0.1"], "drainMs": 1500}
+    loaded = load_with(tmp_path, document)
+    paths = ("trustedProxies", "drainMs", "closeTimeoutMs")
+    assert [loaded.value(path) for path in paths] == [("10.0.0.1",), 1500, 5000]
+    assert (loaded.settings.drain, loaded.settings.close_timeout) == (1.5, 5.0)
 
 
 # --- wrong values in the environment -------------------------------------------------------------

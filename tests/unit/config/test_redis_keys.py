@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from testbed.configuration import MARK, SECRET, error_of, load_with
-from wsgi_ws.config.keys import RedisSettings, Settings
+from wsgi_ws.config.keys import RedisSettings, Settings, redis_key
 from wsgi_ws.config.load import ConfigError, Loaded, load
 
 
@@ -50,7 +50,7 @@ def test_a_key_is_set_by_its_variable(
 ) -> None:
     whole = {"REDIS_SENTINELS": "a:1", "REDIS_SENTINEL_MASTER": "m"}
     environ = (whole if "SENTINEL" in variable else {}) | {variable: text}
-    assert getattr(load_with(tmp_path, environ=environ).settings.redis, name) == value
+    assert load_with(tmp_path, environ=environ).value(redis_key(name)) == value
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_no_secret_is_in_the_representation_of_the_block() -> None:
 def test_sentinels_are_a_list_in_the_file(tmp_path: Path) -> None:
     block = {"sentinels": ["a:1", "b"], "sentinelMaster": "m"}
     redis = redis_of(tmp_path, block)
-    assert redis.sentinel_addresses() == [("a", 1), ("b", 26379)]
+    assert [(at.host, at.port) for at in redis.sentinels] == [("a", 1), ("b", 26379)]
 
 
 def test_sentinels_without_a_master_stop_the_start(tmp_path: Path) -> None:
@@ -233,6 +233,12 @@ def test_what_is_no_sentinel_stops_the_start(text: str, tmp_path: Path) -> None:
     message = error_of(tmp_path, {"redis": {"sentinels": ["ok:1", text], "sentinelMaster": "m"}})
     assert f'redis.sentinels (from {tmp_path / "config.json"}) contains "{text}"' in message
     assert "write host:port" in message
+
+
+def test_sentinels_that_are_none_need_a_master_too(tmp_path: Path) -> None:
+    message = error_of(tmp_path, {"redis": {"sentinels": ["a:b"]}})
+    assert 'contains "a:b"' in message
+    assert "needs redis.sentinelMaster" in message
 
 
 def test_a_master_without_sentinels_warns(tmp_path: Path) -> None:

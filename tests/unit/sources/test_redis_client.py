@@ -13,9 +13,10 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from wsgi_ws.config.keys import RedisSettings
+from wsgi_ws.config.meanings import sentinels
 from wsgi_ws.sources.redis_client import clock_ms, connect, connect_outside_the_pool, describe
 
-SENTINELS: dict[str, Any] = {"sentinels": ("a:1", "b"), "sentinel_master": "m"}
+SENTINELS: dict[str, Any] = {"sentinels": sentinels(["a:1", "b"]), "sentinel_master": "m"}
 EVERY_FORM = [
     RedisSettings(),
     RedisSettings(ssl=True),

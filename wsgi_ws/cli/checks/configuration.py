@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from wsgi_ws.cli.checks.report import Value
-from wsgi_ws.cli.checks.words import Finding, green, red, text_of, value_of, yellow
+from wsgi_ws.cli.checks.words import Finding, green, red, text_of, yellow
 from wsgi_ws.config.keys import Key, keys
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.config.set_by import Kind
@@ -69,7 +69,7 @@ def check_environment(environ: Mapping[str, str], loaded: Loaded) -> Iterator[Fi
 
 def check_pings(loaded: Loaded) -> Iterator[Finding]:
     """Pings must come before a proxy takes a socket for idle."""
-    interval = loaded.settings.ping_sockets_interval_ms
+    interval = loaded.value("pingSocketsIntervalMs")
     if interval >= USUAL_PROXY_TIMEOUT_MS:
         yield yellow(
             WHAT,
@@ -89,7 +89,7 @@ def check_overridden_secrets(loaded: Loaded, file: Loaded | None) -> Iterator[Fi
             continue
         if file.wrong_among(key.path):  # nobody means that one
             continue
-        if value_of(loaded.settings, key.path) != value_of(file.settings, key.path):
+        if loaded.value(key.path) != file.value(key.path):
             yield yellow(
                 WHAT,
                 f"{key.path} in {file.sources[key.path]} differs from {key.env} in the "
@@ -111,7 +111,7 @@ def _file_alone(environ: Mapping[str, str]) -> Loaded | None:
 
 
 def _shown(key: Key, loaded: Loaded) -> str:
-    value = value_of(loaded.settings, key.path)
+    value = loaded.value(key.path)
     if key.path in loaded.sources and loaded.wrong_among(key.path):
         return "(wrong, see below)"
     if key.secret:

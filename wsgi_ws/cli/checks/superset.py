@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsgi_ws.addresses import is_loopback
-from wsgi_ws.cli.checks.words import Finding, change, green, red, value_of, yellow
+from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
 from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import key_of
 from wsgi_ws.config.load import Loaded
@@ -149,7 +149,7 @@ def check_values(
             continue
         if isinstance(value.value, Unknown):
             yield yellow(WHAT, _unknown(str(value)))
-        elif _is_equal(path, value.value, value_of(loaded.settings, path)):
+        elif _is_equal(path, value.value, loaded.value(path)):
             equal.append(path)
         else:
             yield red(WHAT, mismatch(path, value, loaded))
@@ -164,7 +164,7 @@ def mismatch(path: str, said: Said, loaded: Loaded) -> str:
     remedy = f"{change(path, loaded, said.value)} here, or change {_line(said)}"
     if key_of(path).secret:
         return f"{path} (from {source}) differs from {said}: {why}; {remedy}"
-    here = value_of(loaded.settings, path)
+    here = loaded.value(path)
     return (
         f"{path} is {_shown(here)} (from {source}), but {_shown(said.value)} in Superset ({said}): "
         f"{why}; {remedy}"
@@ -224,7 +224,7 @@ def _address_findings(
     theirs = _address(said)
     ours: Any
     if redis.sentinels:
-        ours, path = tuple(sorted(redis.sentinels)), "redis.sentinels"
+        ours, path = tuple(sorted(loaded.value("redis.sentinels"))), "redis.sentinels"
     elif redis.unix_socket_path:
         ours, path = redis.unix_socket_path, "redis.unixSocketPath"
     else:

@@ -161,7 +161,7 @@ def _hold(client: Socket, options: UrlOptions, loaded: Loaded) -> Finding:
             client.receive(rest)
     except Ended as error:
         seconds = time.monotonic() - begin
-        interval = loaded.settings.ping_sockets_interval_ms / 1000
+        interval = loaded.settings.ping_sockets_interval
         if error.code:
             return red(WHAT, f"the socket was closed after {seconds:.0f} s: {error}")
         return red(

@@ -23,6 +23,7 @@ from wsgi_ws.cli.checks.words import Finding, red, yellow
 from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import RedisSettings, json_key
 from wsgi_ws.config.load import Loaded
+from wsgi_ws.config.meanings import BadValue, sentinels
 from wsgi_ws.sources.redis_client import describe
 from wsgi_ws.superset import settings as superset_settings
 from wsgi_ws.superset.settings import SupersetError, SupersetSettings, Unknown
@@ -81,6 +82,10 @@ def writers_redis(superset: SupersetSettings, own: RedisSettings) -> RedisSettin
             return None
         if entry:
             values[name] = entry.value
+    try:
+        values["sentinels"] = sentinels(values["sentinels"])
+    except BadValue:
+        return None
     return replace(own, **values)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from wsgi_ws.config.keys import json_key, key_of
+from wsgi_ws.config.keys import key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import Kind
 
@@ -55,15 +55,6 @@ def red(what: str, sentence: str) -> Finding:
 def worst(findings: Iterable[Finding]) -> Level:
     """The whole report's level."""
     return max((finding.level for finding in findings), default=Level.GREEN)
-
-
-def value_of(settings: Any, path: str) -> Any:
-    """The value of a dotted key."""
-    for part in path.split("."):
-        settings = next(
-            getattr(settings, f.name) for f in fields(settings) if json_key(f.name) == part
-        )
-    return settings
 
 
 def change(path: str, loaded: Loaded, value: Any) -> str:
