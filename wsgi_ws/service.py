@@ -30,6 +30,7 @@ from wsgi_ws.observe.reporter import Reporter
 from wsgi_ws.observe.watchdog import Watchdog
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.sources.streams import finder
+from wsgi_ws.sources.streams.archive import Archive
 from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
@@ -314,11 +315,15 @@ class Service:
     # --- parts -----------------------------------------------------------------------------------
 
     def _make_catch_up(self) -> CatchUp:
-        return CatchUp(
+        archive = Archive(
             connect(self._settings.redis, read_timeout=READ_TIMEOUT),
             self._settings.redis_stream_prefix,
+            self.history,
+        )
+        return CatchUp(
+            archive,
+            self.history,
             registry=self.registry,
-            history=self.history,
             metrics=self.metrics,
             max_backlog_bytes=self.limits.max_backlog_bytes,
         )
