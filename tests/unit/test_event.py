@@ -10,26 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.event_samples import DEPTHS, EVENT, ID, OBJECTS, dumped, frame, nested
 from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
-
-ID = b"1700000000000-3"
-EVENT: dict[str, Any] = {
-    "channel_id": "c1",
-    "job_id": "j1",
-    "user_id": None,
-    "status": "done",
-    "errors": [],
-    "result_url": "/api/v1/chart/data/qc-1",
-}
-DEPTHS = [10, 250, 300, 900, 990, 1000, 1023, 1100, 5000, 100_000]
-
-
-def frame(data: bytes) -> bytes:
-    return frame_of(ID, members_of(data))
-
-
-def dumped(event: object) -> bytes:
-    return json.dumps(event).encode()
 
 
 def payload(frame: bytes) -> bytes:
@@ -47,10 +29,6 @@ def message(data: bytes) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise AssertionError(f"{name} is not JSON")
-
-
-def nested(depth: int) -> bytes:
-    return b'{"channel_id":"c1","job_id":"j1","errors":' + b"[" * depth + b"]" * depth + b"}"
 
 
 # --- the message ---------------------------------------------------------------------------------
@@ -106,16 +84,6 @@ def test_a_number_too_large_for_a_browser_becomes_null_as_in_the_node_server(dat
     assert message(data)["n"] in (None, [None])
 
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
-OBJECTS = st.dictionaries(st.text(), JSON, max_size=8)
 CHANNELS = st.text(min_size=1)
 
 

@@ -30,6 +30,8 @@ TWIN_GRACE_MS = 2_000
 # catch-up can't be seen from its `last_id`, so it may be repeated, but not for longer than this.
 ORPHAN_LOOK_BACK_MS = 60_000
 
+Window = tuple[StreamId, StreamId]  # a part of a stream, both ends included
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -53,12 +55,12 @@ class Knowledge:
         `last_id`, and of the twins of the channel's stream from `look_back_from(last_id)` on.
     :ivar continuous: the stream has not been trimmed past `last_id`, and none of the entries after
         it is missing here.
-    :ivar is_a_place: there is an entry with the ID `last_id` in the streams as they are now.
+    :ivar last_id_exists: there is an entry with the ID `last_id` in the streams as they are now.
     """
 
     entries: Sequence[Entry]
     continuous: bool
-    is_a_place: bool = True
+    last_id_exists: bool = True
 
 
 def look_back_from(last_id: StreamId) -> StreamId:
@@ -98,7 +100,7 @@ def plan(
     # Whatever comes after last_id has its first half after this.
     reaches_back = any(entry.id.ms < last_id.ms - TWIN_GRACE_MS for entry in channel_entries)
     # Redis was restored from a copy that is older than last_id.
-    restored = known.continuous and not known.is_a_place
+    restored = known.continuous and not known.last_id_exists
     lost = orphans_lost or restored or not (known.continuous or reaches_back)
     missed = in_order(missed)  # stable: at equal IDs the global entry goes first
     return Plan(_with_rising_ids(missed, last_id), in_flight, gap=lost)
@@ -135,13 +137,13 @@ def without_twin(
     return _matched(channel_entries, global_entries)[0]
 
 
-def twin_windows(entries: Iterable[Entry], reach_ms: int) -> list[tuple[StreamId, StreamId]]:
-    """Where in the global stream to look for the twins of `entries`: ranges, both ends included.
+def twin_windows(entries: Iterable[Entry], reach_ms: int) -> list[Window]:
+    """Where in the global stream to look for the twins of `entries`.
 
     :param entries: of the channel's stream, ascending.
     :param reach_ms: how long after the first half the second one is looked for.
     """
-    windows: list[tuple[StreamId, StreamId]] = []
+    windows: list[Window] = []
     for entry in entries:
         start = StreamId(entry.id.ms, 0)  # the sequence numbers of two streams can't be compared
         end = StreamId(entry.id.ms + reach_ms, MAX_SEQUENCE)

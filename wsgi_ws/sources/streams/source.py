@@ -18,6 +18,7 @@ from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.sources.streams import finder
+from wsgi_ws.sources.streams.archive import Archive
 from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
@@ -130,11 +131,15 @@ class StreamSource:
 
     def _make_catch_up(self) -> CatchUp:
         settings = self._settings
-        return CatchUp(
+        archive = Archive(
             connect(settings.redis, read_timeout=READ_TIMEOUT),
             settings.redis_stream_prefix,
+            self._history,
+        )
+        return CatchUp(
+            archive,
+            self._history,
             hub=self._hub,
-            history=self._history,
             metrics=self._metrics,
             max_backlog_bytes=settings.max_socket_buffer_bytes,
         )

@@ -12,14 +12,15 @@ import itertools
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams import replay
-from wsgi_ws.sources.streams.catchup import CatchUp, Request
+from wsgi_ws.sources.streams.archive import Archive, Snapshot
+from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.entry import Entry, RawEntry
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.history import History
@@ -264,7 +265,21 @@ class Counters:
 # --- a worker ------------------------------------------------------------------------------------
 
 
-class Worker(CatchUp):
+class SimulatedArchive(Archive):
+    """The real archive; nobody waits for the follower, since it always reads on in time."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker.world.redis, PREFIX, worker.history)
+        self._worker = worker
+
+    def snapshot(self, clients: Sequence[tuple[str, StreamId]]) -> Snapshot:
+        snapshot = super().snapshot(clients)
+        while self._worker.history.position < snapshot.newest:
+            self._worker.follow(1)
+        return snapshot
+
+
+class Worker:
     """The real catch-up, fan-out and history; simulated time and waiting."""
 
     def __init__(self, world: World, history_bytes: int, prefill: int) -> None:
@@ -273,22 +288,22 @@ class Worker(CatchUp):
         self.history = History(history_bytes)
         self.hub = Hub()
         metrics = cast(Metrics, self.counters)
-        super().__init__(
-            world.redis,
-            PREFIX,
+        self.catch_up = CatchUp(
+            SimulatedArchive(self),
+            self.history,
             hub=self.hub,
-            history=self.history,
             metrics=metrics,
             max_backlog_bytes=0,
+            later=self._later,
         )
         self.fanout = Fanout(
             self.hub,
             self.history,
             metrics,
-            on_progress=lambda: None,
+            on_progress=self.catch_up.on_progress,
             on_gap=lambda position: None,  # the follower's matter
         )
-        self.later: list[tuple[int, Request]] = []
+        self._timers: list[tuple[float, Callable[[Any], object], Any]] = []
         past = world.redis.stream(FULL).entries
         position = past[-1].id if past else ZERO
         self.followed = position
@@ -305,24 +320,18 @@ class Worker(CatchUp):
 
     def serve(self) -> None:
         """All catch-ups that wait, and second looks that are due."""
-        due = [request for at, request in self.later if at <= self.world.now_ms]
-        self.later = [(at, r) for at, r in self.later if at > self.world.now_ms]
-        for request in due:
-            self._queue.put(request)
-        while not self._queue.empty():
-            request = self._queue.get()
-            if request.connection.state is State.OPEN:
-                gaps = self.counters.gaps
-                self._serve([request])
-                self.world.client_of(request.connection).gaps += self.counters.gaps - gaps
+        due = [timer for timer in self._timers if timer[0] <= self.world.now_ms]
+        self._timers = [timer for timer in self._timers if timer[0] > self.world.now_ms]
+        for _, function, argument in due:
+            function(argument)
+        while len(self.catch_up):
+            gaps = self.counters.gaps
+            clients = self.catch_up.next_clients(1)
+            self.catch_up.serve(clients)
+            self.world.client_of(clients[0].connection).gaps += self.counters.gaps - gaps
 
-    def _await_follower(self, position: StreamId) -> None:
-        while self.history.position < position:
-            self.follow(1)
-
-    def _look_again_later(self, request: Request, in_flight: Sequence[Entry]) -> None:
-        again = Request(request.connection, request.last_id, recheck=in_flight)
-        self.later.append((self.world.now_ms + replay.TWIN_GRACE_MS, again))
+    def _later(self, seconds: float, function: Callable[[Any], object], argument: Any) -> None:
+        self._timers.append((self.world.now_ms + seconds * 1000, function, argument))
 
 
 # --- the world -----------------------------------------------------------------------------------
@@ -451,7 +460,7 @@ class World:
             )
             worker.hub.subscribe(connection, client.channel)
         else:
-            worker.enqueue(connection, client.last_id)
+            worker.catch_up.enqueue(connection, client.last_id)
 
     def drop(self, client: Client, unread: int) -> None:
         socket, worker = client.socket, client.worker

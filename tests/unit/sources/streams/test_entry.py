@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.unit.test_event import DEPTHS, EVENT, ID, OBJECTS, dumped, frame, nested
+from testbed.event_samples import DEPTHS, EVENT, ID, OBJECTS, dumped, frame, nested
 from wsgi_ws.event import MalformedEntry
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.stream_id import StreamId

@@ -254,7 +254,7 @@ def test_no_gap_for_a_last_id_of_another_channel() -> None:
 def test_a_gap_when_last_id_is_not_where_it_must_be() -> None:
     """Redis was restored from a copy that is older."""
     full = [entry(1, "older"), entry(9, "newer")]
-    known = Knowledge(full, continuous=True, is_a_place=False)
+    known = Knowledge(full, continuous=True, last_id_exists=False)
     assert plan(at(5), full, known, NOW).gap
 
 
