@@ -29,14 +29,15 @@ CATCH_UP_EVENT_BOUNDS = (0, 1, 5, 10, 50, 100, 500, 1000, 5000)
 
 
 class BulkHistogram(Histogram):
-    """One that takes many observations at once, sorted into its buckets by the caller.
+    """A histogram that takes many observations at once, sorted into its buckets by the caller.
 
-    The library takes them one at a time, which costs more than the way of an event that nobody
-    here waits for.
+    The library takes them one at a time, which costs more than the whole way of an event for which
+    no client is here.
     """
 
     def add(self, counts: Sequence[int], total: float) -> None:
-        """
+        """Add observations. `_buckets` and `_sum` are not public.
+
         :param counts: observations per bucket, the last for those above all bounds.
         :param total: the sum of their values.
         """

@@ -45,6 +45,15 @@ def unsupported(cfg: Any) -> str | None:
     return None
 
 
+def _wsgi_environ(cfg: Any) -> dict[str, Any]:
+    """What a request's WSGI environ has from gunicorn, as in its own gevent worker.
+
+    `base_environ` is not documented.
+    """
+    environ: dict[str, Any] = base_environ(cfg) | {"wsgi.multithread": True}
+    return environ
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What the master gives to a worker.
@@ -59,7 +68,12 @@ class Prepared:
 
 
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no types
-    """A worker process: its own sockets, its own reading of the whole stream."""
+    """A worker process: its own sockets, its own reading of the whole stream.
+
+    From its base classes it has what gunicorn's gevent worker does around `run`: the patch, the
+    signals, loading the application. gevent-websocket's part, a handler that answers 101 before a
+    cookie is looked at, is inherited but not used.
+    """
 
     prepared: Prepared  # set by the hook `post_fork`
     _failed = False
@@ -130,7 +144,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             capacity=self.worker_connections,
             application=self.wsgi,
             log=self.log,
-            environ=base_environ(self.cfg) | {"wsgi.multithread": True} | environ,
+            environ=_wsgi_environ(self.cfg) | environ,
         )
         listener.start()
         return listener

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.multiprocess import mark_process_dead
 
 from testbed.servers import ROOT
 from wsgi_ws.server.metrics_directory import DIRECTORY_VARIABLE, MetricsDirectory
@@ -104,3 +106,23 @@ def test_of_an_ended_worker_the_gauges_go_and_the_counters_stay(
     directory.forget_worker(7)
     left = {path.name for path in path_of(directory).glob("*.db")}
     assert left == {"counter_7.db", "histogram_7.db", "gauge_livesum_17.db"}
+
+
+def test_it_removes_the_files_that_prometheus_client_would_remove(
+    directory: MetricsDirectory, tmp_path: Path
+) -> None:
+    directory.make(None)
+    script = (
+        "import os, prometheus_client as p; p.Counter('c', 'c'); p.Histogram('h', 'h');"
+        "[p.Gauge(m, 'g', multiprocess_mode=m) for m in ('livesum', 'livemax', 'sum')];"
+        "print(os.getpid())"
+    )
+    environ = {DIRECTORY_VARIABLE: str(directory.path)}
+    output = subprocess.check_output([sys.executable, "-c", script], env=environ, text=True)
+    theirs = tmp_path / "theirs"
+    shutil.copytree(path_of(directory), theirs)
+    mark_process_dead(int(output), str(theirs))  # type: ignore[no-untyped-call]
+    directory.forget_worker(int(output))
+    left = {path.name for path in path_of(directory).iterdir()}
+    assert left == {path.name for path in theirs.iterdir()}
+    assert sum(name.startswith("gauge_") for name in left) == 1
