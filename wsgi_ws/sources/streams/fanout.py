@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.metrics import Metrics
-from wsgi_ws.sources.streams.entry import Entry, RawEntry, data_of
+from wsgi_ws.sources.streams.entry import RawEntry, data_of
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.stream_id import StreamId
 
@@ -63,16 +63,26 @@ class Fanout:
     def unseen(self, entries: Sequence[RawEntry]) -> list[RawEntry]:
         """Those of the entries that are not in the history and not older than it.
 
-        Two servers may have given one ID to two events, hence the comparison of data.
+        Gives way to the loop. What comes meanwhile waits: the follower, which asks, hands it out.
+
+        :param entries: ascending.
         """
-        known, floor = self._history.identities(), self._history.floor
-        found = []
+        found: list[RawEntry] = []
+        for start in range(0, len(entries), PIECE):
+            found += self._unseen_piece(entries[start : start + PIECE])
+            give_way()
+        return found
+
+    def _unseen_piece(self, entries: Sequence[RawEntry]) -> Iterator[RawEntry]:
+        """Two servers may have given one ID to two events, hence the comparison of data."""
+        first, last = (StreamId.parse(entries[i][0]) for i in (0, -1))
+        seen = {(entry_id, data) for entry_id, _, data in self._history.between(first, last)}
         for raw in entries:
             with contextlib.suppress(MalformedEntry):  # was counted, and would be again
-                entry = Entry.parse(raw)
-                if entry.id > floor and entry.members and (raw[0], entry.data) not in known:
-                    found.append(raw)
-        return found
+                data = data_of(raw[1])
+                if (raw[0], data) not in seen and StreamId.parse(raw[0]) > self._history.floor:
+                    members_of(data)  # or it is malformed
+                    yield raw
 
     def gap(self, position: StreamId, oldest: StreamId) -> None:
         """The global stream was trimmed between two reads; the channels' own may have the rest."""

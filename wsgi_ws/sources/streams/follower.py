@@ -46,7 +46,10 @@ class Sink(Protocol):
         """New entries, in order. Must not wait for anything but the loop."""
 
     def unseen(self, entries: Sequence[RawEntry]) -> list[RawEntry]:
-        """Those of the entries that have not been delivered."""
+        """Those of the entries that have not been delivered. May give way to the loop.
+
+        :param entries: ascending.
+        """
 
     def gap(self, position: StreamId, oldest: StreamId) -> None:
         """Entries between `position` and `oldest` were trimmed before they could be read."""

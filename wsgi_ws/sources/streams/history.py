@@ -10,9 +10,10 @@ next to nothing while nobody reconnects.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain, islice
 
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
@@ -62,10 +63,21 @@ class History:
         while self.size_bytes > self._max_bytes and (self._indexed or self._fresh):
             self._forget_oldest()
 
-    def identities(self) -> set[tuple[bytes, bytes]]:
-        """ID and data of all entries."""
-        chunks = (*self._indexed, *self._fresh)
-        return {(entry_id, data) for chunk, _ in chunks for entry_id, _, data in chunk}
+    def between(self, start: StreamId, end: StreamId) -> list[Kept]:
+        """The entries of all channels from `start` to `end`, both included, ascending.
+
+        Costs a search and what is between, not the whole history.
+        """
+        found: list[Kept] = []
+        for chunks in (self._indexed, self._fresh):
+            first = bisect_left(chunks, start, key=lambda chunk: _place(chunk[0][-1]))
+            beyond = bisect_right(chunks, end, key=lambda chunk: _place(chunk[0][0]))
+            parts = [chunk for chunk, _ in islice(chunks, first, beyond)]
+            if parts:  # only the outer two may have more than what is between
+                parts[-1] = parts[-1][: bisect_right(parts[-1], end, key=_place)]
+                parts[0] = parts[0][bisect_left(parts[0], start, key=_place) :]
+            found += chain.from_iterable(parts)
+        return found
 
     def of_channel(self, channel: str, after: StreamId = ZERO) -> list[Entry]:
         """The channel's entries with IDs above `after`, in the order of the stream."""
@@ -75,7 +87,7 @@ class History:
             for kept in chunk[0]:
                 self._by_channel.setdefault(kept[1], deque()).append(kept)
         entries = list(self._by_channel.get(channel, ()))
-        first = bisect_right(entries, after, key=lambda kept: StreamId.parse(kept[0]))
+        first = bisect_right(entries, after, key=_place)
         return [
             Entry(StreamId.parse(entry_id), channel, data) for entry_id, _, data in entries[first:]
         ]
@@ -91,3 +103,7 @@ class History:
                 entries.popleft()
                 if not entries:
                     del self._by_channel[channel]
+
+
+def _place(kept: Kept) -> StreamId:
+    return StreamId.parse(kept[0])

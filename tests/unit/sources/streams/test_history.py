@@ -87,6 +87,32 @@ def test_the_answer_belongs_to_the_caller() -> None:
     assert history.of_channel("a") == [past(1)]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0, 99, [1, 3, 5, 7, 9]),
+        (3, 7, [3, 5, 7]),
+        (2, 8, [3, 5, 7]),
+        (1, 1, [1]),
+        (4, 4, []),
+        (9, 99, [9]),
+        (10, 99, []),
+        (0, 0, []),
+    ],
+)
+@pytest.mark.parametrize("indexed", [0, 1, 3])
+def test_entries_of_all_channels_between_two_ids_come_out(
+    start: int, end: int, expected: list[int], indexed: int
+) -> None:
+    history = History(PLENTY)
+    for number, chunk in enumerate([[past(1, "a"), past(3, "b")], [past(5)], [past(7), past(9)]]):
+        if number == indexed:
+            history.of_channel("a")  # so that what is there is indexed, what follows is not
+        history.append(kept(chunk), bytes(chunk[-1].id))
+    found = history.between(StreamId(start, 0), StreamId(end, 0))
+    assert [StreamId.parse(entry_id).ms for entry_id, _, _ in found] == expected
+
+
 # --- where it begins and ends --------------------------------------------------------------------
 
 
