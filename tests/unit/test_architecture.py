@@ -30,7 +30,7 @@ RULES: dict[str, set[str]] = {
     "hub": {"websocket"},
     "event": {"websocket"},
     "observe": {"config", "loop"},
-    "websocket": set(),
+    "websocket": {"loop"},
     "config": {"superset"},
     "superset": set(),
     "loop": set(),
@@ -123,6 +123,16 @@ def test_no_rule_allows_more_than_is_used() -> None:
     for module, file in SOURCES.items():
         used[package_of(module)] |= {package_of(name) for name in own_imports(file)}
     assert {package: used[package] - {package} for package in RULES} == RULES
+
+
+def test_only_the_service_says_which_sources_there_are() -> None:
+    users = {
+        module
+        for module, file in SOURCES.items()
+        if any(name.startswith("sources.streams.") for name in own_imports(file))
+    }
+    besides = ("cli.", "http.", "sources.streams.")
+    assert {module for module in users if not module.startswith(besides)} == {"service"}
 
 
 def test_there_are_no_cycles() -> None:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from wsgi_ws.loop import READ, WRITE
 from wsgi_ws.websocket.frames import (
     PING_FRAME,
     UNLIMITED,
@@ -40,7 +41,6 @@ from wsgi_ws.websocket.frames import (
     pong_frame,
 )
 
-READ, WRITE = 1, 2  # libev's event bits
 RECEIVE_BYTES = 16384  # more than a client of this protocol sends in its life
 FLOOD_WINDOW = 1.0  # seconds
 
