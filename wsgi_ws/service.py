@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One worker's service: composes source, heartbeat and connections; their life.
+"""One worker's service: composes source, hub, clients and the way in; starts and stops them.
 
 Everything hangs on one `Service` object made for one worker process; nothing is module-level.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -15,16 +14,15 @@ from typing import Any
 import gevent
 from gevent import Greenlet
 
+from wsgi_ws.clients import Clients
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.http.auth import Authenticator
 from wsgi_ws.http.dispatch import Entrance
-from wsgi_ws.http.handshake import Admission, Admitted
+from wsgi_ws.http.handshake import Admission
 from wsgi_ws.http.refusals import REFUSALS, Refusal
 from wsgi_ws.hub import Hub
-from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
 from wsgi_ws.observe.metrics import Metrics, Stock
 from wsgi_ws.observe.reporter import Reporter
 from wsgi_ws.observe.statsd import StatsdClient
@@ -32,20 +30,15 @@ from wsgi_ws.observe.watchdog import Watchdog
 from wsgi_ws.sources.redis_client import describe
 from wsgi_ws.sources.source import Source
 from wsgi_ws.sources.streams.source import StreamSource
-from wsgi_ws.websocket.closing import Ending
-from wsgi_ws.websocket.connection import Connection, Limits
-from wsgi_ws.websocket.frames import CloseCode, Data
-from wsgi_ws.websocket.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
 START_PATIENCE = 3.0  # seconds to wait for Redis before accepting sockets without it
 ALIKE_INTERVAL = 60.0  # seconds between two warnings of one kind
-PIECE = 1000  # sockets to look at without giving way: a fraction of a millisecond
 
 
 class Service:
-    """Owner of a worker's connections and greenlets."""
+    """The parts of one worker; owner of the entrance."""
 
     def __init__(self, settings: Settings, worker_name: str) -> None:
         """Nothing runs or connects before `start`.
@@ -54,37 +47,28 @@ class Service:
         """
         self._settings = settings
         statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
-        self.metrics = Metrics(statsd, reasons=REFUSALS)
+        self._metrics = Metrics(statsd, reasons=REFUSALS)
+        self._hub = Hub()
+        self._source: Source = StreamSource(settings, self._hub, self._metrics)
         self.access_log = AccessLog()
         self.log_limiter = LogLimiter(ALIKE_INTERVAL)
-        self.hub = Hub()
-        self.limits = Limits(
-            max_message_bytes=settings.max_message_bytes,
-            max_backlog_bytes=settings.max_socket_buffer_bytes,
-            close_timeout=settings.close_timeout,
-            max_frames_per_second=settings.max_frames_per_second,
-            max_bytes_per_second=settings.max_bytes_per_second,
+        self._clients = Clients(
+            settings,
+            self._hub,
+            self._source,
+            self._metrics,
+            access_log=self.access_log,
+            log_limiter=self.log_limiter,
         )
-        self.admission = Admission(
-            Authenticator(
-                settings.jwt_secret,
-                settings.jwt_algorithms,
-                settings.jwt_cookie_name,
-                settings.jwt_channel_id_key,
-            ),
-            settings.allowed_origins,
-            settings.trusted_proxies,
-        )
+        self.loop = self._clients.loop
+        self.admission = self._make_admission()
         self.request_timeout = settings.handshake_timeout
+        self.on_open = self._clients.on_open
         self.entrance = Entrance(self)
-        self.heartbeat = Heartbeat(settings.ping_sockets_interval, settings.socket_response_timeout)
-        self._source: Source = StreamSource(settings, self.hub, self.metrics)
-        self.watchdog = Watchdog(self.metrics.loop_delay)
+        self._reporter = Reporter(self._metrics, self._take_stock)
+        self._watchdog = Watchdog(self._metrics.loop_delay)
         self._draining = False
-        self._expiries: dict[Connection, Any] = {}  # timers, for tokens that have an `exp`
-        self._numbers = itertools.count(1)
         self._greenlets: list[Greenlet[..., Any]] = []
-        self._reporter = Reporter(self.metrics, self._take_stock)
 
     # --- life cycle ------------------------------------------------------------------------------
 
@@ -93,15 +77,13 @@ class Service:
 
         :param on_failure: hears of a greenlet that died; the worker must then be replaced.
         """
-        self.loop = gevent.get_hub().loop
         for job in (
             *self._source.jobs(),
+            *self._clients.jobs(),
             self.entrance.run,
-            self._beat,
-            self._sweep,
             self._reporter.run,
             self.access_log.run,
-            self.watchdog.run,
+            self._watchdog.run,
         ):
             greenlet = gevent.spawn(job)
             greenlet.name = job.__qualname__
@@ -126,10 +108,10 @@ class Service:
         """
         self._draining = True
         begin, spread = time.monotonic(), self._settings.drain
-        log.info("closing %d sockets", len(self.hub))
-        self._close_all(begin, spread)
-        deadline = time.monotonic() + self.limits.close_timeout + 0.5
-        while (len(self.hub) or len(self.entrance)) and time.monotonic() < deadline:
+        log.info("closing %d sockets", len(self._hub))
+        self._clients.close_all(begin, spread)
+        deadline = time.monotonic() + self._settings.close_timeout + 0.5
+        while (len(self._hub) or len(self.entrance)) and time.monotonic() < deadline:
             if time.monotonic() >= begin + spread:
                 self.entrance.dismiss_silent()
             gevent.sleep(0.02)
@@ -137,82 +119,17 @@ class Service:
         self._reporter.report()
         self.access_log.flush()
 
-    def _close_all(self, begin: float, spread: float) -> None:
-        connections = list(self.hub)
-        for number, connection in enumerate(connections):
-            turn = begin + spread * number / len(connections)
-            if turn > time.monotonic():
-                gevent.sleep(turn - time.monotonic())
-            connection.close(CloseCode.GOING_AWAY, "server is stopping")
-
-    # --- clients ---------------------------------------------------------------------------------
-
-    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
-        """Take over a client that is admitted; returns its number."""
-        identity = admitted.identity
-        connection = Connection(self, descriptor, identity.channel, next(self._numbers))
-        connection.send(admitted.answer)
-        limit = self._limit_reached(identity.channel)
-        if limit:
-            self._turn_away(connection, limit)
-            return connection.number
-        self.hub.add(connection)
-        self.heartbeat.add(connection)
-        self.metrics.client_connected()
-        if identity.expires_at is not None:
-            self._expire_at(connection, identity.expires_at)
-        if early:
-            connection.receive(early)
-        self._source.join(connection, admitted.last_id)
-        return connection.number
+    # --- told by the entrance --------------------------------------------------------------------
 
     def on_refused(self, refusal: Refusal) -> None:
         """A handshake was answered with an error."""
-        self.metrics.upgrade_rejected(refusal.reason)
+        self._metrics.upgrade_rejected(refusal.reason)
 
     def on_bad_request(self) -> None:
         """A request was no HTTP."""
-        self.metrics.bad_request()
+        self._metrics.bad_request()
 
-    def on_data(self, connection: Connection, message: Data) -> None:
-        """Clients have nothing to say in this protocol: what they send is dropped."""
-
-    def on_send_error(self, connection: Connection, error: OSError) -> None:
-        """A write failed."""
-        self.metrics.client_send_error()
-        log.debug("%r: send failed: %s", connection, error)
-
-    def on_slow(self, connection: Connection) -> None:
-        """A client reads more slowly than its events come."""
-        self.metrics.client_too_slow()
-        log.warning(
-            "%r is cut: it left more than maxSocketBufferBytes (%d) unread",
-            connection,
-            self.limits.max_backlog_bytes,
-        )
-
-    def on_ended(self, connection: Connection, ending: Ending) -> None:
-        """A connection is over."""
-        self.hub.remove(connection)
-        self.heartbeat.remove(connection)
-        expiry = self._expiries.pop(connection, None)
-        if expiry is not None:
-            expiry.close()
-        self.metrics.client_gone(ending.by, ending.code)
-        if self.access_log.wanted:
-            self._log_close(connection, ending)
-
-    def _log_close(self, connection: Connection, ending: Ending) -> None:
-        line = CloseLine(
-            socket=connection.number,
-            channel=abbreviated(connection.channel),
-            code=int(ending.code),
-            reason=printable(ending.reason),
-            by=ending.by,
-            lifetime_s=round(time.monotonic() - connection.opened_at, 3),
-            events_sent=connection.events_sent,
-        )
-        self.access_log.write(line)
+    # --- asked by parts --------------------------------------------------------------------------
 
     def closed_because(self) -> str | None:
         """Why nobody is admitted at present; None when clients are."""
@@ -222,53 +139,12 @@ class Service:
             return "Redis can't be read (redisDownPolicy: refuse)"
         return None
 
-    def _limit_reached(self, channel: str) -> str | None:
-        """The key of the limit that leaves no place for one more connection, or None."""
-        settings = self._settings
-        if 0 < settings.max_total_connections <= len(self.hub):
-            return "maxTotalConnections"
-        if 0 < settings.max_connections_per_channel <= self.hub.count(channel):
-            return "maxConnectionsPerChannel"
-        return None
-
-    def _turn_away(self, connection: Connection, limit: str) -> None:
-        held_back = self.log_limiter.admit(limit, time.monotonic())
-        if held_back is not None:
-            more = and_more(held_back)
-            log.warning("%r is closed with 1013: %s is reached%s", connection, limit, more)
-        self.metrics.connection_rejected(limit)
-        connection.close(CloseCode.TRY_AGAIN_LATER, f"{limit} is reached")
-
-    def _expire_at(self, connection: Connection, expires_at: float) -> None:
-        """Close when the token expires. `exp` is a time of day, so this counts from now on."""
-        timer = self.loop.timer(max(0.0, expires_at - time.time()))
-        timer.start(connection.close, CloseCode.POLICY_VIOLATION, "the token has expired")
-        self._expiries[connection] = timer
-
-    # --- greenlets -------------------------------------------------------------------------------
-
-    def _beat(self) -> None:
-        due = time.monotonic()
-        while True:
-            due += self.heartbeat.tick_length
-            gevent.sleep(max(0.0, due - time.monotonic()))
-            self.heartbeat.tick(time.monotonic())
-
-    def _sweep(self) -> None:
-        while True:
-            gevent.sleep(self._settings.gc_channels_interval)
-            stale = self.hub.sweep()
-            if stale:
-                log.error("%d ended sockets were still registered; removed", stale)
-
-    # --- reports ---------------------------------------------------------------------------------
-
     def _take_stock(self) -> Stock:
-        backlog, pinged = self._backlog_and_pings()
+        backlog, pinged = self._clients.backlog_and_pings()
         source = self._source
         return Stock(
-            connections=len(self.hub),
-            channels=self.hub.channels,
+            connections=len(self._hub),
+            channels=self._hub.channels,
             backlog_bytes=backlog,
             pings_outstanding=pinged,
             ready=source.connected.is_set() and source.caught_up,
@@ -276,13 +152,15 @@ class Service:
             redis_reconnects=source.reconnects,
         )
 
-    def _backlog_and_pings(self) -> tuple[int, int]:
-        """Bytes that wait for clients, and how many clients have not answered a ping."""
-        backlog = pinged = 0
-        connections = list(self.hub)
-        for start in range(0, len(connections), PIECE):
-            for connection in connections[start : start + PIECE]:
-                backlog += connection.backlog_bytes
-                pinged += connection.unanswered_since is not None
-            give_way()
-        return backlog, pinged
+    def _make_admission(self) -> Admission:
+        settings = self._settings
+        return Admission(
+            Authenticator(
+                settings.jwt_secret,
+                settings.jwt_algorithms,
+                settings.jwt_cookie_name,
+                settings.jwt_channel_id_key,
+            ),
+            settings.allowed_origins,
+            settings.trusted_proxies,
+        )

@@ -23,13 +23,14 @@ RULES: dict[str, set[str]] = {
     "cli": {"", "addresses", "config", "event", "http", "server", "sources", "superset"},
     "demo": {"config", "sources", "superset"},
     "server": {"config", "http", "observe", "service"},
-    "service": {"config", "http", "hub", "loop", "observe", "sources", "websocket"},
+    "service": {"clients", "config", "http", "hub", "observe", "sources"},
+    "clients": {"config", "http", "hub", "loop", "observe", "sources", "websocket"},
     "http": {"addresses", "loop", "observe"},
     "sources": {"config", "event", "hub", "loop", "observe", "superset", "websocket"},
     "hub": {"websocket"},
     "event": {"websocket"},
     "observe": {"config", "loop"},
-    "websocket": set(),
+    "websocket": {"loop"},
     "config": {"superset"},
     "superset": set(),
     "loop": set(),
@@ -126,6 +127,16 @@ def test_no_rule_allows_more_than_is_used() -> None:
     for module, file in SOURCES.items():
         used[package_of(module)] |= {package_of(name) for name in own_imports(file)}
     assert {package: used[package] - {package} for package in RULES} == RULES
+
+
+def test_only_the_service_says_which_sources_there_are() -> None:
+    users = {
+        module
+        for module, file in SOURCES.items()
+        if any(name.startswith("sources.streams.") for name in own_imports(file))
+    }
+    besides = ("cli.", "http.", "sources.streams.")
+    assert {module for module in users if not module.startswith(besides)} == {"service"}
 
 
 def test_there_are_no_cycles() -> None:

@@ -15,8 +15,8 @@ from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's pat
 from typing import Any, Protocol
 
 from wsgi_ws.http.request import MAX_HEAD_BYTES, end_of_head, is_tls
+from wsgi_ws.loop import READ
 
-READ = 1  # libev's event bit
 RECEIVE_BYTES = MAX_HEAD_BYTES
 
 

@@ -21,6 +21,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from wsgi_ws.loop import READ, WRITE
 from wsgi_ws.websocket.allowance import Allowance
 from wsgi_ws.websocket.closing import LISTENING, Ending, Event, State, after
 from wsgi_ws.websocket.frames import (
@@ -36,7 +37,6 @@ from wsgi_ws.websocket.frames import (
     pong_frame,
 )
 
-READ, WRITE = 1, 2  # libev's event bits
 RECEIVE_BYTES = 16384  # more than a client of this protocol sends in its life
 
 

@@ -17,9 +17,9 @@ import gevent
 import hiredis
 import redis
 
+from wsgi_ws.loop import READ
 from wsgi_ws.sources.redis_client import MasterClient, connect_outside_the_pool
 
-READ = 1  # libev's event bit
 RECEIVE_BYTES = 65536
 
 

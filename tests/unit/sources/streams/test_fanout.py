@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wsgi_ws.hub import Registry
+from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams import fanout
 from wsgi_ws.sources.streams.entry import RawEntry
@@ -35,9 +35,7 @@ def event(text: str) -> bytes:
 
 def fan_out(history: History) -> Fanout:
     metrics = cast(Metrics, Mock())
-    return Fanout(
-        Registry(), history, metrics, on_progress=lambda: None, on_gap=lambda position: None
-    )
+    return Fanout(Hub(), history, metrics, on_progress=lambda: None, on_gap=lambda position: None)
 
 
 def filled(*batches: Sequence[RawEntry], max_bytes: int = PLENTY) -> tuple[Fanout, History]:
