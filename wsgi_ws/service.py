@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +17,13 @@ import gevent
 from gevent import Greenlet
 
 from wsgi_ws.config.keys import Settings
+from wsgi_ws.http.acceptor import Acceptor
 from wsgi_ws.http.auth import Authenticator
-from wsgi_ws.http.dispatch import Entrance
+from wsgi_ws.http.dispatch import Dispatcher
 from wsgi_ws.http.handshake import Admission, Admitted
 from wsgi_ws.http.origin import networks
+from wsgi_ws.http.pending_request import Endpoint
+from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import REFUSALS, Refusal
 from wsgi_ws.hub import Registry
 from wsgi_ws.observe.access_log import AccessLog
@@ -52,10 +56,11 @@ ALIKE_INTERVAL = 60.0  # seconds between two warnings of one kind
 class Service:
     """Owner of a worker's connections and greenlets."""
 
-    def __init__(self, settings: Settings, worker_name: str) -> None:
+    def __init__(self, settings: Settings, worker_name: str, plain: PlainServer) -> None:
         """Nothing runs or connects before `start`.
 
         :param worker_name: tags this worker's gauge in StatsD.
+        :param plain: answers the requests that are not handshakes.
         """
         self._settings = settings
         statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
@@ -80,8 +85,8 @@ class Service:
             settings.allowed_origins,
             networks(settings.trusted_proxies),
         )
-        self.request_timeout = settings.handshake_timeout_ms / 1000
-        self.entrance = Entrance(self)
+        self._dispatcher = Dispatcher(self, plain)
+        self._acceptors: list[Acceptor] = []
         self.heartbeat = Heartbeat(
             settings.ping_sockets_interval_ms / 1000, settings.socket_response_timeout_ms / 1000
         )
@@ -106,7 +111,7 @@ class Service:
         for job in (
             self._follower.run,
             self._catch_up.run,
-            self.entrance.run,
+            self._dispatcher.run,
             self._beat,
             self._sweep,
             self._reporter.run,
@@ -134,25 +139,49 @@ class Service:
             return "catching up with the stream"
         return None
 
+    def listen(self, sock: Any, endpoint: Endpoint, *, capacity: int, is_shared: bool) -> None:
+        """Accept connections on a listening socket.
+
+        :param capacity: requests that may be pending.
+        :param is_shared: whether other processes accept on it too.
+        """
+        acceptor = Acceptor(
+            sock,
+            endpoint,
+            self._dispatcher.put,
+            request_timeout=self._settings.handshake_timeout_ms / 1000,
+            capacity=capacity,
+            is_shared=is_shared,
+        )
+        acceptor.start()
+        self._acceptors.append(acceptor)
+
     def stop(self) -> None:
-        """Say goodbye to every client and wait, as long as the close timeout, for the answers.
+        """Stop listening, say goodbye to every client, and wait as long as the close timeout.
 
         Spread over `drainMs`, so that not all come back at once; until its turn a socket gets its
         events as ever. Whoever begins a request within that time gets its answer, which is 503 to
         a handshake; connections that stay silent are dismissed.
         """
         self._draining = True
+        for acceptor in self._acceptors:
+            acceptor.close()
         begin, spread = time.monotonic(), self._settings.drain_ms / 1000
         log.info("closing %d sockets", len(self.registry))
         self._close_all(begin, spread)
         deadline = time.monotonic() + self.limits.close_timeout + 0.5
-        while (len(self.registry) or len(self.entrance)) and time.monotonic() < deadline:
+        while (len(self.registry) or self._pending()) and time.monotonic() < deadline:
             if time.monotonic() >= begin + spread:
-                self.entrance.dismiss_silent()
+                for acceptor in self._acceptors:
+                    acceptor.dismiss_silent()
             gevent.sleep(0.02)
         gevent.killall(self._greenlets)
         self._reporter.report()
         self.access_log.flush()
+
+    def _pending(self) -> int:
+        """Connections whose request has not been read or answered."""
+        return sum(map(len, self._acceptors))
 
     def _close_all(self, begin: float, spread: float) -> None:
         connections = list(self.registry)
@@ -164,15 +193,24 @@ class Service:
 
     # --- clients ---------------------------------------------------------------------------------
 
-    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
+    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
         """Take over a client that is admitted; returns its number."""
+        channel = admitted.identity.channel
+        connection = Connection(self, sock, channel, next(self._numbers))
+        try:
+            connection.send(admitted.answer)
+            limit = self._limit_reached(channel)
+            if limit:
+                self._turn_away(connection, limit)
+            else:
+                self._welcome(connection, admitted, early)
+        except BaseException:
+            connection.terminate("it could not be taken over")
+            raise
+        return connection.number
+
+    def _welcome(self, connection: Connection, admitted: Admitted, early: bytes) -> None:
         identity = admitted.identity
-        connection = Connection(self, descriptor, identity.channel, next(self._numbers))
-        connection.send(admitted.answer)
-        limit = self._limit_reached(identity.channel)
-        if limit:
-            self._turn_away(connection, limit)
-            return connection.number
         self.registry.add(connection)
         self.heartbeat.add(connection)
         self.metrics.client_connected()
@@ -185,7 +223,6 @@ class Service:
             self.registry.subscribe(connection)
         else:
             self._catch_up.enqueue(connection, place)
-        return connection.number
 
     def on_refused(self, refusal: Refusal) -> None:
         """A handshake was answered with an error."""

@@ -1,14 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client's `last_id` means to the service."""
+"""How the service takes clients over, and what their `last_id` means to it."""
 
 from __future__ import annotations
 
+import _socket
 import logging
+import socket
+from typing import cast
 
+import gevent
 import pytest
 
-from wsgi_ws.service import place_of
+from wsgi_ws.config.keys import Settings, StatsdSettings
+from wsgi_ws.http.auth import Identity
+from wsgi_ws.http.handshake import Admitted
+from wsgi_ws.http.plain import PlainServer
+from wsgi_ws.service import Service, place_of
 from wsgi_ws.sources.streams.stream_id import StreamId
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("a defect")
+
+
+def test_a_client_whose_taking_over_fails_halfway_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = Service(
+        Settings(jwt_secret="s" * 32, statsd=StatsdSettings(mock=True)),
+        "1",
+        cast(PlainServer, None),
+    )
+    service.loop = gevent.get_hub().loop
+    monkeypatch.setattr(service.registry, "subscribe", fail)
+    client, server = socket.socketpair()
+    sock = _socket.socket(fileno=server.detach())
+    with client:
+        with pytest.raises(RuntimeError):
+            service.on_open(sock, Admitted(Identity("c"), "accept", last_id=None), b"")
+        assert sock.fileno() == -1
+        gevent.sleep(0.001)  # the end is told on the loop
+        assert len(service.registry) == 0
 
 
 @pytest.mark.parametrize(("last_id", "place"), [(None, None), ("5-1", StreamId(5, 1))])
