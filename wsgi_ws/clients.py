@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,15 +103,24 @@ class Clients:
 
     # --- the beginning ---------------------------------------------------------------------------
 
-    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
+    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
         """Take over a client that is admitted; returns its number."""
+        channel = admitted.identity.channel
+        connection = Connection(self, sock, channel, next(self._numbers))
+        try:
+            connection.send(admitted.answer)
+            limit = self._limit_reached(channel)
+            if limit:
+                self._turn_away(connection, limit)
+            else:
+                self._welcome(connection, admitted, early)
+        except BaseException:
+            connection.terminate("it could not be taken over")
+            raise
+        return connection.number
+
+    def _welcome(self, connection: Connection, admitted: Admitted, early: bytes) -> None:
         identity = admitted.identity
-        connection = Connection(self, descriptor, identity.channel, next(self._numbers))
-        connection.send(admitted.answer)
-        limit = self._limit_reached(identity.channel)
-        if limit:
-            self._turn_away(connection, limit)
-            return connection.number
         self._hub.add(connection)
         self._heartbeat.add(connection)
         self._metrics.client_connected()
@@ -119,7 +129,6 @@ class Clients:
         if early:
             connection.receive(early)
         self._source.join(connection, admitted.last_id)
-        return connection.number
 
     def _limit_reached(self, channel: str) -> str | None:
         """The key of the limit that leaves no place for one more connection, or None."""

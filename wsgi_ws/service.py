@@ -16,9 +16,12 @@ from gevent import Greenlet
 
 from wsgi_ws.clients import Clients
 from wsgi_ws.config.keys import Settings
+from wsgi_ws.http.acceptor import Acceptor
 from wsgi_ws.http.auth import Authenticator
-from wsgi_ws.http.dispatch import Entrance
+from wsgi_ws.http.dispatch import Dispatcher
 from wsgi_ws.http.handshake import Admission
+from wsgi_ws.http.pending_request import Endpoint
+from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import REFUSALS, Refusal
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.access_log import AccessLog
@@ -38,12 +41,13 @@ ALIKE_INTERVAL = 60.0  # seconds between two warnings of one kind
 
 
 class Service:
-    """The parts of one worker; owner of the entrance."""
+    """The parts of one worker; owner of the dispatcher."""
 
-    def __init__(self, settings: Settings, worker_name: str) -> None:
+    def __init__(self, settings: Settings, worker_name: str, plain: PlainServer) -> None:
         """Nothing runs or connects before `start`.
 
         :param worker_name: tags this worker's gauge in StatsD.
+        :param plain: answers the requests that are not handshakes.
         """
         self._settings = settings
         statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
@@ -60,11 +64,10 @@ class Service:
             access_log=self.access_log,
             log_limiter=self.log_limiter,
         )
-        self.loop = self._clients.loop
         self.admission = self._make_admission()
-        self.request_timeout = settings.handshake_timeout
         self.on_open = self._clients.on_open
-        self.entrance = Entrance(self)
+        self._dispatcher = Dispatcher(self, plain)
+        self._acceptors: list[Acceptor] = []
         self._reporter = Reporter(self._metrics, self._take_stock)
         self._watchdog = Watchdog(self._metrics.loop_delay)
         self._draining = False
@@ -80,7 +83,7 @@ class Service:
         for job in (
             *self._source.jobs(),
             *self._clients.jobs(),
-            self.entrance.run,
+            self._dispatcher.run,
             self._reporter.run,
             self.access_log.run,
             self._watchdog.run,
@@ -99,27 +102,51 @@ class Service:
         """Why events don't reach sockets at once; None when they do."""
         return "draining" if self._draining else self._source.unreadiness()
 
+    def listen(self, sock: Any, endpoint: Endpoint, *, capacity: int, is_shared: bool) -> None:
+        """Accept connections on a listening socket.
+
+        :param capacity: requests that may be pending.
+        :param is_shared: whether other processes accept on it too.
+        """
+        acceptor = Acceptor(
+            sock,
+            endpoint,
+            self._dispatcher.put,
+            request_timeout=self._settings.handshake_timeout,
+            capacity=capacity,
+            is_shared=is_shared,
+        )
+        acceptor.start()
+        self._acceptors.append(acceptor)
+
     def stop(self) -> None:
-        """Say goodbye to every client and wait, as long as the close timeout, for the answers.
+        """Stop listening, say goodbye to every client, and wait as long as the close timeout.
 
         Spread over `drainMs`, so that not all come back at once; until its turn a socket gets its
         events as ever. Whoever begins a request within that time gets its answer, which is 503 to
         a handshake; connections that stay silent are dismissed.
         """
         self._draining = True
+        for acceptor in self._acceptors:
+            acceptor.close()
         begin, spread = time.monotonic(), self._settings.drain
         log.info("closing %d sockets", len(self._hub))
         self._clients.close_all(begin, spread)
         deadline = time.monotonic() + self._settings.close_timeout + 0.5
-        while (len(self._hub) or len(self.entrance)) and time.monotonic() < deadline:
+        while (len(self._hub) or self._pending()) and time.monotonic() < deadline:
             if time.monotonic() >= begin + spread:
-                self.entrance.dismiss_silent()
+                for acceptor in self._acceptors:
+                    acceptor.dismiss_silent()
             gevent.sleep(0.02)
         gevent.killall(self._greenlets)
         self._reporter.report()
         self.access_log.flush()
 
-    # --- told by the entrance --------------------------------------------------------------------
+    def _pending(self) -> int:
+        """Connections whose request has not been read or answered."""
+        return sum(map(len, self._acceptors))
+
+    # --- told by the dispatcher ------------------------------------------------------------------
 
     def on_refused(self, refusal: Refusal) -> None:
         """A handshake was answered with an error."""

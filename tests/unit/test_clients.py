@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import time
+from _socket import socket as RawSocket  # noqa: N812  a class
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -59,7 +60,9 @@ class World:
         peer.settimeout(DEADLINE)
         self.peers.append(peer)
         admitted = Admitted(Identity(channel, expires_at), "accept", last_id)
-        self.clients.on_open(ours.detach(), admitted, early)
+        sock = RawSocket(fileno=ours.detach())
+        sock.setblocking(False)
+        self.clients.on_open(sock, admitted, early)
         return peer
 
     def close(self) -> None:
@@ -113,6 +116,16 @@ def test_a_client_is_known_to_the_hub_before_it_joins_its_source(world: World) -
     world.source.join = lambda *_: known.append(len(world.hub))
     world.open()
     assert known == [1]
+
+
+def test_a_client_whose_taking_over_fails_halfway_is_closed(world: World) -> None:
+    world.source.join.side_effect = RuntimeError("a defect")
+    with pytest.raises(RuntimeError):
+        world.open()
+    assert world.peers[-1].recv(4096).startswith(b"HTTP/1.1 101")
+    assert world.peers[-1].recv(4096) == b""
+    gevent.sleep(0.001)  # the end is told on the loop
+    assert len(world.hub) == 0
 
 
 @pytest.mark.parametrize("last_id", [None, "17-0", "$"])

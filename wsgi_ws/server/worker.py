@@ -19,9 +19,10 @@ from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 
 from wsgi_ws.config.keys import Settings
-from wsgi_ws.http.acceptor import Listener
 
 if TYPE_CHECKING:
+    from wsgi_ws.http.pending_request import Endpoint
+    from wsgi_ws.http.plain import PlainServer
     from wsgi_ws.service import Service
 
 WATCH_INTERVAL = 1.0  # seconds between two signs of life to the master
@@ -91,6 +92,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         # gevent's patch, which happens in the worker; prometheus-client not before the fork. The
         # master does without Flask.
         from wsgi_ws.http.app import METRICS, METRICS_LISTENER, UNREADINESS
+        from wsgi_ws.http.pending_request import Endpoint
         from wsgi_ws.observe.prometheus import scrape
         from wsgi_ws.service import Service
 
@@ -98,7 +100,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         logging.logThreads = False
         wake = self._wake = Event()
         prepared = self.prepared
-        service = Service(prepared.settings, str(self.age))
+        plain = self._plain_server(prepared.settings)
+        service = Service(prepared.settings, str(self.age), plain)
         self.wsgi.config[UNREADINESS] = service.unreadiness
         if prepared.metrics_directory:
             self.wsgi.config[METRICS] = functools.partial(scrape, prepared.metrics_directory)
@@ -107,19 +110,18 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECTION_THRESHOLD)
-        servers = [self._listen(sock, service, takes_upgrades=True) for sock in self.sockets]
+        for sock in self.sockets:
+            self._listen(sock, service, Endpoint(takes_upgrades=True, environ={}))
         if prepared.metrics_listener is not None:
             descriptor = os.dup(prepared.metrics_listener.fileno())
             own = socket.socket(fileno=descriptor)
-            only_metrics = {METRICS_LISTENER: True}
-            servers.append(self._listen(own, service, takes_upgrades=False, **only_metrics))
+            only_metrics = Endpoint(takes_upgrades=False, environ={METRICS_LISTENER: True})
+            self._listen(own, service, only_metrics)
         while self.alive:
             self.notify()
             wake.wait(WATCH_INTERVAL)
-        for server in servers:
-            server.close()
         self._notify_while(service.stop)
-        self._await_requests(servers)
+        self._await_answers(plain)
         if self._failed:
             sys.exit(1)
 
@@ -130,24 +132,19 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             # Not set here: a signal handler may run in the middle of the loop's work.
             gevent.get_hub().loop.run_callback_threadsafe(self._wake.set)
 
-    def _listen(self, sock: Any, service: Service, *, takes_upgrades: bool, **environ: Any) -> Any:
-        """Accept connections on a listening socket.
+    def _plain_server(self, settings: Settings) -> PlainServer:
+        from wsgi_ws.http.plain import PlainServer  # here, as in `run`
 
-        :param takes_upgrades: whether WebSockets are served there.
-        :param environ: what its requests have in their environ besides the usual.
-        """
-        sock.setblocking(True)
-        listener = Listener(
-            sock,
-            service.entrance,
-            takes_upgrades=takes_upgrades,
+        return PlainServer(
+            self.wsgi,
+            _wsgi_environ(self.cfg),
             capacity=self.worker_connections,
-            application=self.wsgi,
-            log=self.log,
-            environ=_wsgi_environ(self.cfg) | environ,
+            timeout=settings.handshake_timeout,
         )
-        listener.start()
-        return listener
+
+    def _listen(self, sock: Any, service: Service, endpoint: Endpoint) -> None:
+        is_shared = self.cfg.workers > 1
+        service.listen(sock, endpoint, capacity=self.worker_connections, is_shared=is_shared)
 
     def _notify_while(self, job: Any) -> None:
         """Run a job that may take longer than the master's patience."""
@@ -156,10 +153,10 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             self.notify()
             greenlet.join(WATCH_INTERVAL)
 
-    def _await_requests(self, servers: list[Any]) -> None:
-        """Let plain requests and handshakes under way finish, as long as gunicorn allows."""
+    def _await_answers(self, plain: PlainServer) -> None:
+        """Let plain requests under way finish, as long as gunicorn allows."""
         deadline = time.monotonic() + self.cfg.graceful_timeout
-        while any(len(server.pool) for server in servers) and time.monotonic() < deadline:
+        while len(plain) and time.monotonic() < deadline:
             self.notify()
             gevent.sleep(0.05)
 

@@ -113,10 +113,10 @@ class Connection:
         "unanswered_since",
     )
 
-    def __init__(self, owner: Owner, fd: int, channel: str, number: int) -> None:
+    def __init__(self, owner: Owner, sock: RawSocket, channel: str, number: int) -> None:
         """Take over a connected TCP or Unix socket whose handshake is done.
 
-        :param fd: its descriptor; this object closes it.
+        :param sock: not blocking; this object closes it.
         :param number: tells connections of a worker apart in logs.
         """
         self.channel = channel
@@ -128,15 +128,14 @@ class Connection:
         self.unanswered_since: float | None = None  # first ping without a pong
         self.slot = 0  # the heartbeat's place for it
         self._owner = owner
-        self._sock = RawSocket(fileno=fd)
-        self._sock.setblocking(False)
+        self._sock = sock
         self._backlog: _Backlog | None = None
         self._reader: FrameReader | None = None  # while a part of a frame or message is pending
         self._allowance: Allowance | None = None  # until the client sends
         self._write_watcher: Any = None
         self._deadline: Any = None
         self._ending: Ending | None = None
-        self._read_watcher = owner.loop.io(fd, READ)
+        self._read_watcher = owner.loop.io(sock.fileno(), READ)
         self._read_watcher.start(self._on_readable)
 
     def __repr__(self) -> str:

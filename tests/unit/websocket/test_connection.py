@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import socket
+from _socket import socket as RawSocket  # noqa: N812  a class
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -53,7 +54,9 @@ class Client:
         self.owner.on_data = self.owner.on_ended = Mock()
         ours, self.peer = socket.socketpair()
         peers.append(self.peer)
-        self.connection = Connection(self.owner, ours.detach(), "channel", 1)
+        sock = RawSocket(fileno=ours.detach())
+        sock.setblocking(False)
+        self.connection = Connection(self.owner, sock, "channel", 1)
 
     def sends(self, *pieces: bytes) -> bool:
         """Whether all the pieces are accepted."""
