@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams.entry import RawEntry, data_of
-from wsgi_ws.sources.streams.history import History
+from wsgi_ws.sources.streams.history import History, Kept
 from wsgi_ws.sources.streams.stream_id import StreamId
 
 log = logging.getLogger(__name__)
@@ -50,15 +50,15 @@ class Fanout:
         self._metrics = metrics
 
     def start(self, past: Sequence[RawEntry], position: StreamId) -> None:
-        """Take the newest entries of the past, for catch-ups only."""
+        """Take the newest entries of the past, for catch-ups only.
+
+        Doesn't give way: a catch-up must not see a part of it. Remembers it in pieces, since the
+        history forgets as much at once as it was given at once.
+        """
         self._history.start_at(StreamId.parse(past[0][0]).predecessor() if past else position)
-        kept = []
-        for entry_id, fields in past:
-            with contextlib.suppress(MalformedEntry):  # counted by the worker that saw it live
-                data = data_of(fields)
-                kept.append((entry_id, channel_of(data), data))
-        if past:
-            self._history.append(kept, past[-1][0])
+        for start in range(0, len(past), PIECE):
+            piece = past[start : start + PIECE]
+            self._history.append(list(_readable(piece)), piece[-1][0])
 
     def unseen(self, entries: Sequence[RawEntry]) -> list[RawEntry]:
         """Those of the entries that are not in the history and not older than it.
@@ -117,3 +117,11 @@ class Fanout:
         self._history.append(kept, entries[-1][0])
         self._metrics.delivered(len(kept), matched, sent, entries[0][0])
         self._on_progress()
+
+
+def _readable(entries: Iterable[RawEntry]) -> Iterator[Kept]:
+    """Those that have a channel; the worker that saw the others live has counted them."""
+    for entry_id, fields in entries:
+        with contextlib.suppress(MalformedEntry):
+            data = data_of(fields)
+            yield entry_id, channel_of(data), data

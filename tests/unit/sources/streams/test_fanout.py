@@ -78,6 +78,15 @@ def test_nothing_of_nothing_is_unseen() -> None:
     assert one.unseen([]) == []
 
 
+def test_of_a_past_that_is_too_long_the_newest_part_is_remembered() -> None:
+    """Not none of it: a batch is remembered and forgotten as a whole."""
+    history = History(fanout.PIECE * 2 * ENTRY_OVERHEAD_BYTES)
+    past = [raw(number) for number in range(1, 10 * fanout.PIECE + 1)]
+    fan_out(history).start(past, ZERO)
+    assert history.position == StreamId(10 * fanout.PIECE, 0)
+    assert history.floor == StreamId(9 * fanout.PIECE, 0)
+
+
 ENTRIES = st.dictionaries(
     st.integers(1, 60), st.sampled_from(["", "x", "malformed"]), max_size=30
 ).map(lambda texts: [raw(number, texts[number]) for number in sorted(texts)])
