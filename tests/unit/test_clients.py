@@ -25,7 +25,7 @@ from wsgi_ws.http.handshake import Admitted
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.websocket.frames import CloseCode
+from wsgi_ws.websocket.frames import PING_FRAME, CloseCode
 
 
 class World:
@@ -139,6 +139,17 @@ def test_an_admitted_client_is_counted(world: World) -> None:
     world.metrics.client_connected.assert_called_once_with()
 
 
+def test_a_client_is_pinged(world: World) -> None:
+    world.make(ping_sockets_interval_ms=10)
+    peer = world.open()
+    assert received(peer) == b""
+    beat, _ = world.clients.jobs()
+    greenlet = gevent.spawn(beat)
+    wait_until(lambda: only_connection(world).unanswered_since is not None)
+    greenlet.kill()
+    assert peer.recv(4096)[:2] == PING_FRAME
+
+
 def test_bytes_behind_the_request_are_read_as_frames(world: World) -> None:
     peer = world.open(early=frame(0x9, b"early"))
     assert received(peer) == b"\x8a\x05early"
@@ -234,10 +245,12 @@ def test_a_token_that_expires_later_leaves_its_socket_open(world: World) -> None
     assert received(peer) == b""
 
 
-def test_an_ended_clients_expiry_is_forgotten(world: World) -> None:
-    world.open(expires_at=time.time() + DEADLINE).close()
+def test_an_ended_clients_timer_does_not_run_on(world: World) -> None:
+    peer = world.open(expires_at=time.time() + DEADLINE)
+    (timer,) = world.clients._expiries.values()
+    peer.close()
     wait_until(lambda: not len(world.hub))
-    assert world.clients._expiries == {}
+    assert (world.clients._expiries, timer.active) == ({}, False)
 
 
 # --- the end -------------------------------------------------------------------------------------
