@@ -140,7 +140,7 @@ def test_an_admitted_client_is_counted(world: World) -> None:
 
 
 def test_a_client_is_pinged(world: World) -> None:
-    world.make(ping_sockets_interval_ms=10)
+    world.make(ping_sockets_interval=10 / 1000)
     peer = world.open()
     assert received(peer) == b""
     beat, _ = world.clients.jobs()
