@@ -1,7 +1,7 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lowest check compliance chaos soak bench curves plots lock clean
+.PHONY: help run test lowest check compliance soak bench curves plots lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -35,9 +35,6 @@ check: $(VENV)/.installed-requirements-dev.lock  ## Lint, formatting, types.
 
 compliance: $(VENV)/.installed-requirements-dev.lock  ## Run the Autobahn test suite (needs Python 2.7).
 	@$(BIN)/python -m compliance.run $(ARGS)
-
-chaos: $(VENV)/.installed-requirements-dev.lock  ## Ten minutes of dropped clients and killed workers.
-	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/python -m pytest --timeout 0 tests/behaviour/reconnection/test_chaos.py $(ARGS)
 
 soak: $(VENV)/.installed-requirements-dev.lock  ## Twenty minutes of churn, faults and waves of load; a verdict.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes events as Superset does, and knows afterwards which of them Redis has taken."""
+"""Publishes most of the events, and knows afterwards which of them Redis has taken."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class Producer:
         finally:
             await self._redis.aclose()
 
-    def _somebody(self) -> User:
+    def _somebody(self) -> User[Channel]:
         others = self._rng.random() < OTHERS
         return self._rng.choice(self._others if others else self._population.users)
 
-    def _event(self, user: User, size: int = 0) -> Published:
+    def _event(self, user: User[Channel], size: int = 0) -> Published:
         channel = user.channel
         channel.last += 1
         members = event(channel.name, job_id=str(channel.last), t=time.monotonic_ns())

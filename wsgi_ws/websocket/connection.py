@@ -244,17 +244,17 @@ class Connection:
     def _count_bytes(self, count: int) -> Allowance:
         now = time.monotonic()
         allowance, limits = self._allowance, self._owner.limits
-        if allowance is None:
+        if allowance is None or allowance.is_over(now):
             allowance = Allowance(limits.max_frames_per_second, limits.max_bytes_per_second, now)
             self._allowance = allowance
-        if not allowance.take_bytes(count, now):
+        if not allowance.take_bytes(count):
             raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many bytes per second")
         return allowance
 
     def _read(self, data: bytes, allowance: Allowance) -> None:
-        reader = self._reader or FrameReader(self._owner.limits.max_message_bytes, allowance)
+        reader = self._reader or FrameReader(self._owner.limits.max_message_bytes)
         self._reader = reader
-        for frame in reader.feed(data):
+        for frame in reader.feed(data, allowance):
             self._on_frame(frame)
             if self.state not in LISTENING:
                 return

@@ -125,10 +125,9 @@ class FrameReader:
     complete no frame count as one, so that no client can keep the parser busy for nothing.
     """
 
-    __slots__ = ("_allowance", "_decoder", "_limit", "_message", "_octets", "_size")
+    __slots__ = ("_decoder", "_limit", "_message", "_octets", "_size")
 
-    def __init__(self, max_message_bytes: int, allowance: Allowance) -> None:
-        self._allowance = allowance
+    def __init__(self, max_message_bytes: int) -> None:
         self._decoder = FrameDecoder(client=False)
         self._message = MessageDecoder()
         self._limit = max_message_bytes
@@ -141,24 +140,24 @@ class FrameReader:
         decoder = self._decoder
         return not len(decoder.buffer) and decoder.header is None and self._message.opcode is None
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that `data` completes.
+    def feed(self, data: bytes, allowance: Allowance) -> Iterator[Frame]:
+        """Yield the frames that `data` completes, and count them.
 
         :raises ProtocolError: at the first broken rule; frames before it have been yielded.
         """
-        before = self._allowance.frames_left
+        before = allowance.frames_left
         self._decoder.receive_bytes(data)
         try:
-            while (frame := self._next()) is not None:
+            while (frame := self._next(allowance)) is not None:
                 yield frame
                 if isinstance(frame, Close):
                     return  # RFC 6455 §5.5.1: nothing may follow; it is not even looked at
         except ParseFailed as error:
             raise ProtocolError(CloseCode(error.code), str(error)) from None
-        if self._allowance.frames_left == before:
-            self._count_frame()
+        if allowance.frames_left == before:
+            _count_frame(allowance)
 
-    def _next(self) -> Frame | None:
+    def _next(self, allowance: Allowance) -> Frame | None:
         decoder = self._decoder
         while True:
             # By hand, so that a head is judged before its payload at any split of the bytes.
@@ -168,7 +167,7 @@ class FrameReader:
             if raw is None:
                 return None
             if raw.frame_finished:
-                self._count_frame()
+                _count_frame(allowance)
             frame = self._take(raw)
             if frame is not None:
                 return frame
@@ -198,9 +197,10 @@ class FrameReader:
         if self._size > self._limit:
             raise ProtocolError(CloseCode.TOO_BIG, f"a message is limited to {self._limit} bytes")
 
-    def _count_frame(self) -> None:
-        if not self._allowance.take_frame():
-            raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many frames per second")
+
+def _count_frame(allowance: Allowance) -> None:
+    if not allowance.take_frame():
+        raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many frames per second")
 
 
 def parse_close(payload: bytes) -> Close:
