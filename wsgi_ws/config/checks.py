@@ -25,6 +25,7 @@ JWT_ALGORITHMS = (
 
 def check_whole(draft: Draft) -> None:
     """Note everything that is wrong or doubtful in what is otherwise complete."""
+    by_sentinel = bool(draft.right_values().get("redis.sentinels"))  # even if none is an address
     _check_meanings(draft)
     settings = draft.settings()
     _check_secret(draft, settings.jwt_secret)
@@ -35,7 +36,7 @@ def check_whole(draft: Draft) -> None:
             f"{draft.named('metricsPort')} is {settings.metrics_port}, the port of the service "
             "itself: choose another, or 0 for none",
         )
-    _check_redis(draft, settings.redis)
+    _check_redis(draft, settings.redis, by_sentinel=by_sentinel)
     if not settings.redis_stream_prefix:
         draft.reject(
             "redisStreamPrefix",
@@ -74,7 +75,7 @@ def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
         draft.reject("jwtAlgorithms", problem)
 
 
-def _check_redis(draft: Draft, redis: RedisSettings) -> None:
+def _check_redis(draft: Draft, redis: RedisSettings, *, by_sentinel: bool) -> None:
     def warn_of(names: Iterable[str], why: str) -> None:
         """One line about the keys among these that were changed in vain, as far as one can tell
         while others are wrong."""
@@ -84,7 +85,7 @@ def _check_redis(draft: Draft, redis: RedisSettings) -> None:
             draft.warnings.append(f"without effect {why}: {draft.all_named(vain)}")
 
     names = [f.name for f in fields(redis)]
-    if draft.values.get("redis.sentinels"):
+    if by_sentinel:
         _check_master(draft, redis.sentinel_master)
         warn_of(("host", "port", "unix_socket_path"), "beside redis.sentinels")
         tls = redis.ssl or redis.sentinel_ssl
