@@ -12,15 +12,17 @@ from dataclasses import fields
 from pathlib import Path
 
 from wsgi_ws.config.draft import Draft
-from wsgi_ws.config.keys import RedisSettings, keys, redis_key
+from wsgi_ws.config.keys import (
+    JWT_ALGORITHMS,
+    SYMMETRIC_ALGORITHMS,
+    RedisSettings,
+    keys,
+    redis_key,
+)
 from wsgi_ws.config.meanings import BadValue
 
 SECRET_MIN_BYTES = 32  # the seed's rule: a shorter HMAC secret can be guessed offline
 UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
-JWT_ALGORITHMS = (
-    *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512"),
-    *("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"),
-)
 
 
 def check_whole(draft: Draft) -> None:
@@ -58,7 +60,7 @@ def _check_meanings(draft: Draft) -> None:
 def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
     where = draft.named("jwtAlgorithms")
     unknown = [name for name in algorithms if name not in JWT_ALGORITHMS]
-    asymmetric = [name for name in algorithms if not name.startswith("HS")]
+    asymmetric = [name for name in algorithms if name not in SYMMETRIC_ALGORITHMS]
     problem = ""
     if not algorithms:
         problem = f"{where} is empty: name at least one algorithm, usually HS256"
