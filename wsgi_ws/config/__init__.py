@@ -11,7 +11,8 @@ The way of a value, top to bottom:
     checks              gives each value its meaning (meanings) and asks whether they fit together
     load                does all this in order: a Loaded with the Settings, or a ConfigError
 
-A wrong value of the file stops the start, a wrong variable is ignored with a warning.
+A wrong value of the file stops the start, a wrong variable is ignored with a warning. A value that
+has no meaning stops the start wherever it comes from, if no level above it has another one.
 
 Reads the environment and files once. Must not import any other part of the service but superset/.
 """
