@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from wsgi_ws.config.keys import Settings
+from wsgi_ws.config.keys import SYMMETRIC_ALGORITHMS, Settings
 from wsgi_ws.superset.token import Signer
 
 
@@ -30,7 +30,7 @@ def cookie(settings: Settings, channel: str, *, expires_in: float | None = None)
 
 
 def _signer(settings: Settings) -> Signer:
-    symmetric = [name for name in settings.jwt_algorithms if name.startswith("HS")]
+    symmetric = [name for name in settings.jwt_algorithms if name in SYMMETRIC_ALGORITHMS]
     if not symmetric:
         raise NoToken(
             f"jwtAlgorithms are {', '.join(settings.jwt_algorithms)}: only who has the private key "

@@ -12,19 +12,22 @@ from dataclasses import fields
 from pathlib import Path
 
 from wsgi_ws.config.draft import Draft
-from wsgi_ws.config.keys import RedisSettings, keys, redis_key
+from wsgi_ws.config.keys import (
+    JWT_ALGORITHMS,
+    SYMMETRIC_ALGORITHMS,
+    RedisSettings,
+    keys,
+    redis_key,
+)
 from wsgi_ws.config.meanings import BadValue
 
 SECRET_MIN_BYTES = 32  # the seed's rule: a shorter HMAC secret can be guessed offline
 UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
-JWT_ALGORITHMS = (
-    *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512"),
-    *("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"),
-)
 
 
 def check_whole(draft: Draft) -> None:
     """Note everything that is wrong or doubtful in what is otherwise complete."""
+    by_sentinel = bool(draft.right_values().get("redis.sentinels"))  # even if none is an address
     _check_meanings(draft)
     settings = draft.settings()
     _check_secret(draft, settings.jwt_secret)
@@ -35,7 +38,7 @@ def check_whole(draft: Draft) -> None:
             f"{draft.named('metricsPort')} is {settings.metrics_port}, the port of the service "
             "itself: choose another, or 0 for none",
         )
-    _check_redis(draft, settings.redis)
+    _check_redis(draft, settings.redis, by_sentinel=by_sentinel)
     if not settings.redis_stream_prefix:
         draft.reject(
             "redisStreamPrefix",
@@ -57,7 +60,7 @@ def _check_meanings(draft: Draft) -> None:
 def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
     where = draft.named("jwtAlgorithms")
     unknown = [name for name in algorithms if name not in JWT_ALGORITHMS]
-    asymmetric = [name for name in algorithms if not name.startswith("HS")]
+    asymmetric = [name for name in algorithms if name not in SYMMETRIC_ALGORITHMS]
     problem = ""
     if not algorithms:
         problem = f"{where} is empty: name at least one algorithm, usually HS256"
@@ -74,7 +77,7 @@ def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
         draft.reject("jwtAlgorithms", problem)
 
 
-def _check_redis(draft: Draft, redis: RedisSettings) -> None:
+def _check_redis(draft: Draft, redis: RedisSettings, *, by_sentinel: bool) -> None:
     def warn_of(names: Iterable[str], why: str) -> None:
         """One line about the keys among these that were changed in vain, as far as one can tell
         while others are wrong."""
@@ -84,7 +87,7 @@ def _check_redis(draft: Draft, redis: RedisSettings) -> None:
             draft.warnings.append(f"without effect {why}: {draft.all_named(vain)}")
 
     names = [f.name for f in fields(redis)]
-    if draft.values.get("redis.sentinels"):
+    if by_sentinel:
         _check_master(draft, redis.sentinel_master)
         warn_of(("host", "port", "unix_socket_path"), "beside redis.sentinels")
         tls = redis.ssl or redis.sentinel_ssl

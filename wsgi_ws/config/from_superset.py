@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsgi_ws.config.draft import Draft
-from wsgi_ws.config.keys import key_of
+from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
 from wsgi_ws.config.meanings import certificate_requirement, shown
 from wsgi_ws.config.set_by import Kind, SetBy
 from wsgi_ws.superset.settings import (
@@ -19,7 +19,10 @@ from wsgi_ws.superset.settings import (
     COOKIE_NAME,
     PREFIX,
     REDIS_CONFIG,
+    REDIS_HOST,
+    REDIS_PORT,
     SECRET,
+    SENTINELS,
     UNKNOWN,
     Place,
     Said,
@@ -32,10 +35,8 @@ from wsgi_ws.superset.settings import (
 )
 
 _Table = Sequence[tuple[str, str, Callable[[Any], Any], Any]]
-_ADDRESS = (  # half of an address from here and half from there leads nowhere
-    *("redis.host", "redis.port", "redis.unixSocketPath"),
-    *("redis.sentinels", "redis.sentinelMaster", "redis.sentinelPassword"),
-)
+# Half of an address from here and half from there leads nowhere.
+_ADDRESS = (*ADDRESS_KEYS, "redis.sentinelMaster", "redis.sentinelPassword")
 
 
 def lay_superset(draft: Draft, environ: Mapping[str, str]) -> None:
@@ -124,7 +125,7 @@ def _redis_values(superset: SupersetSettings) -> Iterator[tuple[str, Said]]:
     if kind != "RedisSentinelCache":
         yield from _fields(superset, name, _CACHE)
         return
-    said = superset.said(name, "CACHE_REDIS_SENTINELS", [["127.0.0.1", 26379]])
+    said = superset.said(name, "CACHE_REDIS_SENTINELS", list(SENTINELS))
     yield "redis.sentinels", Said(_addresses(said.value), said.setting, said.where)
     yield from _fields(superset, name, _SENTINEL)
     # Superset makes the client that writes events without CACHE_REDIS_DB: `surprises` says so.
@@ -171,8 +172,8 @@ def _requirement(value: Any) -> str:
 
 # Our key, Superset's key, its conversion, and what stands for an empty value.
 _PLAIN: _Table = (
-    ("redis.host", "host", str, "localhost"),
-    ("redis.port", "port", int, 6379),
+    ("redis.host", "host", str, REDIS_HOST),
+    ("redis.port", "port", int, REDIS_PORT),
     ("redis.username", "username", str, "default"),
     ("redis.password", "password", str, ""),
     ("redis.db", "db", int, 0),
@@ -191,8 +192,8 @@ _TLS: _Table = (
     ("redis.sslCertReqs", "CACHE_REDIS_SSL_CERT_REQS", _requirement, "required"),
 )
 _CACHE: _Table = (
-    ("redis.host", "CACHE_REDIS_HOST", str, "localhost"),
-    ("redis.port", "CACHE_REDIS_PORT", int, 6379),
+    ("redis.host", "CACHE_REDIS_HOST", str, REDIS_HOST),
+    ("redis.port", "CACHE_REDIS_PORT", int, REDIS_PORT),
     ("redis.username", "CACHE_REDIS_USER", str, "default"),
     ("redis.password", "CACHE_REDIS_PASSWORD", str, ""),
     ("redis.db", "CACHE_REDIS_DB", int, 0),

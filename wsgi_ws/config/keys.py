@@ -18,6 +18,13 @@ from wsgi_ws.config.meanings import Address, Network
 REDIS_DOWN_POLICIES = ("hold", "refuse")
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("error", "warn", "info", "verbose", "debug", "silly")
+SYMMETRIC_ALGORITHMS = ("HS256", "HS384", "HS512")  # the secret signs and verifies
+JWT_ALGORITHMS = (
+    *SYMMETRIC_ALGORITHMS,
+    *("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"),
+)
+# The keys that say together where Redis is.
+ADDRESS_KEYS = ("redis.host", "redis.port", "redis.unixSocketPath", "redis.sentinels")
 
 _T = TypeVar("_T")
 

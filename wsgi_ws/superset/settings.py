@@ -33,12 +33,17 @@ WEBSOCKET_URL = "GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL"
 ALGORITHM = "HS256"  # Superset signs with nothing else
 CHANNEL_KEY = "channel"  # and calls the claim so
 
+# Where its clients look for Redis when a setting lacks the key.
+REDIS_HOST = "localhost"
+REDIS_PORT = 6379
+SENTINELS = (("127.0.0.1", 26379),)
+
 DEFAULTS: Mapping[str, Any] = {
-    REDIS_CONFIG: {"port": 6379, "host": "127.0.0.1", "password": "", "db": 0, "ssl": False},
+    REDIS_CONFIG: {"port": REDIS_PORT, "host": "127.0.0.1", "password": "", "db": 0, "ssl": False},
     CACHE_BACKEND: {
         "CACHE_TYPE": "RedisCache",
-        "CACHE_REDIS_HOST": "localhost",
-        "CACHE_REDIS_PORT": 6379,
+        "CACHE_REDIS_HOST": REDIS_HOST,
+        "CACHE_REDIS_PORT": REDIS_PORT,
         "CACHE_REDIS_DB": 0,
     },
     PREFIX: "async-events-",

@@ -241,6 +241,12 @@ def test_sentinels_that_are_none_need_a_master_too(tmp_path: Path) -> None:
     assert "needs redis.sentinelMaster" in message
 
 
+def test_a_list_of_a_wrong_type_is_told_alone(tmp_path: Path) -> None:
+    message = error_of(tmp_path, {"redis": {"sentinels": "a:1"}}, {"REDIS_SENTINELS": "a:1"})
+    assert "must be a list of texts" in message
+    assert "needs redis.sentinelMaster" not in message
+
+
 def test_a_master_without_sentinels_warns(tmp_path: Path) -> None:
     (warning,) = warned(tmp_path, {"sentinelMaster": "m", "sentinelSsl": True}).warnings
     assert "without effect without sentinels: redis.sentinelMaster (from" in warning

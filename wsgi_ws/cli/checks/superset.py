@@ -12,13 +12,12 @@ from typing import Any
 from wsgi_ws.addresses import is_loopback
 from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
 from wsgi_ws.config.from_superset import own_values
-from wsgi_ws.config.keys import key_of
+from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.superset import settings as names
 from wsgi_ws.superset.settings import Said, SupersetSettings, Unknown
 
 WHAT = "superset"
-ADDRESS_KEYS = ("redis.host", "redis.sentinels", "redis.unixSocketPath", "redis.port")
 WHY = {
     "redis.db": "events would be written where nobody reads them, and charts load for ever",
     "redisStreamPrefix": "events would be written to streams that nobody reads",
