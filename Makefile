@@ -1,10 +1,11 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check compliance chaos soak bench curves plots lock clean
+.PHONY: help run test lowest check compliance soak bench curves plots lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 # Extra arguments: make test ARGS='-k demo -x', make lock ARGS=--upgrade
 ARGS ?=
 # Test files at a time: most wait for servers, so more than there are cores.
@@ -23,6 +24,10 @@ test: check  ## Check the code, then run all tests.
 	@$(BIN)/python -m wsgi_ws.demo.redis_finder >/dev/null
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+lowest: $(LOWEST)/.installed  ## Run all tests with the oldest versions that requirements.txt allows.
+	@$(LOWEST)/bin/python -m wsgi_ws.demo.redis_finder >/dev/null
+	@$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
 check: $(VENV)/.installed-requirements-dev.lock  ## Lint, formatting, types.
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
@@ -30,9 +35,6 @@ check: $(VENV)/.installed-requirements-dev.lock  ## Lint, formatting, types.
 
 compliance: $(VENV)/.installed-requirements-dev.lock  ## Run the Autobahn test suite (needs Python 2.7).
 	@$(BIN)/python -m compliance.run $(ARGS)
-
-chaos: $(VENV)/.installed-requirements-dev.lock  ## Ten minutes of dropped clients and killed workers.
-	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/python -m pytest --timeout 0 tests/behaviour/reconnection/test_chaos.py $(ARGS)
 
 soak: $(VENV)/.installed-requirements-dev.lock  ## Twenty minutes of churn, faults and waves of load; a verdict.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
@@ -53,13 +55,12 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-p
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 	$(ARGS)
 
-lock: $(VENV)/.created  ## Renew the lock files after a change of requirements*.txt.
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+lock: $(BIN)/uv  ## Renew the lock files after a change of requirements*.txt.
 	$(COMPILE) -o requirements.lock requirements.txt
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock requirements-dev.txt
 
 clean:  ## Remove the virtual environment and all caches.
-	rm -rf $(VENV) .venv-compliance .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(LOWEST) .venv-compliance .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up ---------------------------------------------------------------------------------------
@@ -69,9 +70,28 @@ $(VENV)/.installed-%: % $(VENV)/.created
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $*
 	@touch $@
 
+$(BIN)/uv: $(VENV)/.created
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# The old releases have wheels for these two Pythons only.
+LOWEST_PYTHON := >=3.10,<3.12
+
+# What requirements.txt names comes at its lowest version, all else (the tests' tools, dependencies of
+# dependencies) as in the development lock: uv keeps what stands in the output file and still fits.
+$(LOWEST)/.installed: requirements.txt requirements-dev.txt requirements-dev.lock | $(BIN)/uv
+	@echo 'Installing the lowest versions into $(LOWEST) …'
+	@$(BIN)/uv venv --quiet --clear --no-python-downloads --python '$(or $(PYTHON),$(LOWEST_PYTHON))' $(LOWEST)
+	@cp requirements-dev.lock $(LOWEST)/requirements.lock
+	@$(BIN)/uv pip compile --quiet --python $(LOWEST) --no-deps --resolution lowest-direct \
+	  -o $(LOWEST)/direct.txt requirements.txt
+	@$(BIN)/uv pip compile --quiet --python $(LOWEST) --generate-hashes -c $(LOWEST)/direct.txt \
+	  -o $(LOWEST)/requirements.lock requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --python $(LOWEST) --require-hashes -r $(LOWEST)/requirements.lock
+	@touch $@
+
 # $(PYTHON) if given, else the first of these that runs and is new enough. They are executed, not
 # just looked up: a version manager's placeholder is on PATH even for versions it doesn't offer.
-PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10)
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10)
 
 $(VENV)/.created:
 	@for python in $(PYTHONS); do \

@@ -11,9 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 import hiredis
 
+from wsgi_ws.superset.producer import STREAM_LIMIT, STREAM_LIMIT_FIREHOSE, event
+from wsgi_ws.superset.stream_names import channel_stream, global_stream
+
 PREFIX = "async-events-"
 PIPELINE = 200  # commands per write
-MAXLEN = 1_000_000  # Superset's limit of the global stream
+URL = "/api/v1/chart/data/"
+# Superset's event, with a place for what differs: made once, since making it takes as long as all
+# the rest.
+EVENT = json.dumps(event("%s", job_id="%s", user_id="1", result_url=URL + "%s", t="%d"))
+EVENT = EVENT.replace('"%d"', "%d")
 
 Pick = Callable[[int], str]
 
@@ -83,20 +90,10 @@ class Producer:
 
     def _event(self, channel: str, size: int) -> bytes:
         self._sent += 1
-        url = f"/api/v1/chart/data/{self._sent:032x}"
-        members = {
-            "channel_id": channel,
-            "job_id": str(uuid.UUID(int=self._sent)),
-            "user_id": "1",
-            "status": "done",
-            "errors": [],
-            "result_url": url,
-            "t": time.monotonic_ns(),
-        }
-        data = json.dumps(members)
+        job, result = str(uuid.UUID(int=self._sent)), f"{self._sent:032x}"
+        data = EVENT % (channel, job, result, time.monotonic_ns())
         if len(data) < size:
-            padded = url + "x" * (size - len(data))
-            data = data.replace(url, padded, 1)
+            data = data.replace(result, result + "x" * (size - len(data)), 1)
         return data.encode()
 
     def _write(self, commands: Sequence[bytes]) -> list[bytes]:
@@ -114,8 +111,11 @@ class Producer:
 
 
 def _command(stream: str, channel: str, data: bytes) -> bytes:
-    key = (PREFIX + (stream if stream == "full" else channel)).encode()
-    arguments = (b"XADD", key, b"MAXLEN", b"%d" % MAXLEN, b"*", b"data", data)
+    if stream == "full":
+        key, limit = global_stream(PREFIX), STREAM_LIMIT_FIREHOSE
+    else:
+        key, limit = channel_stream(PREFIX, channel), STREAM_LIMIT
+    arguments = (b"XADD", key.encode(), b"MAXLEN", b"~", b"%d" % limit, b"*", b"data", data)
     return b"*%d\r\n" % len(arguments) + b"".join(
         b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments
     )

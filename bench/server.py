@@ -18,6 +18,7 @@ import psutil
 
 from bench.native import Load
 from bench.producer import PREFIX, Producer
+from testbed.processes import cpu_us
 from testbed.servers import RedisServer, Server, free_port
 from testbed.superset import cookie
 
@@ -47,18 +48,6 @@ class Processes:
     def descriptors(self) -> list[int]:
         """Open descriptors of each worker."""
         return [process.num_fds() for process in self._all[1:]]
-
-
-def cpu_us(pid: int) -> float:
-    """CPU time of a process so far, user and system: microseconds."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            total += int((task / "schedstat").read_text().split()[0])
-    if total:
-        return total / 1000
-    user, system, *_ = psutil.Process(pid).cpu_times()  # only to 10 ms
-    return (user + system) * 1e6
 
 
 class Rig:

@@ -12,21 +12,28 @@ import logging
 import signal
 import socket
 import sys
+from _socket import socket as RawSocket  # noqa: N812  a class
 from collections.abc import Mapping
 from typing import Any, cast
 
 import gevent
+from gevent.event import Event
 
-from wsgi_ws.http.acceptor import Listener
+from wsgi_ws.http.acceptor import Acceptor
 from wsgi_ws.http.auth import Identity
-from wsgi_ws.http.dispatch import Entrance
-from wsgi_ws.http.handshake import Admission, Admitted, Refusal, check_request
+from wsgi_ws.http.dispatch import Dispatcher
+from wsgi_ws.http.handshake import Admission, Admitted, check_request
+from wsgi_ws.http.pending_request import Endpoint
+from wsgi_ws.http.plain import PlainServer
+from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.websocket.connection import Connection, Ending, Limits
+from wsgi_ws.websocket.closing import Ending
+from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import Data, binary_frame, text_frame
 
 MIB = 1024 * 1024
+REQUEST_TIMEOUT = 10.0  # seconds
 
 log = logging.getLogger("echo")
 
@@ -36,7 +43,9 @@ class Everybody:
 
     trusted_proxies = ()
 
-    def decide(self, environ: Mapping[str, Any]) -> Admitted:
+    def decide(
+        self, environ: Mapping[str, Any], now: float, closed_because: str | None
+    ) -> Admitted:
         """Admit whoever sends a correct handshake."""
         return Admitted(Identity(channel="echo"), check_request(environ), last_id=None)
 
@@ -44,7 +53,6 @@ class Everybody:
 class Echo:
     """Stands in for `wsgi_ws.service.Service`: sends each message back."""
 
-    request_timeout = 10.0
     log_limiter = LogLimiter(interval=0.0)
     access_log = AccessLog()  # never written: it doesn't run
 
@@ -57,15 +65,18 @@ class Echo:
         self._numbers = itertools.count(1)
         self._connections: set[Connection] = set()
 
-    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
+    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
         """Take over a client that is admitted."""
         channel = admitted.identity.channel
-        connection = Connection(self, descriptor, channel, next(self._numbers))
+        connection = Connection(self, sock, channel, next(self._numbers))
         connection.send(admitted.answer)
         self._connections.add(connection)
         if early:
             connection.receive(early)
         return connection.number
+
+    def closed_because(self) -> None:
+        """Everybody is admitted."""
 
     def on_refused(self, refusal: Refusal) -> None:
         """A handshake was answered with an error."""
@@ -103,17 +114,24 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
     echo = Echo()
-    entrance = Entrance(echo)
-    gevent.spawn(entrance.run)
-    listening: Any = Listener.get_listener(("127.0.0.1", port), backlog=100, family=socket.AF_INET)
-    server: Any = Listener(
-        listening, entrance, takes_upgrades=True, capacity=1000, application=not_found
-    )
-    server.start()
+    plain = PlainServer(not_found, {}, capacity=1000, timeout=REQUEST_TIMEOUT)
+    dispatcher = Dispatcher(echo, plain)
+    gevent.spawn(dispatcher.run)
+    listening = socket.create_server(("127.0.0.1", port), backlog=100)
     print(f"ws://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+    acceptor = Acceptor(
+        listening,
+        Endpoint(takes_upgrades=True, environ={}),
+        dispatcher.put,
+        request_timeout=REQUEST_TIMEOUT,
+        capacity=1000,
+        is_shared=False,
+    )
+    acceptor.start()
+    stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, server.stop)
-    server.serve_forever()
+        gevent.signal_handler(number, stop.set)
+    stop.wait()
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from testbed.servers import ROOT, RedisServer, Server, free_port
 from testbed.superset import cookie, event, new_channel
+from wsgi_ws.superset.producer import xadds
 
 DASHBOARD = ROOT / "deploy" / "grafana-dashboard.json"
 PICTURE = ROOT / "docs" / "dashboard.png"
@@ -103,8 +104,8 @@ class Play:
             channel = random.choice(self._channels) if random.random() < 0.6 else new_channel()
             for status in ("pending", "running", "running", "done"):
                 data = json.dumps(event(channel, status=status, **members))
-                pipe.xadd(PREFIX + channel, {"data": data}, maxlen=1000)
-                pipe.xadd(PREFIX + "full", {"data": data}, maxlen=1_000_000)
+                for xadd in xadds(PREFIX, channel, data):
+                    pipe.xadd(*xadd)
         pipe.execute()
 
     async def _slow_reader(self, delay: float) -> None:
@@ -119,7 +120,8 @@ class Play:
             )
             for _ in range(180):
                 data = json.dumps(event("slow", errors=["x" * 60_000]))
-                await asyncio.to_thread(self._client.xadd, PREFIX + "full", {"data": data})
+                _, whole = xadds(PREFIX, "slow", data)
+                await asyncio.to_thread(self._client.xadd, *whole)
                 await asyncio.sleep(0.15)
 
     async def _refused(self, delay: float) -> None:

@@ -35,6 +35,7 @@ PICTURE = ROOT / "docs" / "reliability" / "soak.svg"
 @click.option("--sockets", default=(100, 1000), nargs=2, help="Fewest and most tabs.")
 @click.option("--rate", default=(20.0, 500.0), nargs=2, help="Fewest and most events per second.")
 @click.option("--port", default=0, help="The server's; Redis gets the next ones. 0: free ones.")
+@click.option("--history-bytes", type=int, help="A worker's memory of the past.")
 @click.option(
     "--save/--no-save", "keep", default=False, help="Keep the result, for docs/reliability.md."
 )
@@ -44,13 +45,14 @@ def main(
     sockets: tuple[int, int],
     rate: tuple[float, float],
     port: int,
+    history_bytes: int | None,
     keep: bool,
 ) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
-    plan = Plan(minutes * 60, seed, sockets, rate)
+    plan = Plan(minutes * 60, seed, sockets, rate, history_bytes=history_bytes)
     click.echo(f"seed {seed}: repeat with --seed {seed} --minutes {minutes:g}")
     where = record.surroundings()
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -28,6 +29,7 @@ class Faults:
         self, plan: Plan, redis: RedisServer, network: Network, server: Server, log_file: Path
     ) -> None:
         """:param log_file: the one that the server writes besides its output."""
+        self.over = asyncio.Event()
         self.happened: list[Happened] = []
         self._plan = plan
         self._rng = random.Random(f"{plan.seed} victims")
@@ -50,14 +52,15 @@ class Faults:
         }
 
     async def run(self, announce: Callable[[Fault], None]) -> None:
-        """Until all have happened, or the time is over: each lasts as long as it does."""
+        """One after the other until it is `over`: each lasts as long as it does."""
         begin = time.monotonic()
         for fault in self._plan.faults():
             rest = self.happened[-1].end + REST if self.happened else 0.0
-            at = max(rest, fault.at)
-            if at >= self._plan.seconds:
+            wait = max(rest, fault.at) - (time.monotonic() - begin)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.over.wait(), wait)
+            if self.over.is_set():
                 break
-            await asyncio.sleep(at - (time.monotonic() - begin))
             announce(fault)
             since = time.monotonic() - begin
             await asyncio.to_thread(self._ways[fault.kind], fault.seconds)

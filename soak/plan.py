@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,6 +61,10 @@ class Plan:
     :ivar rate: fewest and most events per second.
     :ivar faulty_waves: how many waves workers are killed and replaced in.
     :ivar seconds_per_connection: how long a tab keeps its connection, on average.
+    :ivar producers: processes that write to the same channels; half of them die again and again.
+    :ivar shared_rate: events per second of all of these.
+    :ivar seconds_per_death: how long such a process lives, on average.
+    :ivar history_bytes: a worker's memory of the past; None: what comes in half a wave.
     """
 
     seconds: float
@@ -70,6 +74,10 @@ class Plan:
     faulty_waves: int = FAULTY_WAVES
     seconds_per_connection: float = 40.0
     seconds_per_fault: float = 0.0  # 0: as it fits the whole time
+    producers: int = 4
+    shared_rate: float = 40.0
+    seconds_per_death: float = 20.0
+    history_bytes: int | None = None
 
     @property
     def wave(self) -> float:
@@ -91,16 +99,14 @@ class Plan:
         """Events per second."""
         return _between(*self.rate, _swell(at, self.wave / RATE_WAVES))
 
-    def faults(self) -> Sequence[Fault]:
-        """Every kind about as often as every other of its time."""
-        return list(self._faults(random.Random(self.seed)))
-
-    def _faults(self, rng: random.Random) -> Iterator[Fault]:
+    def faults(self) -> Iterator[Fault]:
+        """Without end: every kind about as often as every other of its time."""
+        rng = random.Random(self.seed)
         gap = self.seconds_per_fault or max(LONGEST_FAULT, self.seconds / FAULTS)
         longest = min(LONGEST_FAULT, gap)
         gentle = REDIS_FAULTS + HARMLESS
         at, bag, only_gentle = gap / 2, list[str](), False
-        while at < self.seconds - gap / 2:
+        while True:
             if not only_gentle and at >= self.wave * self.faulty_waves:
                 bag, only_gentle = [], True
             if not bag:

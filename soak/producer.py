@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes events as Superset does, and knows afterwards which of them Redis has taken."""
+"""Publishes most of the events, and knows afterwards which of them Redis has taken."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from redis.backoff import NoBackoff
 from soak.plan import Plan
 from soak.tabs import Population, User
 from soak.truth import Channel
-from testbed.superset import STREAM_LIMIT, STREAM_LIMIT_FIREHOSE, event, new_channel
 from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
+from wsgi_ws.superset.producer import event, new_channel, xadds
 
 TICK = 0.01  # seconds between two writes
 BACKLOG = 0.2  # seconds: what could not be written for longer is not made up for
@@ -70,11 +70,11 @@ class Producer:
         finally:
             await self._redis.aclose()
 
-    def _somebody(self) -> User:
+    def _somebody(self) -> User[Channel]:
         others = self._rng.random() < OTHERS
         return self._rng.choice(self._others if others else self._population.users)
 
-    def _event(self, user: User, size: int = 0) -> Published:
+    def _event(self, user: User[Channel], size: int = 0) -> Published:
         channel = user.channel
         channel.last += 1
         members = event(channel.name, job_id=str(channel.last), t=time.monotonic_ns())
@@ -85,9 +85,8 @@ class Producer:
     async def _publish(self, batch: list[Published]) -> None:
         pipe = self._redis.pipeline(transaction=False)
         for published in batch:
-            fields = {"data": published.data}
-            pipe.xadd(self._prefix + published.channel.name, fields, "*", STREAM_LIMIT)
-            pipe.xadd(self._prefix + "full", fields, "*", STREAM_LIMIT_FIREHOSE)
+            for xadd in xadds(self._prefix, published.channel.name, published.data):
+                pipe.xadd(*xadd)
         try:
             ids = await pipe.execute()
         except (redis.RedisError, OSError):

@@ -17,10 +17,11 @@ from soak.faults import Faults
 from soak.network import network_to
 from soak.plan import Fault, Plan
 from soak.producer import Producer
+from soak.producers import Producers
 from soak.sampler import Sampler
 from soak.samples import Sample
 from soak.tabs import Population
-from soak.verdict import DESCRIPTORS_LEFT, Outcome
+from soak.verdict import DESCRIPTORS_LEFT, Outcome, missing_troubles
 from testbed.servers import RedisServer, Server
 
 PREFIX = "async-events-"
@@ -46,6 +47,7 @@ REDIS_OPTIONS = (
     *("--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"),
     *("--loglevel", "warning"),
 )
+PATIENCE = 60.0  # seconds longer than planned that a kind of trouble may take to happen
 SETTLING = 60.0  # seconds that the clients have in the end; they need some
 SILENCE = 1.0  # seconds for what should not come
 
@@ -98,7 +100,9 @@ class Soak:
             redis = RedisServer(self._directory, *REDIS_OPTIONS, port=port_of_redis or None)
             stack.callback(redis.close)
             network = stack.enter_context(network_to(redis.port, port_of_network))
-            history = int(HISTORY_BYTES_PER_SECOND * self.plan.wave / 2)
+            history = self.plan.history_bytes
+            if history is None:
+                history = int(HISTORY_BYTES_PER_SECOND * self.plan.wave / 2)
             own = {"LOG_FILENAME": str(self._log_file), "HISTORY_BYTES": str(history)}
             server = Server(
                 self._directory,
@@ -117,30 +121,40 @@ class Soak:
         asyncio.get_running_loop().set_exception_handler(self._on_failure)
         population = Population(self.plan, server.port)
         producer = Producer(self.plan, redis.port, PREFIX, population)
+        shared = [user.channel for user in population.shared_users]
+        happened = population.census.happened
+        producers = Producers(self.plan, redis.port, PREFIX, shared, happened)
         sampler = Sampler(server, population.census, producer)
         running = [
             asyncio.create_task(job)
-            for job in (population.run(), sampler.run(show), faults.run(show), producer.run())
+            for job in (
+                *(population.run(), sampler.run(show), faults.run(show)),
+                *(producer.run(), producers.run()),
+            )
         ]
-        coming_and_going, sampling, happening, producing = running
+        coming_and_going, sampling, *ending = running
         await asyncio.wait(running, timeout=self.plan.seconds, return_when=asyncio.FIRST_EXCEPTION)
+        await _while(lambda: bool(missing_troubles(happened, faults.happened)), running)
         for task in (coming_and_going, sampling):
             task.cancel()
+        faults.over.set()
         producer.over = True
-        await asyncio.gather(happening, producing)
+        producers.stop()
+        await asyncio.gather(*ending)
         for task in (coming_and_going, sampling):
             with contextlib.suppress(asyncio.CancelledError):
                 await task  # which raises what has ended it before
+        await producers.settle()
         await self._settle(population)
         left = await _given_back(server, idle)
         population.census.take()
-        self._happened = population.census.happened
+        self._happened = happened
         self._events, self._tabs = producer.events, population.ledger.readers
         return sampler.samples, population.ledger.problems(), left
 
     async def _settle(self, population: Population) -> None:
         """Everybody comes back and gets the rest; then everybody leaves."""
-        population.settling = True
+        population.settle()
         deadline = time.monotonic() + SETTLING
         while not population.is_complete() and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
@@ -149,6 +163,13 @@ class Soak:
 
     def _on_failure(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self._failures.append(f"{context['message']} {context.get('exception')!r}")
+
+
+async def _while(condition: Callable[[], bool], running: list[asyncio.Task[None]]) -> None:
+    """Let it go on, for a time, unless something has failed."""
+    deadline = time.monotonic() + PATIENCE
+    while condition() and time.monotonic() < deadline and not any(t.done() for t in running):
+        await asyncio.sleep(0.1)
 
 
 async def _given_back(server: Server, idle: list[int]) -> list[int]:

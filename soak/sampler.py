@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import psutil
 
-from bench.server import cpu_us
 from soak.producer import Producer
 from soak.samples import Process, Sample, quantile
 from soak.sockets import Census
+from testbed.processes import cpu_us
 from testbed.servers import Server
 
 MIB = 2**20

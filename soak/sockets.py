@@ -65,6 +65,7 @@ class Socket(asyncio.Protocol):
         self._on_open = on_open
         self._on_event = on_event
         self._deaf = False
+        self._awaits_catch_up = b"last_id=" in request
         self._received = b""
         self._opened_ns = 0
         self._transport: Any = None
@@ -151,6 +152,9 @@ class Socket(asyncio.Protocol):
         # What is older than the connection came by catch-up; slow readers measure themselves.
         if event["t"] > self._opened_ns and not self.slow:
             self._census.latencies.append((time.monotonic_ns() - event["t"]) / 1e6)
+        elif self._awaits_catch_up:
+            self._awaits_catch_up = False
+            self._census.happened["caught up"] += 1
         self._on_event(event)
 
     def _take_close(self, payload: bytes) -> None:

@@ -12,10 +12,13 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from soak.plan import Plan
+from soak.producers import now_ms
+from soak.shared_truth import SharedChannel
 from soak.sockets import Census, Socket, open_socket
-from soak.truth import Channel, Ledger, Reader
+from soak.truth import AnyReader, Channel, Ledger
 from testbed.superset import cookie, new_channel
 from testbed.wire import BINARY, TEXT, close_frame, frame, request
 
@@ -25,6 +28,8 @@ ABSENCE = (0.05, 1.0)  # seconds until a tab comes back
 LONG_ABSENCE = 10.0  # one in ten stays away for up to this
 WAYS_TO_GO = ("closed", "reset", "hung up", "vanished")
 HEAVY_SHARE = 0.02  # of the tabs are of the user with large events
+SHARED_SHARE = 0.3  # of the tabs are of users whose events come from several producers
+SHARED_CHANNELS = 6  # few, so that each has tabs when a producer dies
 SLOW_READERS = 0.3  # of that user's connections
 PATIENCE = 30.0  # seconds until the server has surely ended what it must end
 
@@ -47,44 +52,62 @@ MISDEEDS: dict[str, tuple[Callable[[], bytes], bytes]] = {
 }
 
 
-@dataclass
-class User:
-    """One user's session: a channel, and the cookie of its tabs."""
+C = TypeVar("C", Channel, SharedChannel)
 
-    channel: Channel
+
+@dataclass(eq=False)
+class User(Generic[C]):
+    """One user's session: a channel, and the cookie of its tabs.
+
+    :ivar stays: even without any tab.
+    """
+
+    channel: C
     cookie: str
+    stays: bool = False
     tabs: int = 0
 
-    @classmethod
-    def new(cls) -> User:
-        name = new_channel()
-        return cls(Channel(name), cookie(name))
+
+def new_user(*, stays: bool = False) -> User[Channel]:
+    """A user whose events come from one producer."""
+    name = new_channel()
+    return User(Channel(name), cookie(name), stays)
+
+
+def new_shared_user() -> User[SharedChannel]:
+    """A user whose events come from several producers."""
+    name = new_channel()
+    return User(SharedChannel(name, now_ms), cookie(name), stays=True)
 
 
 class Tab:
     """A tab that keeps its connection badly."""
 
-    def __init__(self, name: str, user: User, population: Population) -> None:
+    def __init__(self, name: str, user: User[Any], population: Population) -> None:
         self.name = name
         self.user = user
-        self.reader = Reader(user.channel)
+        self.reader: AnyReader = user.channel.reader()
         self._population = population
         self._rng = population.rng
+        self._socket: Socket | None = None
 
     async def live(self) -> None:
         """Connect, go and come back, until cancelled."""
-        socket: Socket | None = None
         try:
             while True:
                 with contextlib.suppress(OSError):
-                    socket = await self._connect()
+                    self._socket = socket = await self._connect()
                     await self._stay(socket)
                     if not socket.ended.done():
                         await self._go(socket)
                 await asyncio.sleep(self._absence())
         finally:
-            if socket is not None and not socket.ended.done():
-                socket.reset()
+            self.drop()
+
+    def drop(self) -> None:
+        """Lose the connection, if there is one."""
+        if self._socket is not None and not self._socket.ended.done():
+            self._socket.reset()
 
     async def _connect(self) -> Socket:
         population = self._population
@@ -140,8 +163,9 @@ class Population:
         self.ledger = Ledger()
         self.settling = False  # whether everybody is to come back and stay
         self.rng = random.Random(f"{plan.seed} tabs")
-        self.heavy_user = User.new()  # has large events, and many of them
-        self.users: list[User] = [User.new()]
+        self.heavy_user = new_user(stays=True)  # has large events, and many of them
+        self.shared_users = [new_shared_user() for _ in range(SHARED_CHANNELS)]
+        self.users = [new_user()]
         self._tabs: list[tuple[Tab, asyncio.Task[None]]] = []
         self._misdeeds: set[asyncio.Task[None]] = set()
         self._born = 0
@@ -161,6 +185,12 @@ class Population:
             for task in self._misdeeds:
                 task.cancel()
             await asyncio.gather(*self._misdeeds, return_exceptions=True)
+
+    def settle(self) -> None:
+        """Everybody comes back, which is the last catch-up, and stays."""
+        self.settling = True
+        for tab, _ in self._tabs:
+            tab.drop()
 
     def is_complete(self) -> bool:
         """Whether every tab has all that it is due."""
@@ -194,11 +224,14 @@ class Population:
         tab = Tab(f"tab {self._born}", user, self)
         self._tabs.append((tab, asyncio.create_task(tab.live())))
 
-    def _somebody(self) -> User:
-        if self.rng.random() < HEAVY_SHARE:
+    def _somebody(self) -> User[Any]:
+        share = self.rng.random()
+        if share < HEAVY_SHARE:
             return self.heavy_user
+        if share < HEAVY_SHARE + SHARED_SHARE:
+            return self.rng.choice(self.shared_users)
         if self.rng.random() < 1 / TABS_OF_A_USER:
-            self.users.append(User.new())
+            self.users.append(new_user())
         return self.rng.choice(self.users)
 
     def _drop(self, index: int) -> None:
@@ -209,7 +242,7 @@ class Population:
         task.cancel()
         self.ledger.leaves(tab.name, tab.reader)
         tab.user.tabs -= 1
-        if not tab.user.tabs and tab.user is not self.heavy_user and len(self.users) > 1:
+        if not tab.user.tabs and not tab.user.stays and len(self.users) > 1:
             self.users.remove(tab.user)
 
     # --- clients that have no business here ------------------------------------------------------

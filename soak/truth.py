@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a tab gets what its channel was sent: all of it, once, in order, nothing else. Pure.
 
+This is for channels that one producer writes to; `shared_truth` is for several.
+
 A channel's events are numbered as they are published. What a number means is known for sure only
 when its XADDs have been answered, so a tab notes what looks wrong, and what that is worth is asked
 at the end.
@@ -8,9 +10,9 @@ at the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass
@@ -28,14 +30,44 @@ class Channel:
     void: set[int] = field(default_factory=set)
     excused: set[int] = field(default_factory=set)
 
+    def reader(self) -> Reader:
+        """A tab's."""
+        return Reader(self)
+
 
 class Problems(NamedTuple):
-    """Numbers of events that a tab got wrongly."""
+    """Events that a tab got wrongly.
 
-    lost: list[int]
-    repeated: list[int]
-    out_of_order: list[int]
-    foreign: list[str]
+    :ivar orphans_lost: the channel's stream has them, the global one has not.
+    """
+
+    lost: Sequence[int | str]
+    repeated: Sequence[int | str]
+    out_of_order: Sequence[int | str]
+    foreign: Sequence[str]
+    orphans_lost: Sequence[str] = ()
+    orphans_repeated_at_once: Sequence[str] = ()
+
+
+class AnyReader(Protocol):
+    """What one tab has got.
+
+    :ivar last_id: of the newest event; empty before the first.
+    """
+
+    last_id: str
+
+    def opened(self) -> None: ...
+
+    def take(self, event: Mapping[str, Any]) -> None: ...
+
+    def behind(self) -> bool: ...
+
+    def is_suspicious(self) -> bool: ...
+
+    def give_up_waiting(self) -> None: ...
+
+    def problems(self) -> Problems: ...
 
 
 class Reader:
@@ -106,9 +138,9 @@ class Ledger:
     """
 
     readers: int = 0
-    suspicious: list[tuple[str, Reader]] = field(default_factory=list)
+    suspicious: list[tuple[str, AnyReader]] = field(default_factory=list)
 
-    def leaves(self, name: str, reader: Reader) -> None:
+    def leaves(self, name: str, reader: AnyReader) -> None:
         """A tab is closed for good; what is on its way to it is not waited for."""
         self.readers += 1
         if reader.is_suspicious():

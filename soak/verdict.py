@@ -40,6 +40,10 @@ UNANSWERED = ("never ended", "wrong answer")  # what clients note
 UNHEALTHY = ("Traceback", " died (", "were still registered")  # in the server's log
 
 
+# What clients and producers must have gone through, or a run says little.
+TROUBLES = ("closed", "reset", "hung up", "vanished", "caught up", "orphans")
+
+
 class Check(NamedTuple):
     """One part of the verdict.
 
@@ -56,7 +60,7 @@ class Outcome(NamedTuple):
 
     :ivar tabs: how many there have been.
     :ivar events: published, and taken by Redis.
-    :ivar happened: connections, endings and misdeeds of clients.
+    :ivar happened: connections, endings and misdeeds of clients; orphans that producers left.
     :ivar problems: kind → tab and event of each.
     :ivar idle_descriptors: of each worker before the first client.
     :ivar left_descriptors: of each worker after the last one.
@@ -89,17 +93,27 @@ def correctness(outcome: Outcome) -> list[Check]:
         for kind, found in outcome.problems.items()
     ]
     happened = outcome.happened
+    missing = missing_troubles(happened, outcome.faults)
     unanswered = [f"{n} {name}" for name, n in happened.items() if name.endswith(UNANSWERED)]
     delivered = happened.get("delivered", 0)
     unhealthy = [word for word in UNHEALTHY if word in outcome.log]
     return [
         *nothing,
         Check("something was delivered", delivered > 0, f"{delivered:,} times"),
+        Check("every kind of trouble happened", not missing or None, _absent(missing)),
         Check("misdeeds are answered and ended", not unanswered, _first_of(unanswered)),
         Check("the log has no tracebacks", not unhealthy, _first_of(unhealthy)),
         Check("the server stops when told to", not outcome.exit_code, f"exit {outcome.exit_code}"),
         descriptors_are_given_back(outcome.idle_descriptors, outcome.left_descriptors),
     ]
+
+
+def missing_troubles(happened: Mapping[str, int], faults: Iterable[Happened]) -> list[str]:
+    """What has not happened to anybody yet."""
+    missing = [trouble for trouble in TROUBLES if not happened.get(trouble)]
+    if not any(fault.kind.startswith("worker killed") for fault in faults):
+        missing.append("a worker killed")
+    return missing
 
 
 def endurance(outcome: Outcome) -> list[Check]:
@@ -199,6 +213,10 @@ def growth(points: Sequence[float]) -> float:
 
 def _at_most(value: float, bound: float) -> bool | None:
     return None if math.isnan(value) else value <= bound
+
+
+def _absent(missing: Sequence[str]) -> str:
+    return f"not: {', '.join(missing)}" if missing else "all"
 
 
 def _first_of(found: Sequence[str]) -> str:

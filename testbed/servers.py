@@ -158,7 +158,9 @@ class Server:
             path.write_text(json.dumps(config))
             own["WSGI_WS_CONFIG"] = str(path)
         command = [
-            *(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"),
+            # Not `python -m gunicorn`, which can't start itself again at a SIGUSR2.
+            str(Path(sys.executable).with_name("gunicorn")),
+            *("-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"),
             *("--workers", str(workers), *arguments),
         ]
         if max_files:

@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from testbed.servers import RedisServer, Server
 
-SEEDS = ("CHAOS_SEED", "FUZZ_SEED")
+SEEDS = ("SOAK_SEED", "FUZZ_SEED")
 
 # An example's time tells nothing on a machine that others use too.
 settings.register_profile("shared machine", deadline=None)

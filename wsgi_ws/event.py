@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stream entry → the event that browsers get. Pure.
+"""The JSON of an event → its channel, its members, and the frame that browsers get. Pure.
 
-An entry is what Redis returns: an ID and a flat list of field names and values, all bytes. The
-producer puts the event as JSON into the one field `data`.
+Does not know where the JSON comes from.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -17,55 +15,9 @@ import orjson
 
 from wsgi_ws.websocket.frames import text_frame
 
-Entry = tuple[bytes, Sequence[bytes]]
-
 
 class MalformedEntry(Exception):
-    """The entry is no event; its text says what is wrong with it."""
-
-
-class Event:
-    """A parsed event of the stream; its WebSocket frame is built once, when somebody wants it."""
-
-    __slots__ = ("_frame", "channel", "data", "id", "members")
-
-    def __init__(self, entry_id: bytes, data: bytes, channel: str, members: dict[str, Any]) -> None:
-        self.id = entry_id
-        self.data = data
-        self.channel = channel
-        self.members = members
-        self._frame: bytes | None = None
-
-    @property
-    def frame(self) -> bytes:
-        """The text frame with this entry's own ID, shared by every socket that gets it."""
-        if self._frame is None:
-            self._frame = frame_of(self.id, self.members)
-        return self._frame
-
-
-def parse_entry(entry: Entry) -> Event:
-    """The event of a stream entry.
-
-    :raises MalformedEntry: no field `data`, not UTF-8, not JSON, not an object, no channel.
-    """
-    entry_id, fields = entry
-    data = data_of(fields)
-    members = members_of(data)
-    return Event(entry_id, data, members["channel_id"], members)
-
-
-def data_of(fields: Sequence[bytes]) -> bytes:
-    """The value of the field `data`.
-
-    :raises MalformedEntry: there is none.
-    """
-    if len(fields) == 2 and fields[0] == b"data":  # Superset writes exactly this one field
-        return fields[1]
-    for i in range(0, len(fields) - 1, 2):
-        if fields[i] == b"data":
-            return fields[i + 1]
-    raise MalformedEntry("it has no field data")
+    """The data is no event; the text says what is wrong with it."""
 
 
 class _Head(msgspec.Struct):
@@ -126,21 +78,19 @@ def frame_of(entry_id: bytes, members: dict[str, Any]) -> bytes:
     return text_frame(text)
 
 
-def identity(data: bytes) -> bytes:
+def identity(data: bytes, members: dict[str, Any]) -> bytes:
     """What tells two copies of one event from two events: Superset's own members.
 
     Both copies normally are equal to the byte; a producer may stamp each with something else, as
     the time. Data that is no event of Superset's is its own identity.
+
+    :param members: those of `data`.
     """
-    try:
-        members = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return data
-    if type(members) is not dict or "job_id" not in members:
+    if "job_id" not in members:
         return data
     try:
         return orjson.dumps([members.get(name) for name in _IDENTIFYING_MEMBERS])
-    except orjson.JSONEncodeError:  # nested too deeply for it
+    except (TypeError, orjson.JSONEncodeError):  # a lone surrogate, or nested too deeply
         return data
 
 

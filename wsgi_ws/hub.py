@@ -1,89 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which connections are there, and which of them get a channel's events. No I/O.
+"""Who gets what: the connections of one source, the topics that they subscribe to, and sending.
 
-A connection is first *added* (it exists, is pinged and counted) and then *subscribed* (live events
-reach it); between the two lies its catch-up. `by_channel` is the look-up of the hot path.
+A connection is first *added* (it exists, is pinged and counted) and then *subscribed* to topics
+(live events reach it); between the two lies whatever its source owes it first. Topics are the
+source's names: this file neither makes nor reads them. A source has a hub of its own, so that no
+topic reaches another source's connections. `by_topic` is the look-up of the hot path.
+
+A connection reports its end later, from the loop, so that nobody leaves a topic while `deliver`
+goes through its connections.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from wsgi_ws.websocket.connection import Connection
 
+# The connections of one topic: a list while there are few, since most topics have one connection
+# and a set for it would cost 130 bytes more; then a set, since a list is slow to leave.
+Peers = list[Connection] | set[Connection]
+FEW = 8
 
-class Registry:
-    """Connections of one worker."""
+
+class Hub:
+    """The connections of one worker that belong to one source."""
 
     def __init__(self) -> None:
-        self._all: set[Connection] = set()
+        self._topics: dict[Connection, tuple[str, ...]] = {}  # of every connection
+        self._per_channel: Counter[str] = Counter()
         self._ended: list[Connection] = []  # as of the last sweep
-        self._waiting: Counter[str] = Counter()  # channel → connections that are catching up
-        self.by_channel: dict[str, set[Connection]] = {}
+        self.by_topic: dict[str, Peers] = {}  # none of them is empty
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._topics)
 
     def __iter__(self) -> Iterator[Connection]:
-        return iter(self._all)
+        return iter(self._topics)
 
     @property
     def channels(self) -> int:
         """How many channels have connections."""
-        return len(self.by_channel.keys() | self._waiting.keys())
-
-    def add(self, connection: Connection) -> None:
-        """Take note of a new connection; it gets no events yet."""
-        self._all.add(connection)
-        self._waiting[connection.channel] += 1
+        return len(self._per_channel)
 
     def count(self, channel: str) -> int:
         """How many connections the channel has."""
-        return len(self.by_channel.get(channel, ())) + self._waiting[channel]
+        return self._per_channel[channel]
 
-    def subscribe(self, connection: Connection) -> None:
-        """From now on the connection gets its channel's events."""
-        if connection in self._all:
-            self._forget_waiting(connection.channel)
-            self.by_channel.setdefault(connection.channel, set()).add(connection)
+    def add(self, connection: Connection) -> None:
+        """Take note of a new connection; it gets no events yet."""
+        self._topics[connection] = ()
+        self._per_channel[connection.channel] += 1
 
-    def unsubscribe(self, connection: Connection) -> None:
-        """Stop its events for a while; it stays connected."""
-        peers = self.by_channel.get(connection.channel, set())
-        if connection in peers:
-            self._drop_peer(peers, connection)
-            self._waiting[connection.channel] += 1
+    def subscribe(self, connection: Connection, topic: str) -> None:
+        """From now on the connection gets the topic's events, unless it has gone meanwhile."""
+        topics = self._topics.get(connection)
+        if topics is not None and topic not in topics:
+            self._topics[connection] = (*topics, topic)
+            self._join(connection, topic)
+
+    def unsubscribe(self, connection: Connection, topic: str) -> None:
+        """Stop the topic's events; the connection stays."""
+        topics = self._topics.get(connection, ())
+        if topic in topics:
+            self._topics[connection] = tuple(other for other in topics if other != topic)
+            self._leave(connection, topic)
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection, and its channel when it was the last one there."""
-        if connection not in self._all:
+        """Forget a connection, and each topic whose last connection it was."""
+        topics = self._topics.pop(connection, None)
+        if topics is None:
             return
-        self._all.remove(connection)
-        peers = self.by_channel.get(connection.channel, set())
-        if connection not in peers:
-            self._forget_waiting(connection.channel)
-            return
-        self._drop_peer(peers, connection)
+        for topic in topics:
+            self._leave(connection, topic)
+        self._per_channel[connection.channel] -= 1
+        if not self._per_channel[connection.channel]:
+            del self._per_channel[connection.channel]
+
+    def deliver(self, batch: Mapping[str, Sequence[bytes]]) -> tuple[int, int]:
+        """Send each topic's frames to its connections, in order and in one `send` for each.
+
+        :returns: how many frames had connections, and how many were sent in all.
+        """
+        matched = sent = 0
+        for topic, frames in batch.items():
+            connections = self.by_topic.get(topic)
+            if connections is None:
+                continue
+            count = len(frames)
+            message = frames[0] if count == 1 else b"".join(frames)
+            for connection in connections:
+                connection.send(message)
+                connection.events_sent += count
+            matched += count
+            sent += count * len(connections)
+        return matched, sent
 
     def sweep(self) -> int:
-        """Drop what should have gone already; returns how many stale references there were.
+        """Drop what should have gone already; returns how many stale connections there were.
 
-        Every end of a connection removes it, a moment later, so whatever had ended at the sweep
-        before and is still here is a defect worth a log line.
+        Connections are removed one turn of the loop after their end. One that had ended at the
+        last sweep and is still here is a defect.
         """
-        stale = [connection for connection in self._ended if connection in self._all]
+        stale = [connection for connection in self._ended if connection in self._topics]
         for connection in stale:
             self.remove(connection)
-        self._ended = [connection for connection in self._all if connection.ended]
+        self._ended = [connection for connection in self._topics if connection.ended]
         return len(stale)
 
-    def _drop_peer(self, peers: set[Connection], connection: Connection) -> None:
+    def _join(self, connection: Connection, topic: str) -> None:
+        peers = self.by_topic.setdefault(topic, [])
+        if isinstance(peers, set):
+            peers.add(connection)
+        elif len(peers) < FEW:
+            peers.append(connection)
+        else:
+            self.by_topic[topic] = {*peers, connection}
+
+    def _leave(self, connection: Connection, topic: str) -> None:
+        peers = self.by_topic[topic]
         peers.remove(connection)
         if not peers:
-            del self.by_channel[connection.channel]
-
-    def _forget_waiting(self, channel: str) -> None:
-        self._waiting[channel] -= 1
-        if not self._waiting[channel]:
-            del self._waiting[channel]
+            del self.by_topic[topic]

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fairness between greenlets that could go on for long and everything else on the loop."""
+"""The event loop: its constants, and fairness between long work and everything else on it."""
 
 from __future__ import annotations
 
 import time
 
 import gevent
+
+READ, WRITE = 1, 2  # libev's event bits, for `loop.io`
 
 # How long a backlog may keep the loop from handshakes, pings and other events: seconds. Some dozen
 # times the cost of a turn of the loop, and far below what a person or a probe notices.

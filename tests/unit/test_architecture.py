@@ -20,25 +20,29 @@ PACKAGE = "wsgi_ws"
 RULES: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
-    "cli": {"", "config", "event", "http", "server", "sources", "superset"},
-    "demo": {"config", "sources"},
+    "cli": {"", "addresses", "config", "event", "http", "server", "sources", "superset"},
+    "demo": {"config", "sources", "superset"},
     "server": {"config", "http", "observe", "service"},
-    "service": {"config", "http", "hub", "observe", "sources", "websocket"},
-    "http": {"loop", "observe", "sources"},
-    "sources": {"config", "event", "hub", "loop", "observe", "websocket"},
+    "service": {"clients", "config", "http", "hub", "observe", "sources"},
+    "clients": {"config", "http", "hub", "loop", "observe", "sources", "websocket"},
+    "http": {"addresses", "loop", "observe"},
+    "sources": {"config", "event", "hub", "loop", "observe", "superset", "websocket"},
     "hub": {"websocket"},
     "event": {"websocket"},
-    "observe": {"config", "hub", "loop", "sources"},
-    "websocket": set(),
+    "observe": {"config", "loop"},
+    "websocket": {"loop"},
     "config": {"superset"},
     "superset": set(),
     "loop": set(),
+    "addresses": set(),
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("config.keys", "config.load", "event", "http.origin", "server.open_files"),
+    *("addresses", "event", "http.origin", "server.open_files"),
+    *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
     *("sources.redis_client", "sources.streams.finder", "sources.streams.stream_id"),
-    "superset.settings",
+    *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),
+    "sources.streams.entry",
 }
 # Library → the only modules that may import it.
 KNOWN_BY = {
@@ -47,13 +51,14 @@ KNOWN_BY = {
     "flask": {"demo.web", "http.app"},
     "redis": {
         *("cli.checks.redis", "cli.checks.streams", "cli.checks.url", "cli.main", "cli.publish"),
-        *("cli.tail", "demo.producer", "demo.web", "demo.redis_finder"),
+        *("cli.redis_errors", "cli.tail", "demo.web", "demo.redis_finder", "superset.producer"),
         *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
         *("sources.streams.catchup", "sources.streams.finder"),
     },
-    "statsd": {"observe.metrics"},
+    "statsd": {"observe.statsd"},
     "prometheus_client": {"observe.prometheus"},
-    "jwt": {"cli.token", "demo.web", "http.auth"},
+    "jwt": {"http.auth", "superset.token"},
+    "packaging": {"cli.checks.machine"},
     "wsproto": {"cli.socket_client", "websocket.frames"},
 }
 
@@ -124,6 +129,16 @@ def test_no_rule_allows_more_than_is_used() -> None:
     assert {package: used[package] - {package} for package in RULES} == RULES
 
 
+def test_only_the_service_says_which_sources_there_are() -> None:
+    users = {
+        module
+        for module, file in SOURCES.items()
+        if any(name.startswith("sources.streams.") for name in own_imports(file))
+    }
+    besides = ("cli.", "http.", "sources.streams.")
+    assert {module for module in users if not module.startswith(besides)} == {"service"}
+
+
 def test_there_are_no_cycles() -> None:
     graph = TopologicalSorter({name: own_imports(file) for name, file in SOURCES.items()})
     try:
@@ -141,14 +156,27 @@ def test_importing_the_package_loads_nothing() -> None:
     assert libraries(SOURCES[""]) == set()
 
 
-def test_the_entry_points_do_not_import_the_demo_or_the_command_line() -> None:
-    names = [n for f in ("wsgi.py", "gunicorn.conf.py") for n in imported_names(ROOT / f)]
-    assert not [name for name in names if name.startswith(("wsgi_ws.demo", "wsgi_ws.cli"))]
+@pytest.mark.parametrize(
+    ("entry_point", "allowed"),
+    [
+        ("wsgi.py", {"http.app"}),
+        ("gunicorn.conf.py", {"observe.log_formats", "server.master"}),
+    ],
+)
+def test_an_entry_point_hands_over_to_what_it_starts(entry_point: str, allowed: set[str]) -> None:
+    assert own_imports(ROOT / entry_point) == allowed
 
 
 def test_the_command_line_takes_from_the_service_what_needs_no_loop() -> None:
     taken = {n for m, f in SOURCES.items() if package_of(m) == "cli" for n in own_imports(f)}
     assert {name for name in taken if package_of(name) not in ("", "cli")} == FOR_THE_CLI
+
+
+def test_a_check_knows_no_other_check() -> None:
+    """What two of them need is in cli.checks.words, or beside the commands that need it too."""
+    shared = {"cli.checks.words", "cli.checks.report", "cli.checks.whole"}
+    checks = {name for name in SOURCES if name.startswith("cli.checks.")} - shared
+    assert not {(one, other) for one in checks for other in own_imports(SOURCES[one]) & checks}
 
 
 def test_the_command_line_needs_no_gevent() -> None:
@@ -175,11 +203,14 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 
 # Pure: the same input gives the same output. No I/O, no clock, no event loop, through all imports.
 PURE = {
-    *("config.draft", "config.keys", "config.redis_url", "config.values"),
-    *("event", "http.refusals", "http.origin", "http.request"),
-    *("observe.log_limiter", "observe.log_lines"),
+    *("addresses", "config.draft", "config.keys", "config.meanings", "config.redis_url"),
+    *("config.from_environment", "config.from_url", "config.set_by", "config.values"),
+    *("event", "http.auth", "http.handshake", "http.origin", "http.paths", "http.refusals"),
+    "http.request",
+    *("observe.counts", "observe.log_limiter", "observe.log_lines"),
     *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),
-    "websocket.frames",
+    *("superset.stream_names", "websocket.allowance", "websocket.closing", "websocket.frames"),
+    "sources.streams.entry",
 }
 IMPURE = {
     *("asyncio", "fcntl", "flask", "gevent", "geventwebsocket", "gunicorn", "http.client", "io"),
@@ -203,6 +234,40 @@ def all_imports(module: str) -> set[str]:
 @pytest.mark.parametrize("module", sorted(PURE))
 def test_a_pure_module_has_no_io_no_clock_and_no_loop(module: str) -> None:
     assert all_imports(module) & IMPURE == set()
+
+
+# --- what is beside the service -------------------------------------------------------------------
+
+# Folder → what it may import besides the service and its own. Nobody imports a file of tests.
+TOOLS: dict[str, set[str]] = {
+    "testbed": set(),
+    "bench": {"testbed"},
+    "soak": {"bench", "testbed"},
+    "deploy": {"testbed"},
+    "compliance": set(),
+    "tests": {"testbed"},
+    "tests/tools": {"soak", "testbed", "tests"},
+}
+
+
+def folder_of(file: Path) -> str:
+    """The folder of `TOOLS` that a file belongs to."""
+    parts = file.relative_to(ROOT).parts
+    return max({parts[0], "/".join(parts[:2])} & set(TOOLS), key=len)
+
+
+@pytest.mark.parametrize("folder", TOOLS)
+def test_a_tool_imports_what_its_rule_allows(folder: str) -> None:
+    files = [file for file in (ROOT / folder).rglob("*.py") if folder_of(file) == folder]
+    imported = {name.split(".")[0] for file in files for name in imported_names(file)}
+    assert (imported & set(TOOLS)) - {folder} <= TOOLS[folder]
+
+
+@pytest.mark.parametrize("folder", ["", *TOOLS])
+def test_nothing_imports_from_a_file_of_tests(folder: str) -> None:
+    files = (ROOT / folder).rglob("*.py") if folder else ROOT.glob("*.py")
+    names = [name for file in files for name in imported_names(file)]
+    assert [name for name in names if ".test_" in name] == []
 
 
 # --- no state of modules -------------------------------------------------------------------------
@@ -231,6 +296,17 @@ def test_nothing_but_definitions_happens_at_import(module: str) -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_no_function_changes_a_modules_state(module: str) -> None:
     assert not [node.lineno for node in ast.walk(tree_of(module)) if isinstance(node, ast.Global)]
+
+
+def test_only_the_master_outlives_what_made_it() -> None:
+    cached = [
+        module
+        for module in SOURCES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.FunctionDef)
+        and any("cache" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert cached == ["server.master"]
 
 
 @pytest.mark.parametrize("module", SOURCES)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands and their options. What they do is in the modules beside this one."""
+"""The commands and their options. The modules beside this one do the work."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import click
@@ -15,15 +17,17 @@ import redis
 
 from wsgi_ws import __version__
 from wsgi_ws.cli import publish, tail, token
-from wsgi_ws.cli.checks import report
-from wsgi_ws.cli.checks import url as check_url
-from wsgi_ws.cli.checks import whole as whole_check
-from wsgi_ws.cli.checks.findings import Level
 from wsgi_ws.cli.checks.machine import installed
-from wsgi_ws.cli.checks.redis import TIMEOUT, explain, permission_sentence
-from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
+from wsgi_ws.cli.checks.report import print_report
+from wsgi_ws.cli.checks.url import UrlOptions
+from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
+from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
+from wsgi_ws.cli.socket_client import Ended, Refused, Trust, Unreachable
+from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.superset.producer import STATUSES, new_channel
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -53,17 +57,21 @@ def cli(context: click.Context, config: str | None) -> None:
     context.obj = environ
 
 
-_url_options = [
-    click.option("--cacert", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
-                 help="Trust the certificates of this CA for wss:// (default: the system's)."),
-    click.option("--insecure", is_flag=True, help="Accept any certificate for wss://."),
-]  # fmt: skip
+def _with_trust(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say whose certificates count; the command gets them as `trust`."""
 
+    @click.option(
+        "--cacert",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Trust the certificates of this CA for wss:// (default: the system's).",
+    )
+    @click.option("--insecure", is_flag=True, help="Accept any certificate for wss://.")
+    @functools.wraps(command)
+    def with_trust(*arguments: Any, cacert: str | None, insecure: bool, **options: Any) -> None:
+        command(*arguments, trust=Trust(cacert, insecure), **options)
 
-def _with_url_options(command: Any) -> Any:
-    for option in reversed(_url_options):
-        command = option(command)
-    return command
+    return with_trust
 
 
 @cli.command(short_help="Find out why no events arrive, and what to change.")
@@ -92,7 +100,7 @@ def _with_url_options(command: Any) -> Any:
     help="With --url: stay connected so long, to see whether a proxy cuts quiet sockets "
     "(65 shows most).",
 )
-@_with_url_options
+@_with_trust
 @click.option("--json", "json_wanted", is_flag=True, help="For programs.")
 @click.pass_obj
 def check(
@@ -102,8 +110,7 @@ def check(
     page: str | None,
     url: str | None,
     hold: float,
-    cacert: str | None,
-    insecure: bool,
+    trust: Trust,
     json_wanted: bool,
 ) -> None:
     """Look for everything that keeps events from arriving, and say how to mend it.
@@ -120,11 +127,10 @@ def check(
     """
     if hold and not url:
         raise click.UsageError("--hold needs --url")
-    options = check_url.Options(url, page, Trust(cacert, insecure), hold) if url else None
-    wishes = whole_check.Wishes(superset, python, page, options)
-    result = whole_check.run(environ, wishes)
-    report.show(result, json_wanted=json_wanted)
-    sys.exit(1 if result.level is Level.RED else 0)
+    target = UrlOptions(url, page, trust, hold) if url else None
+    report = check_all(environ, CheckOptions(superset, python, page, target))
+    print_report(report, json_wanted=json_wanted)
+    sys.exit(1 if report.level is Level.RED else 0)
 
 
 @cli.command("token", short_help="Make a cookie as Superset would.")
@@ -145,7 +151,7 @@ def token_command(
         -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" http://127.0.0.1:8080/
     """
     settings = _load(environ).settings
-    name = channel or publish.new_channel()
+    name = channel or new_channel()
     make = token.sign if raw else token.cookie
     try:
         click.echo(make(settings, name, expires_in=expires_in))
@@ -160,7 +166,7 @@ def token_command(
 @click.option("--since", metavar="ID", help="Begin after this entry ID; 0 shows all that is kept.")
 @click.option("--count", metavar="N", type=click.IntRange(1), help="End after N events.")
 @click.option("--url", metavar="URL", help="Get them from the server, as a browser does.")
-@_with_url_options
+@_with_trust
 @click.option("--json", "json_wanted", is_flag=True, help="Whole events, one JSON object a line.")
 @click.pass_obj
 def tail_command(
@@ -169,8 +175,7 @@ def tail_command(
     since: str | None,
     count: int | None,
     url: str | None,
-    cacert: str | None,
-    insecure: bool,
+    trust: Trust,
     json_wanted: bool,
 ) -> None:
     """Show events as they come: of one CHANNEL, or of all (from Redis only). Ctrl-C ends it.
@@ -182,33 +187,22 @@ def tail_command(
       python -m wsgi_ws tail 8d6c… --url ws://127.0.0.1:8080/
     """
     loaded = _load(environ)
-    try:
-        if url:
-            if not channel:
-                raise click.UsageError("a socket gets one channel's events: name it")
-            query = f"{'&' if '?' in url else '?'}last_id={since}" if since else ""
-            headers = {"Cookie": token.cookie(loaded.settings, channel)}
-            with Socket(url + query, headers, trust=Trust(cacert, insecure)) as client:
-                _print_events(tail.from_server(client), count, json_wanted)
+    problem = bad_url(url) if url else None
+    if problem:
+        _fail(f"the URL {problem}")
+    with _one_line_about_errors(loaded, url or ""):
+        if not url:
+            events = tail.from_redis(loaded.settings, channel, since)
+        elif channel:
+            events = tail.from_server(loaded.settings, channel, since, url, trust)
         else:
-            _print_events(tail.from_redis(loaded.settings, channel, since), count, json_wanted)
-    except (KeyboardInterrupt, BrokenPipeError):
-        sys.exit(0)
-    except token.NoToken as error:
-        _fail(str(error))
-    except Unreachable as error:
-        _fail(check_url.unreachable(error, url or ""))
-    except Refused as refusal:
-        _fail(check_url.refused(refusal, url or "", loaded))
-    except Ended as error:
-        _fail(f"the server ended the connection: {error}")
-    except (redis.RedisError, OSError) as error:
-        _fail(explain(error, loaded))
+            raise click.UsageError("a socket gets one channel's events: name it")
+        _print_events(events, count, json_wanted)
 
 
 @cli.command(short_help="Publish a test event as Superset does.")
 @click.argument("channel")
-@click.option("--status", type=click.Choice(publish.STATUSES), default="done", show_default=True)
+@click.option("--status", type=click.Choice(STATUSES), default="done", show_default=True)
 @click.option("--job-id", metavar="ID", help="Default: a new one.")
 @click.option("--user-id", metavar="N", type=int)
 @click.option("--result-url", metavar="PATH", help="Where the result would be fetched.")
@@ -240,7 +234,7 @@ def send(
                 )
                 click.echo(publish.publish(client, settings.redis_stream_prefix, event))
     except (redis.RedisError, OSError) as error:
-        _fail(permission_sentence("XADD", error, loaded))
+        _fail(explain_write("XADD", error, loaded))
 
 
 @cli.command()
@@ -257,6 +251,25 @@ def _load(environ: Mapping[str, str]) -> Loaded:
         return load(environ)
     except ConfigError as error:
         _fail(str(error))
+
+
+@contextlib.contextmanager
+def _one_line_about_errors(loaded: Loaded, url: str) -> Iterator[None]:
+    """End the program with one line for each error that tail may meet; Ctrl-C is no error."""
+    try:
+        yield
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(0)
+    except token.NoToken as error:
+        _fail(str(error))
+    except Unreachable as error:
+        _fail(explain_unreachable(error, url))
+    except Refused as refusal:
+        _fail(explain_refused(refusal, url, loaded))
+    except Ended as error:
+        _fail(f"the server ended the connection: {error}")
+    except (redis.RedisError, OSError) as error:
+        _fail(explain(error, loaded))
 
 
 def _fail(text: str) -> NoReturn:

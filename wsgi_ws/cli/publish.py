@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events as Superset writes them: two XADDs, the channel's stream first.
+"""Test events, written as Superset writes them.
 
 Unlike Superset it trims nothing: a test must not cost anybody an event.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import uuid
-from typing import Any
-
 import redis
 
-STATUSES = ("pending", "running", "error", "done", "cancelled")
-
-
-def new_channel() -> str:
-    """A channel that no browser has."""
-    return str(uuid.uuid4())
+from wsgi_ws.superset import producer
+from wsgi_ws.superset.producer import Event
 
 
 def event(
@@ -28,31 +19,21 @@ def event(
     job_id: str | None = None,
     user_id: int | None = None,
     result_url: str | None = None,
-) -> dict[str, Any]:
-    """One job update, with Superset's members in Superset's order."""
-    return {
-        "channel_id": channel,
-        "job_id": job_id or str(uuid.uuid4()),
-        "user_id": user_id,
-        "status": status,
-        "errors": [{"message": "sent by hand"}] if status == "error" else [],
-        "result_url": result_url,
-    }
+) -> Event:
+    """One job update."""
+    return producer.event(
+        channel,
+        job_id=job_id or producer.new_job_id(),
+        user_id=user_id,
+        status=status,
+        errors=[{"message": "sent by hand"}] if status == "error" else [],
+        result_url=result_url,
+    )
 
 
-def publish(client: redis.Redis, prefix: str, message: dict[str, Any]) -> str:
+def publish(client: redis.Redis, prefix: str, message: Event) -> str:
     """Write it to both streams; returns the ID that browsers see.
 
     :raises redis.RedisError: when it can't be written.
     """
-    fields: Any = {"data": json.dumps(message)}
-    client.xadd(prefix + message["channel_id"], fields)
-    entry_id: Any = client.xadd(prefix + "full", fields)
-    return str(entry_id.decode())
-
-
-def forget(client: redis.Redis, prefix: str, channel: str) -> None:
-    """Remove a throw-away channel's stream, if allowed. The global one is left to Superset: taking
-    out its newest entry looks to followers as if Redis had lost data."""
-    with contextlib.suppress(redis.RedisError):
-        client.delete(prefix + channel)
+    return producer.publish(client, prefix, message, trimmed=False)

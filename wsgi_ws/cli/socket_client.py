@@ -2,6 +2,10 @@
 """A WebSocket client that says exactly what went wrong: one connection, text messages, blocking.
 
 Knows nothing of events, tokens or settings.
+
+It stands on wsproto, which the service needs anyway. A client library (websockets) would be one
+more package in Superset's environment and save little: what is long here is to connect step by
+step, so that each failure has a name of its own, and that has to be written with either.
 """
 
 from __future__ import annotations
@@ -27,12 +31,13 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-BODY_LIMIT = 2000  # bytes of a refusal that are kept
-_PORTS = {"ws": 80, "wss": 443}
+from wsgi_ws.addresses import DEFAULT_PORTS
+
+BODY_LIMIT = 2000  # bytes that are kept of a refusal
 
 
 class Unreachable(Exception):
-    """No WebSocket and no HTTP answer either; `kind` is a slug, the text a detail."""
+    """There was no HTTP answer. `kind` is a slug for the reason, the text a detail."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(detail)
@@ -40,7 +45,7 @@ class Unreachable(Exception):
 
 
 class Refused(Exception):
-    """An HTTP answer other than 101."""
+    """The server answered with another status than 101."""
 
     def __init__(self, status: int, headers: dict[str, str], body: str) -> None:
         super().__init__(f"HTTP {status}")
@@ -59,7 +64,7 @@ class Ended(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whose certificates count, for wss."""
+    """The certificates that count for wss://: the system's, those of a file, or any."""
 
     ca_file: str | None = None
     insecure: bool = False
@@ -98,7 +103,7 @@ class Socket:
         parts = urlsplit(url)
         self._protocol = WSConnection(ConnectionType.CLIENT)
         self._socket = _connect(
-            address or (parts.hostname or "", parts.port or _PORTS[parts.scheme]),
+            address or (parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]),
             parts.hostname or "",
             (trust or Trust()) if parts.scheme == "wss" else None,
             timeout,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live events, from Redis itself or as a browser gets them from the server. Knows no terminal."""
+"""Live events, from Redis or from the server as a browser gets them. Prints nothing itself."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Any
 
 import redis
 
-from wsgi_ws.cli.socket_client import Socket
+from wsgi_ws.cli.socket_client import Socket, Trust
+from wsgi_ws.cli.token import cookie
 from wsgi_ws.config.keys import Settings
-from wsgi_ws.event import MalformedEntry, parse_entry
+from wsgi_ws.event import MalformedEntry
 from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.superset.stream_names import global_stream
 
 BLOCK_MS = 5000
-MARGIN = 5.0  # seconds that a read may last beyond its BLOCK
+MARGIN = 5.0  # seconds that a reply may take beyond its BLOCK
 
 
 def from_redis(
@@ -29,7 +32,7 @@ def from_redis(
     :param since: the ID after which to begin; None: with what comes from now on.
     :raises redis.RedisError: when Redis can't be read.
     """
-    key = settings.redis_stream_prefix + "full"
+    key = global_stream(settings.redis_stream_prefix)
     client = connect(settings.redis, read_timeout=BLOCK_MS / 1000 + MARGIN)
     with client:
         position = since.encode() if since else newest_id(client, key)
@@ -37,30 +40,38 @@ def from_redis(
             reply: Any = client.execute_command(
                 "XREAD", "COUNT", 100, "BLOCK", BLOCK_MS, "STREAMS", key, position
             )
-            for entry in reply[0][1] if reply else ():
-                position = entry[0]
+            for raw in reply[0][1] if reply else ():
+                position = raw[0]
                 try:
-                    event = parse_entry(entry)
+                    members = Entry.parse(raw).members
                 except MalformedEntry as error:
                     yield {"id": position.decode(), "malformed": str(error)}
                     continue
-                if channel in (None, event.channel):
-                    yield {"id": position.decode(), **json.loads(event.data)}
+                if channel in (None, members["channel_id"]):
+                    yield {"id": position.decode(), **members}
 
 
-def from_server(client: Socket) -> Iterator[dict[str, Any]]:
-    """What a browser would get.
+def from_server(
+    settings: Settings, channel: str, since: str | None, url: str, trust: Trust
+) -> Iterator[dict[str, Any]]:
+    """The events that a browser with this channel's cookie gets, until the connection ends.
 
+    :param since: the ID after which to begin; None: with what comes from now on.
+    :raises NoToken: when the cookie can't be signed.
+    :raises Unreachable: when there is no HTTP answer.
+    :raises Refused: when the answer is another than 101.
     :raises Ended: when the connection does.
     """
-    while True:
-        text = client.receive(None)
-        if text is not None:
-            yield json.loads(text)
+    query = f"{'&' if '?' in url else '?'}last_id={since}" if since else ""
+    with Socket(url + query, {"Cookie": cookie(settings, channel)}, trust=trust) as client:
+        while True:
+            text = client.receive(None)
+            if text is not None:
+                yield json.loads(text)
 
 
 def newest_id(client: redis.Redis, key: str) -> bytes:
-    """Where a stream ends now: `$` would skip what is written between two reads."""
+    """The ID at which a stream ends now. XREAD's `$` would skip entries between two reads."""
     newest: Any = client.execute_command("XREVRANGE", key, "+", "-", "COUNT", 1)
     return bytes(newest[0][0]) if newest else bytes(ZERO)
 
@@ -90,5 +101,5 @@ def _short(value: Any) -> str:
 
 
 def _clean(value: Any) -> str:
-    """Without control characters: events come from outside, and a terminal obeys them."""
+    """Replace control characters: events come from outside, and a terminal obeys them."""
     return "".join(c if c.isprintable() else "?" for c in str(value))

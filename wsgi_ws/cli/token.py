@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-import jwt
-
-from wsgi_ws.config.keys import Settings
+from wsgi_ws.config.keys import SYMMETRIC_ALGORITHMS, Settings
+from wsgi_ws.superset.token import Signer
 
 
 class NoToken(Exception):
@@ -20,16 +18,7 @@ def sign(settings: Settings, channel: str, *, expires_in: float | None = None) -
     :param expires_in: seconds from now, or None for a token without end.
     :raises NoToken: when the algorithm is not symmetric.
     """
-    symmetric = [name for name in settings.jwt_algorithms if name.startswith("HS")]
-    if not symmetric:
-        raise NoToken(
-            f"jwtAlgorithms are {', '.join(settings.jwt_algorithms)}: only who has the private key "
-            "can sign for them, and jwtSecret is the public one"
-        )
-    claims: dict[str, Any] = {settings.jwt_channel_id_key: channel, "sub": None}
-    if expires_in is not None:
-        claims["exp"] = int(time.time() + expires_in)
-    return jwt.encode(claims, settings.jwt_secret, symmetric[0])
+    return _signer(settings).sign(channel, **_expiry(expires_in))
 
 
 def cookie(settings: Settings, channel: str, *, expires_in: float | None = None) -> str:
@@ -37,4 +26,20 @@ def cookie(settings: Settings, channel: str, *, expires_in: float | None = None)
 
     :raises NoToken: when it can't be signed.
     """
-    return f"{settings.jwt_cookie_name}={sign(settings, channel, expires_in=expires_in)}"
+    return _signer(settings).cookie(channel, **_expiry(expires_in))
+
+
+def _signer(settings: Settings) -> Signer:
+    symmetric = [name for name in settings.jwt_algorithms if name in SYMMETRIC_ALGORITHMS]
+    if not symmetric:
+        raise NoToken(
+            f"jwtAlgorithms are {', '.join(settings.jwt_algorithms)}: only who has the private key "
+            "can sign for them, and jwtSecret is the public one"
+        )
+    return Signer(
+        settings.jwt_secret, settings.jwt_cookie_name, settings.jwt_channel_id_key, symmetric[0]
+    )
+
+
+def _expiry(expires_in: float | None) -> dict[str, int]:
+    return {} if expires_in is None else {"exp": int(time.time() + expires_in)}

@@ -5,7 +5,6 @@ the files that they name can be used."""
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import os
 import ssl
 from collections.abc import Iterable, Sequence
@@ -13,30 +12,33 @@ from dataclasses import fields
 from pathlib import Path
 
 from wsgi_ws.config.draft import Draft
-from wsgi_ws.config.keys import RedisSettings, redis_key, shown
-from wsgi_ws.config.redis_url import BadAddress, split_address
+from wsgi_ws.config.keys import (
+    JWT_ALGORITHMS,
+    SYMMETRIC_ALGORITHMS,
+    RedisSettings,
+    keys,
+    redis_key,
+)
+from wsgi_ws.config.meanings import BadValue
 
 SECRET_MIN_BYTES = 32  # the seed's rule: a shorter HMAC secret can be guessed offline
 UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
-JWT_ALGORITHMS = (
-    *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512"),
-    *("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"),
-)
 
 
 def check_whole(draft: Draft) -> None:
     """Note everything that is wrong or doubtful in what is otherwise complete."""
+    by_sentinel = bool(draft.right_values().get("redis.sentinels"))  # even if none is an address
+    _check_meanings(draft)
     settings = draft.settings()
     _check_secret(draft, settings.jwt_secret)
     _check_algorithms(draft, settings.jwt_algorithms)
-    _check_trusted_proxies(draft, settings.trusted_proxies)
     if settings.metrics_port == settings.port and "port" not in draft.problems:
         draft.reject(
             "metricsPort",
             f"{draft.named('metricsPort')} is {settings.metrics_port}, the port of the service "
             "itself: choose another, or 0 for none",
         )
-    _check_redis(draft, settings.redis)
+    _check_redis(draft, settings.redis, by_sentinel=by_sentinel)
     if not settings.redis_stream_prefix:
         draft.reject(
             "redisStreamPrefix",
@@ -45,10 +47,20 @@ def check_whole(draft: Draft) -> None:
         )
 
 
+def _check_meanings(draft: Draft) -> None:
+    """Only the value that wins must have a meaning, whichever level it comes from."""
+    for key in keys():
+        if key.path in draft.values:
+            try:
+                key.meaning(draft.values[key.path])
+            except BadValue as error:
+                draft.reject(key.path, f"{draft.named(key.path)} {error}")
+
+
 def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
     where = draft.named("jwtAlgorithms")
     unknown = [name for name in algorithms if name not in JWT_ALGORITHMS]
-    asymmetric = [name for name in algorithms if not name.startswith("HS")]
+    asymmetric = [name for name in algorithms if name not in SYMMETRIC_ALGORITHMS]
     problem = ""
     if not algorithms:
         problem = f"{where} is empty: name at least one algorithm, usually HS256"
@@ -65,19 +77,7 @@ def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
         draft.reject("jwtAlgorithms", problem)
 
 
-def _check_trusted_proxies(draft: Draft, proxies: Sequence[str]) -> None:
-    for text in proxies:
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            draft.reject(
-                "trustedProxies",
-                f"{draft.named('trustedProxies')} contains {shown(text)}: write addresses or "
-                "networks, like 127.0.0.1 or 10.0.0.0/8",
-            )
-
-
-def _check_redis(draft: Draft, redis: RedisSettings) -> None:
+def _check_redis(draft: Draft, redis: RedisSettings, *, by_sentinel: bool) -> None:
     def warn_of(names: Iterable[str], why: str) -> None:
         """One line about the keys among these that were changed in vain, as far as one can tell
         while others are wrong."""
@@ -87,8 +87,8 @@ def _check_redis(draft: Draft, redis: RedisSettings) -> None:
             draft.warnings.append(f"without effect {why}: {draft.all_named(vain)}")
 
     names = [f.name for f in fields(redis)]
-    if redis.sentinels:
-        _check_sentinels(draft, redis)
+    if by_sentinel:
+        _check_master(draft, redis.sentinel_master)
         warn_of(("host", "port", "unix_socket_path"), "beside redis.sentinels")
         tls = redis.ssl or redis.sentinel_ssl
     else:
@@ -103,22 +103,12 @@ def _check_redis(draft: Draft, redis: RedisSettings) -> None:
         warn_of((n for n in names if n.startswith("ssl_")), "without redis.ssl")
 
 
-def _check_sentinels(draft: Draft, redis: RedisSettings) -> None:
-    where = draft.named("redis.sentinels")
-    for text in redis.sentinels:
-        try:
-            split_address(text)
-        except BadAddress as error:
-            draft.reject(
-                "redis.sentinels",
-                f"{where} contains {shown(text)}, which {error}: write host:port, like "
-                "sentinel-1:26379",
-            )
-    if not redis.sentinel_master:
+def _check_master(draft: Draft, name: str) -> None:
+    if not name:
         draft.reject(
             "redis.sentinelMaster",
-            f"{where} needs redis.sentinelMaster: the name after `sentinel monitor` in the "
-            "Sentinels' configuration, often mymaster",
+            f"{draft.named('redis.sentinels')} needs redis.sentinelMaster: the name after "
+            "`sentinel monitor` in the Sentinels' configuration, often mymaster",
         )
 
 

@@ -10,25 +10,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsgi_ws.config.keys import Settings, build
+from wsgi_ws.config.set_by import NOBODY, SetBy
 
 
 @dataclass(slots=True)
 class Draft:
     """What is known so far.
 
-    :ivar values: by dotted key; what nobody has set is absent.
-    :ivar sources: where each of them comes from.
+    :ivar values: by dotted key, as in the file; what nobody has set is absent.
+    :ivar sources: who has set each of them.
     :ivar warnings: sentences for the operator.
     :ivar problems: by dotted key (of a block, where all of it is wrong), a sentence each, with
         the value's source and the remedy.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, SetBy] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
 
-    def put(self, path: str, value: Any, source: str) -> None:
+    def put(self, path: str, value: Any, source: SetBy) -> None:
         """Set a key, over what it was."""
         self.values[path] = value
         self.sources[path] = source
@@ -36,6 +37,10 @@ class Draft:
     def reject(self, path: str, sentence: str) -> None:
         """Note what is wrong with a key; what follows from that is not told."""
         self.problems.setdefault(path, sentence)
+
+    def set_by(self, path: str) -> SetBy:
+        """Who has set a key."""
+        return self.sources.get(path, NOBODY)
 
     def named(self, path: str) -> str:
         """The key with its source, for the beginning of a sentence."""
@@ -47,5 +52,8 @@ class Draft:
 
     def settings(self) -> Settings:
         """All keys without a problem; the others are at their default."""
-        right = {path: v for path, v in self.values.items() if path not in self.problems}
-        return build(right)
+        return build(self.right_values())
+
+    def right_values(self) -> dict[str, Any]:
+        """The keys without a problem, as in the file."""
+        return {path: v for path, v in self.values.items() if path not in self.problems}

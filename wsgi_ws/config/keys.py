@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be configured: every key, declared once, with its type, default, variable and bounds.
 
-Everything in the service gets a `Settings` passed in and never looks at a file or at `os.environ`.
+A value has two forms: as it stands in the file (a number, a text, a list), and what it means.
+`Settings` has the second one. Everything in the service gets a `Settings` passed in and never looks
+at a file or at `os.environ`. Pure.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
-from wsgi_ws.config.redis_url import split_address
+from wsgi_ws.config import meanings
+from wsgi_ws.config.meanings import Address, Network
 
 REDIS_DOWN_POLICIES = ("hold", "refuse")
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("error", "warn", "info", "verbose", "debug", "silly")
+SYMMETRIC_ALGORITHMS = ("HS256", "HS384", "HS512")  # the secret signs and verifies
+JWT_ALGORITHMS = (
+    *SYMMETRIC_ALGORITHMS,
+    *("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"),
+)
+# The keys that say together where Redis is.
+ADDRESS_KEYS = ("redis.host", "redis.port", "redis.unixSocketPath", "redis.sentinels")
 
 _T = TypeVar("_T")
 
@@ -30,15 +39,21 @@ def option(
     choices: tuple[str, ...] = (),
     alias: str | None = None,
     parse_env: Callable[[str], Any] | None = None,
+    meaning: Callable[[Any], Any] | None = None,
+    unit: str = "",
 ) -> Any:
     """Declare one key of the configuration.
 
+    :param default: as it would stand in the file.
     :param env: environment variable that overrides the file.
     :param minimum: smallest number allowed; `maximum` likewise.
     :param alias: an older name of the key, accepted in the file.
     :param parse_env: how the environment's text becomes a value when the type alone can't tell.
+    :param meaning: from the form in the file to what `Settings` has; raises `BadValue`.
+    :param unit: the end of the key's name that the field's name lacks, since that has another unit.
     """
     metadata = {
+        "default": default,
         "env": env,
         "minimum": minimum,
         "maximum": maximum,
@@ -46,18 +61,32 @@ def option(
         "choices": choices,
         "alias": alias,
         "parse_env": parse_env,
+        "meaning": meaning or _as_written,
+        "unit": unit,
     }
     if isinstance(default, list | dict):
         raise TypeError("defaults are immutable: use a tuple")
-    return field(default=default, metadata=metadata, repr=not secret)
+    means = metadata["meaning"](default)
+    return field(default=means, metadata=metadata, repr=not secret)
+
+
+def _as_written(value: Any) -> Any:
+    return value
 
 
 def _comma_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _list(default: tuple[str, ...], env: str) -> Any:
-    return option(default, env=env, parse_env=_comma_list)
+def _list(default: tuple[str, ...], env: str, meaning: Callable[[Any], Any] | None = None) -> Any:
+    return option(default, env=env, parse_env=_comma_list, meaning=meaning)
+
+
+def _duration(default: int, env: str, *, minimum: int = 1, maximum: int | None = None) -> Any:
+    """Milliseconds in the file, seconds here."""
+    return option(
+        default, env=env, minimum=minimum, maximum=maximum, meaning=meanings.seconds, unit="Ms"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +98,8 @@ class RedisSettings:
     """
 
     url: str = option("", env="REDIS_URL", secret=True)
-    host: str = option("127.0.0.1", env="REDIS_HOST")
-    port: int = option(6379, env="REDIS_PORT", minimum=1, maximum=65535)
+    host: str = option(meanings.REDIS_HOST, env="REDIS_HOST")
+    port: int = option(meanings.REDIS_PORT, env="REDIS_PORT", minimum=1, maximum=65535)
     username: str = option("default", env="REDIS_USERNAME")
     password: str = option("", env="REDIS_PASSWORD", secret=True)
     db: int = option(0, env="REDIS_DB")
@@ -81,17 +110,13 @@ class RedisSettings:
     ssl_keyfile: str = option("", env="REDIS_SSL_KEYFILE")
     # Without a variable: Superset's chart sets REDIS_SSL_CERT_REQS, usually to CERT_NONE, which
     # must not switch anything off here by accident.
-    ssl_cert_reqs: str = option("required", choices=("required", "none"))
+    ssl_cert_reqs: str = option("required", choices=meanings.CERTIFICATE_REQUIREMENTS)
     unix_socket_path: str = option("", env="REDIS_UNIX_SOCKET_PATH")
-    sentinels: tuple[str, ...] = _list((), "REDIS_SENTINELS")
+    sentinels: tuple[Address, ...] = _list((), "REDIS_SENTINELS", meanings.sentinels)
     sentinel_master: str = option("", env="REDIS_SENTINEL_MASTER")
     sentinel_username: str = option("default", env="REDIS_SENTINEL_USERNAME")
     sentinel_password: str = option("", env="REDIS_SENTINEL_PASSWORD", secret=True)
     sentinel_ssl: bool = option(False, env="REDIS_SENTINEL_SSL")
-
-    def sentinel_addresses(self) -> list[tuple[str, int]]:
-        """Host and port of each Sentinel."""
-        return [split_address(text) for text in self.sentinels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +137,8 @@ class StatsdSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the service can be told. Durations are in milliseconds, sizes in bytes."""
+    """Everything the service can be told. Durations are in seconds, but for what Redis takes in
+    milliseconds; sizes are in bytes."""
 
     port: int = option(8080, env="PORT", minimum=1, maximum=65535)
     log_level: str = option("info", env="LOG_LEVEL", choices=LOG_LEVELS)
@@ -131,11 +157,11 @@ class Settings:
     jwt_secret: str = option("", env="JWT_SECRET", secret=True)
     jwt_cookie_name: str = option("async-token", env="JWT_COOKIE_NAME")
     jwt_channel_id_key: str = option("channel", env="JWT_CHANNEL_ID_KEY")
-    socket_response_timeout_ms: int = option(60000, env="SOCKET_RESPONSE_TIMEOUT_MS", minimum=1)
-    ping_sockets_interval_ms: int = option(20000, env="PING_SOCKETS_INTERVAL_MS", minimum=1)
-    gc_channels_interval_ms: int = option(120000, env="GC_CHANNELS_INTERVAL_MS", minimum=1)
+    socket_response_timeout: float = _duration(60000, "SOCKET_RESPONSE_TIMEOUT_MS")
+    ping_sockets_interval: float = _duration(20000, "PING_SOCKETS_INTERVAL_MS")
+    gc_channels_interval: float = _duration(120000, "GC_CHANNELS_INTERVAL_MS")
     allowed_origins: tuple[str, ...] = _list((), "ALLOWED_ORIGINS")
-    trusted_proxies: tuple[str, ...] = _list((), "TRUSTED_PROXIES")
+    trusted_proxies: tuple[Network, ...] = _list((), "TRUSTED_PROXIES", meanings.networks)
     max_total_connections: int = option(0, env="MAX_TOTAL_CONNECTIONS")
     max_connections_per_channel: int = option(0, env="MAX_CONNECTIONS_PER_CHANNEL")
     max_socket_buffer_bytes: int = option(1048576, env="MAX_SOCKET_BUFFER_BYTES")
@@ -144,9 +170,9 @@ class Settings:
     max_frames_per_second: int = option(50, env="MAX_FRAMES_PER_SECOND")
     max_bytes_per_second: int = option(65536, env="MAX_BYTES_PER_SECOND")
     history_bytes: int = option(33554432, env="HISTORY_BYTES")
-    handshake_timeout_ms: int = option(10000, env="HANDSHAKE_TIMEOUT_MS", minimum=1)
-    drain_ms: int = option(2000, env="DRAIN_MS", maximum=600000)
-    close_timeout_ms: int = option(5000, env="CLOSE_TIMEOUT_MS", minimum=1)
+    handshake_timeout: float = _duration(10000, "HANDSHAKE_TIMEOUT_MS")
+    drain: float = _duration(2000, "DRAIN_MS", minimum=0, maximum=600000)
+    close_timeout: float = _duration(5000, "CLOSE_TIMEOUT_MS")
     metrics_port: int = option(0, env="METRICS_PORT", maximum=65535)
     metrics_host: str = option("127.0.0.1", env="METRICS_HOST")
     statsd: StatsdSettings = field(default_factory=StatsdSettings)
@@ -157,6 +183,7 @@ class Key:
     """One key of the configuration, as `option` has declared it.
 
     :ivar path: dotted, as in the file: `redis.host`.
+    :ivar default: as it would stand in the file.
     """
 
     path: str
@@ -168,6 +195,7 @@ class Key:
     choices: tuple[str, ...]
     alias: str | None
     parse_env: Callable[[str], Any] | None
+    meaning: Callable[[Any], Any]
 
     @property
     def name(self) -> str:
@@ -178,12 +206,12 @@ class Key:
 def keys(cls: type = Settings, prefix: str = "") -> Iterator[Key]:
     """Every key, in the order of declaration."""
     for f in fields(cls):
-        path = prefix + json_key(f.name)
+        path = prefix + _name_in_file(f)
         block = _block_of(f)
         if block:
             yield from keys(block, path + ".")
         else:
-            yield Key(path, f.default, **f.metadata)
+            yield Key(path, **{name: v for name, v in f.metadata.items() if name != "unit"})
 
 
 def key_of(path: str) -> Key:
@@ -193,12 +221,13 @@ def key_of(path: str) -> Key:
 
 def blocks() -> Iterator[str]:
     """The keys of the file that hold other keys."""
-    return (json_key(f.name) for f in fields(Settings) if _block_of(f))
+    return (_name_in_file(f) for f in fields(Settings) if _block_of(f))
 
 
 def build(values: Mapping[str, Any]) -> Settings:
     """
-    :param values: by dotted key; the others are at their default.
+    :param values: by dotted key, as in the file; the others are at their default.
+    :raises BadValue: when one has no meaning.
     """
     return _build(Settings, values, "")
 
@@ -213,22 +242,19 @@ def redis_key(name: str) -> str:
     return "redis." + json_key(name)
 
 
-def shown(value: Any, secret: bool = False) -> str:
-    if secret:
-        return "(secret)"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _name_in_file(f: Field[Any]) -> str:
+    return json_key(f.name) + str(f.metadata.get("unit", ""))
 
 
 def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
     arguments: dict[str, Any] = {}
     for f in fields(cast(Any, cls)):
-        path = prefix + json_key(f.name)
+        path = prefix + _name_in_file(f)
         block = _block_of(f)
         if block:
             arguments[f.name] = _build(block, values, path + ".")
         elif path in values:
-            arguments[f.name] = values[path]
+            arguments[f.name] = f.metadata["meaning"](values[path])
     return cls(**arguments)
 
 

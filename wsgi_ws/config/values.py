@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One value of the configuration: from JSON or from a variable's text to the key's type. Pure.
+"""One value of the configuration: JSON or a variable's text → its form in the file, checked against
+the key's type, bounds and choices. Pure.
 
 The type is that of the key's default.
 """
@@ -10,11 +11,8 @@ import json
 import re
 from typing import Any
 
-from wsgi_ws.config.keys import Key, shown
-
-
-class BadValue(ValueError):
-    """Its text says what is wrong, without the key and without a secret."""
+from wsgi_ws.config.keys import Key
+from wsgi_ws.config.meanings import BadValue, shown
 
 
 def from_json(key: Key, raw: Any) -> Any:

@@ -25,9 +25,10 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import ConfigError, load
 from wsgi_ws.demo import redis_finder
-from wsgi_ws.demo.producer import publish
-from wsgi_ws.demo.web import Queries, Token, create_app
+from wsgi_ws.demo.web import Queries, create_app
 from wsgi_ws.sources import redis_client
+from wsgi_ws.superset.producer import publish
+from wsgi_ws.superset.token import Signer
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PAGE_PORT = 8081
@@ -95,8 +96,8 @@ def run(stop: threading.Event) -> None:
         client = cleanup.enter_context(redis_client.connect(redis_settings, read_timeout=5))
         queries = Queries(lambda event: publish(client, settings.redis_stream_prefix, event))
         cleanup.callback(queries.stop)
-        token = Token(settings.jwt_secret, settings.jwt_cookie_name, settings.jwt_channel_id_key)
-        cleanup.enter_context(_served(create_app(token, queries, port), page_port))
+        signer = Signer(settings.jwt_secret, settings.jwt_cookie_name, settings.jwt_channel_id_key)
+        cleanup.enter_context(_served(create_app(signer, queries, port), page_port))
         if not stop.is_set():
             _say(f"\n  Open  http://localhost:{page_port}/\n  Stop  Ctrl-C\n")
         _watch(children, stop)

@@ -12,16 +12,15 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
-from uuid import uuid4
 
-import jwt
 import redis
 from flask import Flask, Response, abort, request
 
-from wsgi_ws.demo.producer import Event, new_job_id, run_query
+from wsgi_ws.demo.producer import run_query
+from wsgi_ws.superset.producer import Event, new_channel, new_job_id
+from wsgi_ws.superset.token import Signer
 
 log = logging.getLogger(__name__)
 
@@ -29,30 +28,6 @@ MAX_QUERIES_AT_ONCE = 64  # threads; further queries wait for their turn
 MAX_QUERIES_PER_REQUEST = 100
 REMEMBERED_PER_CHANNEL = 5_000
 FAILING = 10  # each tenth query ends with an error, to show that too
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """How the cookie is made; the server has the same values."""
-
-    secret: str
-    cookie_name: str
-    channel_key: str
-    algorithm: str = "HS256"
-
-    def encode(self, channel: str) -> str:
-        claims: dict[str, Any] = {self.channel_key: channel, "sub": None}
-        return jwt.encode(claims, self.secret, self.algorithm)
-
-    def channel(self, token: str) -> str | None:
-        """The channel of a token that we signed, else None."""
-        options: Any = {"verify_sub": False}  # null, as in Superset's tokens of anonymous users
-        try:
-            claims = jwt.decode(token, self.secret, [self.algorithm], options=options)
-        except jwt.InvalidTokenError:
-            return None
-        channel = claims.get(self.channel_key)
-        return channel if isinstance(channel, str) else None
 
 
 class Queries:
@@ -97,23 +72,23 @@ class Queries:
             log.error("query %s was not published: %s", job_id, error)
 
 
-def create_app(token: Token, queries: Queries, websocket_port: int) -> Flask:
+def create_app(signer: Signer, queries: Queries, websocket_port: int) -> Flask:
     """The demo's own web application."""
     app = Flask(__name__, static_folder=None)
     html = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     html = html.replace("{{websocket_port}}", str(websocket_port))
 
     def channel() -> str:
-        found = token.channel(request.cookies.get(token.cookie_name, ""))
+        found = signer.channel(request.cookies.get(signer.cookie_name, ""))
         return found or abort(401)
 
     @app.get("/")
     def page() -> Response:
         response = Response(html, content_type="text/html; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
-        if token.channel(request.cookies.get(token.cookie_name, "")) is None:
-            value = token.encode(str(uuid4()))
-            response.set_cookie(token.cookie_name, value, httponly=True, samesite="Lax")
+        if signer.channel(request.cookies.get(signer.cookie_name, "")) is None:
+            value = signer.sign(new_channel())
+            response.set_cookie(signer.cookie_name, value, httponly=True, samesite="Lax")
         return response
 
     @app.post("/jobs")

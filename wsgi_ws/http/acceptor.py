@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A listening socket: accepts connections for the entrance, and answers the plain requests that
-come back from there by the WSGI application."""
+"""A listening socket: accepts connections, waits for their requests, hands complete ones on.
+
+Bounds how many requests are pending; more connections wait in the kernel's queue. Without a free
+descriptor a client is refused politely instead of being left alone.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,21 @@ import contextlib
 import errno
 import logging
 import os
-import socket
+from _socket import SHUT_WR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
-from typing import Any, BinaryIO, Protocol
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import gevent
-from gevent.pool import Pool
-from gevent.pywsgi import WSGIServer
-from gevent.socket import socket as GeventSocket  # noqa: N812  a class
 
-from wsgi_ws.http.plain import PlainHandler
+from wsgi_ws.http.pending_request import Endpoint, PendingRequest
+from wsgi_ws.loop import READ
 
 log = logging.getLogger(__name__)
 
+ACCEPT_BURST = 100  # connections accepted in one turn of the loop, where no other process accepts
 TURN_AWAY_TIME = 0.05  # seconds: a refused client's time to read, and the pace of refusals
+PAUSE = 0.1  # seconds after an error that is not the want of a descriptor
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Retry-After: 5\r\nConnection: close\r\nContent-Length: 27\r\n\r\n"
@@ -29,120 +33,164 @@ BUSY = (
 )
 
 
-class Reception(Protocol):
-    """Who takes care of what is accepted: the entrance."""
+def accept(listening: RawSocket) -> tuple[RawSocket, Any] | None:
+    """Take the next connection: its socket, not blocking, and the peer's address; None: no more.
 
-    @property
-    def request_timeout(self) -> float:
-        """Seconds for a request."""
+    `_accept` is a private part of CPython, which `socket.accept` and gevent use. They make a gevent
+    socket of its descriptor; that costs as much as accepting, and a pending request needs none.
 
-    def receive(self, sock: RawSocket, peer: Any, listener: Listener) -> None:
-        """Take over a connection that has just been accepted, not blocking."""
+    :raises OSError: when a connection can't be accepted.
+    """
+    try:
+        descriptor, peer = listening._accept()  # type: ignore[attr-defined]  # private: no type
+    except BlockingIOError:
+        return None
+    sock = RawSocket(listening.family, listening.type, listening.proto, descriptor)
+    sock.setblocking(False)
+    return sock, peer
+
+
+class Acceptor:
+    """Accepts on one listening socket; `len` is the number of requests that are pending."""
+
+    def __init__(
+        self,
+        sock: Any,
+        endpoint: Endpoint,
+        dispatch: Callable[[PendingRequest], None],
+        *,
+        request_timeout: float,
+        capacity: int,
+        is_shared: bool,
+    ) -> None:
+        """
+        :param sock: listens; this object takes its descriptor over.
+        :param dispatch: takes each complete request, and must not block.
+        :param request_timeout: seconds for a whole head.
+        :param capacity: requests that may be pending.
+        :param is_shared: whether other processes accept on the socket. Then one connection is
+            accepted in each turn of the loop, so that each process gets its part.
+        """
+        self.loop: Any = gevent.get_hub().loop
+        self.request_timeout = request_timeout
+        self._sock = RawSocket(fileno=sock.detach())
+        self._sock.setblocking(False)
+        self._endpoint = endpoint
+        self._dispatch = dispatch
+        self._capacity = capacity
+        self._burst = 1 if is_shared else ACCEPT_BURST
+        self._pending: set[PendingRequest] = set()
+        self._watcher: Any = self.loop.io(self._sock.fileno(), READ)
+        self._timer: Any = None  # while accepting pauses
+        self._in_trouble = False
+        self._closed = False
+        self._spare = _spare_descriptor()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._resume()
+
+    def dismiss_silent(self) -> None:
+        """Close the connections that have not said anything yet."""
+        for pending in [each for each in self._pending if each.silent]:
+            pending.close()
+
+    def close(self) -> None:
+        """Stop listening. Requests that are pending go on."""
+        if not self._closed:
+            self._closed = True
+            self._watcher.stop()
+            self._watcher.close()
+            self._sock.close()
+            self._spare.close()
+
+    # --- told by pending requests, on the loop ---------------------------------------------------
+
+    def on_head(self, pending: PendingRequest) -> None:
+        """Hand it on."""
+        self._dispatch(pending)
+
+    def on_late(self, pending: PendingRequest) -> None:
+        """A client may not hold a descriptor by dripping bytes, or none."""
+        if pending.silent:
+            pending.close()
+        else:
+            pending.reject("408 Request Timeout", "the request took too long")
+
+    def on_left(self, pending: PendingRequest) -> None:
+        """Forget it: there is room for another one."""
+        self._pending.discard(pending)
+        self._resume()
+
+    # --- called by the loop ----------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        for _ in range(self._burst):
+            if len(self._pending) >= self._capacity:
+                self._watcher.stop()
+                return
+            try:
+                accepted = accept(self._sock)
+            except OSError as error:
+                self._on_error(error)
+                return
+            if accepted is None:
+                return
+            self._in_trouble = False
+            self._pending.add(PendingRequest(self, *accepted, self._endpoint))
+
+    def _on_error(self, error: OSError) -> None:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            self._log_once("%s: new connections get 503 until some end", error)
+            self._turn_away()
+        else:
+            self._log_once("connections can't be accepted: %s", error)
+            self._pause(PAUSE, None)
+
+    def _log_once(self, sentence: str, error: OSError) -> None:
+        """Until the next connection is accepted."""
+        if not self._in_trouble:
+            self._in_trouble = True
+            log.error(sentence, error.strerror)
+
+    def _turn_away(self) -> None:
+        """Use the spare descriptor to answer one client: left alone it would wait for ever."""
+        self._spare.close()
+        client = None
+        with contextlib.suppress(OSError):  # another accept of the process may have been faster
+            client, _ = accept(self._sock) or (None, None)
+            if client is not None:
+                client.send(BUSY)
+                client.shutdown(SHUT_WR)
+        self._pause(TURN_AWAY_TIME, client)
+
+    def _pause(self, seconds: float, refused: RawSocket | None) -> None:
+        self._watcher.stop()
+        self._timer = self.loop.timer(seconds)
+        self._timer.start(self._go_on, refused)
+
+    def _go_on(self, refused: RawSocket | None) -> None:
+        """Accept again, after the refused client has had its time to read."""
+        self._timer.close()
+        self._timer = None
+        if refused is not None:
+            with contextlib.suppress(OSError):
+                refused.recv(16384)  # closing with unread input would reset the answer away
+            refused.close()
+        if not self._closed and self._spare.closed:
+            with contextlib.suppress(OSError):
+                self._spare = _spare_descriptor()
+        self._resume()
+
+    def _resume(self) -> None:
+        is_full = len(self._pending) >= self._capacity
+        if not (self._closed or is_full or self._timer or self._watcher.active):
+            self._watcher.start(self._on_readable)
 
 
 def _spare_descriptor() -> BinaryIO:
     # A file object, since gevent's os.close closes only some turns of the loop later.
     return open(os.devnull, "rb")
-
-
-_Server: Any = WSGIServer  # its types leave out much of what subclasses may use
-
-
-class Listener(_Server):  # type: ignore[misc]
-    """Accepts connections for the entrance; says so politely when no descriptors are left."""
-
-    def __init__(
-        self,
-        sock: Any,
-        reception: Reception,
-        *,
-        takes_upgrades: bool,
-        capacity: int,
-        **options: Any,
-    ) -> None:
-        """
-        :param sock: a gevent socket that listens.
-        :param takes_upgrades: whether WebSockets are served here, or plain HTTP only.
-        :param capacity: connections whose request is on its way, and again as many that get an
-            answer of the WSGI application; more of them wait in the kernel's queue.
-        :param options: for `gevent.pywsgi.WSGIServer`.
-        """
-        super().__init__(sock, spawn=Pool(capacity), **options)
-        self.takes_upgrades = takes_upgrades
-        self._reception = reception
-        self._capacity = capacity
-        self._arriving = 0
-        self._spare = _spare_descriptor()
-        self._exhausted = False
-
-    def do_read(self) -> Any:
-        """Accept one connection. Called by gevent's server for each."""
-        if self._arriving >= self._capacity:
-            self.stop_accepting()
-            return None
-        try:
-            accepted = self._accept()
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            self._turn_away(error)
-            return None
-        if accepted:
-            self._exhausted = False
-        return accepted
-
-    def _accept(self) -> tuple[RawSocket, Any] | None:
-        """Not a gevent socket: to make one costs as much as to accept."""
-        listening = self.socket
-        try:
-            descriptor, peer = listening._accept()
-        except BlockingIOError:
-            return None
-        sock = RawSocket(listening.family, listening.type, listening.proto, descriptor)
-        sock.setblocking(False)
-        return sock, peer
-
-    def do_handle(self, sock: RawSocket, peer: Any) -> None:
-        """Called by gevent's server with each connection."""
-        self._arriving += 1
-        self._reception.receive(sock, peer, self)
-
-    def on_left(self) -> None:
-        """One of the connections is no arrival any more."""
-        if self._arriving >= self._capacity:
-            self._start_accepting_if_started()
-        self._arriving -= 1
-
-    def serve_plain(self, descriptor: int, peer: Any, head: bytes, rest: bytes) -> None:
-        """Answer a plain request, of which this has been read, in a greenlet of its own."""
-        listening = self.socket
-        sock = GeventSocket(listening.family, listening.type, listening.proto, descriptor)
-        super().do_handle(sock, peer, head + rest)
-
-    def handle(self, sock: Any, peer: Any, read: bytes) -> None:
-        """Called by gevent's server in that greenlet."""
-        PlainHandler(self._reception.request_timeout, sock, peer, self, read).handle()
-
-    def _turn_away(self, error: OSError) -> None:
-        """Use the spare descriptor to answer one client: left alone it would wait for ever."""
-        if not self._exhausted:
-            self._exhausted = True
-            log.error("%s: new connections get 503 until some end", error.strerror)
-        self.stop_accepting()
-        self._spare.close()
-        client = None
-        with contextlib.suppress(OSError):  # another accept of the process may have been faster
-            client, _ = self._accept() or (None, None)
-            if client is not None:
-                client.send(BUSY)
-                client.shutdown(socket.SHUT_WR)
-        gevent.spawn_later(TURN_AWAY_TIME, self._go_on, client)
-
-    def _go_on(self, client: Any) -> None:
-        """Read what the refused client has sent, or closing would reset its answer away."""
-        with contextlib.suppress(OSError):
-            if client is not None:
-                client.recv(16384)
-                client.close()
-            self._spare = _spare_descriptor()
-        self._start_accepting_if_started()

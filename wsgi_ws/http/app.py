@@ -7,18 +7,19 @@ requests never get here, the handshake takes them out before the WSGI applicatio
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
+from wsgi_ws.addresses import is_loopback, is_loopback_address
+from wsgi_ws.http import paths
+
 # Key of `app.config`: a function that says why the worker is not ready, or None when it is.
 UNREADINESS = "WSGI_WS_UNREADINESS"
 # Likewise: a function that returns the metrics, as content type and text; None: there are none.
 METRICS = "WSGI_WS_METRICS"
-PLAIN_PATHS = ("/health", "/ready", "/metrics")
 # Key of the WSGI environ, set at the listener that is there for Prometheus.
 METRICS_LISTENER = "wsgi_ws.metrics_listener"
 
@@ -33,16 +34,16 @@ def create_app() -> Flask:
     app.config[UNREADINESS] = lambda: "no worker is running"
     app.config[METRICS] = None
 
-    @app.get("/health", provide_automatic_options=False)
+    @app.get(paths.HEALTH, provide_automatic_options=False)
     def health() -> Response:
         return _text("OK")
 
-    @app.get("/ready", provide_automatic_options=False)
+    @app.get(paths.READY, provide_automatic_options=False)
     def ready() -> Response:
         reason = app.config[UNREADINESS]()
         return _text(f"not ready: {reason}", 503) if reason else _text("OK")
 
-    @app.get("/metrics", provide_automatic_options=False)
+    @app.get(paths.METRICS, provide_automatic_options=False)
     def metrics() -> Response:
         if app.config[METRICS] is None or not _may_see_metrics(request.environ):
             abort(404)
@@ -64,7 +65,7 @@ def _may_see_metrics(environ: Mapping[str, Any]) -> bool:
         return True
     forwarded = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
     return (
-        _is_loopback(environ.get("REMOTE_ADDR", ""))
+        is_loopback_address(environ.get("REMOTE_ADDR", ""))  # empty: a proxy at a Unix socket
         and not any(name.startswith(forwarded) for name in environ)
         # A proxy that sends nothing of the kind usually passes on the name that it was asked for.
         and _names_this_machine(environ.get("HTTP_HOST", "localhost"))
@@ -73,16 +74,7 @@ def _may_see_metrics(environ: Mapping[str, Any]) -> bool:
 
 def _names_this_machine(host: str) -> bool:
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return name.lower() == "localhost" or _is_loopback(name)
-
-
-def _is_loopback(text: str) -> bool:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:  # a name, or nothing: behind a Unix socket there is a proxy
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)  # an IPv4 peer at a dual-stack listener
-    return bool((mapped or address).is_loopback)
+    return is_loopback(name)
 
 
 def _text(body: str, status: int = 200) -> Response:

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who asks? The cookie's JSON Web Token → an identity, or a refusal that an operator understands.
 
-Pure: knows nothing of sockets or HTTP servers. PyJWT checks the signature; the claims that count
+Pure: no sockets, no clock. PyJWT checks the signature; the claims that count
 are checked here, and its look at the secret (is it a PEM, SSH or DER key, or a JWK, which must not
 serve as an HMAC's?) is taken once instead of for each token, where it is most of the work.
-No message contains a token.
+No refusal contains a token.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,19 +18,13 @@ import orjson
 from jwt.algorithms import HMACAlgorithm
 from werkzeug.http import parse_cookie
 
+from wsgi_ws.http.refusals import Refusal
+
 _HMACS = {
     "HS256": HMACAlgorithm.SHA256,
     "HS384": HMACAlgorithm.SHA384,
     "HS512": HMACAlgorithm.SHA512,
 }
-
-
-class AuthError(Exception):
-    """The request is not admitted. `reason` is a short slug for metrics, the text for operators."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +52,13 @@ class Authenticator:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_verifier", _verifier(self.secret, self.algorithms))
 
-    def identify(self, cookie_header: str) -> Identity:
+    def identify(self, cookie_header: str, now: float) -> Identity:
         """The identity of a `Cookie` header's token.
 
         When the cookie is there more than once (two paths or domains), any valid one admits.
 
-        :raises AuthError: when none does; the first one's problem is told.
+        :param now: seconds since the epoch.
+        :raises Refusal: when none does; the first one's problem is told.
         """
         cookies = parse_cookie(_utf8(cookie_header))
         tokens = cookies.getlist(self.cookie_name)
@@ -72,28 +66,28 @@ class Authenticator:
             # What comes without a value is not shown: it may be a token that has lost its name.
             names = sorted(name for name, value in cookies.items() if value)
             seen = ", ".join(names) or "none at all"
-            raise AuthError("no_cookie", f"no cookie named {self.cookie_name} (cookies: {seen})")
-        first_error: AuthError | None = None
+            raise Refusal("no_cookie", f"no cookie named {self.cookie_name} (cookies: {seen})")
+        first_error: Refusal | None = None
         for token in tokens:
             try:
-                return self._verify(token)
-            except AuthError as error:
+                return self._verify(token, now)
+            except Refusal as error:
                 first_error = first_error or error
         assert first_error is not None
         raise first_error
 
-    def _verify(self, token: str) -> Identity:
+    def _verify(self, token: str, now: float) -> Identity:
         try:
             payload = self._verifier.decode(token, self.secret, algorithms=list(self.algorithms))
             claims = orjson.loads(payload)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise _explained(error) from None
         if not isinstance(claims, dict):
-            raise AuthError("malformed_token", "the token's payload is not a JSON object")
-        expires_at = _check_times(claims, time.time())
+            raise Refusal("malformed_token", "the token's payload is not a JSON object")
+        expires_at = _check_times(claims, now)
         channel = claims.get(self.channel_key)
         if not isinstance(channel, str) or not channel:
-            raise AuthError("no_channel", f"the token has no channel (claim {self.channel_key})")
+            raise Refusal("no_channel", f"the token has no channel (claim {self.channel_key})")
         return Identity(channel, expires_at)
 
 
@@ -129,13 +123,13 @@ def _check_times(claims: Mapping[str, Any], now: float) -> float | None:
     for claim in ("exp", "nbf"):
         value = claims.get(claim, 0)
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise AuthError("malformed_token", f"the token's {claim} is not a time")
+            raise Refusal("malformed_token", f"the token's {claim} is not a time")
     if claims.get("nbf", now) > now:
-        raise AuthError("not_yet_valid", "the token is not valid yet (nbf): check the clocks")
+        raise Refusal("not_yet_valid", "the token is not valid yet (nbf): check the clocks")
     if "exp" not in claims:
         return None
     if claims["exp"] <= now:
-        raise AuthError("expired", "the token has expired (exp)")
+        raise Refusal("expired", "the token has expired (exp)")
     return float(claims["exp"])
 
 
@@ -148,15 +142,15 @@ def _utf8(header: str) -> str:
     return text.encode().decode("latin-1")
 
 
-def _explained(error: Exception) -> AuthError:
+def _explained(error: Exception) -> Refusal:
     if isinstance(error, jwt.InvalidSignatureError):
-        return AuthError(
+        return Refusal(
             "bad_signature",
             "the token's signature is wrong: jwtSecret differs from "
             "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset, or the token is forged",
         )
     if isinstance(error, jwt.InvalidAlgorithmError):
-        return AuthError("bad_algorithm", "the token's algorithm is not one of jwtAlgorithms")
+        return Refusal("bad_algorithm", "the token's algorithm is not one of jwtAlgorithms")
     if isinstance(error, jwt.InvalidKeyError):
-        return AuthError("bad_algorithm", "jwtSecret is no key for the token's algorithm")
-    return AuthError("malformed_token", "the cookie is not a JSON Web Token")
+        return Refusal("bad_algorithm", "jwtSecret is no key for the token's algorithm")
+    return Refusal("malformed_token", "the cookie is not a JSON Web Token")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everybody's way in: reads each request's head and sends it where it belongs.
+"""Complete requests, each sent where it belongs: handshakes are answered here, plain HTTP goes on.
 
-An opening handshake is answered here with the 101 or a refusal; plain HTTP goes on to the WSGI
-server. One greenlet serves all, in turn, and gives way to the loop by time: a storm of clients that
-come back costs a third less than with a greenlet for each, and delays an event by a slice at most.
+An opening handshake gets the 101 or a refusal; the WSGI server answers the rest. One greenlet
+serves all, in turn, and gives way to the loop by time: a storm of clients that come back costs a
+third less than with a greenlet for each, and delays an event by a slice at most.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from typing import Any, Protocol
 from gevent.event import Event
 
 from wsgi_ws.http import origin
-from wsgi_ws.http.acceptor import Listener
 from wsgi_ws.http.handshake import (
     Admission,
     Admitted,
-    Refusal,
     has_lost_its_upgrade,
     lost_upgrade,
     wants_upgrade,
 )
-from wsgi_ws.http.pending_request import Arrival
-from wsgi_ws.http.refusals import remedy_for
-from wsgi_ws.http.request import BadHead, RequestHead
+from wsgi_ws.http.pending_request import PendingRequest
+from wsgi_ws.http.plain import PlainServer
+from wsgi_ws.http.refusals import Refusal
+from wsgi_ws.http.request import BadHead, Request
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
@@ -38,25 +37,19 @@ from wsgi_ws.observe.log_lines import (
     abbreviated,
     and_more,
     printable,
-    request_id,
 )
 
 log = logging.getLogger(__name__)
 
 
-class Door(Protocol):
-    """What stands behind the entrance."""
-
-    @property
-    def loop(self) -> Any:
-        """gevent's event loop."""
+class Owner(Protocol):
+    """Decides about handshakes, takes admitted clients over, and hears of the others."""
 
     @property
     def admission(self) -> Admission: ...
 
-    @property
-    def request_timeout(self) -> float:
-        """Seconds for a whole head."""
+    def closed_because(self) -> str | None:
+        """Why nobody is admitted at present; None when clients are."""
 
     @property
     def log_limiter(self) -> LogLimiter:
@@ -65,9 +58,13 @@ class Door(Protocol):
     @property
     def access_log(self) -> AccessLog: ...
 
-    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
-        """Take over an admitted client: descriptor, who it is, and the bytes that have already
-        arrived behind the request. Sends the 101. Returns the socket's number."""
+    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
+        """Take over an admitted client, and send it the 101.
+
+        :param sock: not blocking; closed here when this raises.
+        :param early: bytes that have already arrived behind the request.
+        :returns: the socket's number.
+        """
 
     def on_refused(self, refusal: Refusal) -> None:
         """Hear of a refusal."""
@@ -76,193 +73,140 @@ class Door(Protocol):
         """Hear of a request that was no HTTP."""
 
 
-class Request:
-    """A request's head, and what log lines tell of it."""
+class Dispatcher:
+    """The complete requests of one worker; `run` in a greenlet serves them until killed."""
 
-    def __init__(self, head: bytes, peer: Any) -> None:
-        """
-        :param peer: an address as `accept` tells it; not a tuple: a Unix socket's.
-        :raises BadHead: when it is no HTTP.
-        """
-        self.head = RequestHead(head)
-        self.environ = self.head.environ()
-        self.peer = _host_of(peer)
-        if self.peer is not None:
-            self.environ["REMOTE_ADDR"] = self.peer
-
-    def client(self, trusted_proxies: Any) -> str:
-        """The address behind trusted proxies."""
-        forwarded_for = self.environ.get("HTTP_X_FORWARDED_FOR", "")
-        return origin.client_address(self.peer, forwarded_for, trusted_proxies)
-
-    @property
-    def path(self) -> str:
-        """The path, and that there is a `last_id`: whatever else is in a query may be a secret."""
-        mark = "?last_id=…" if "last_id=" in self.environ["QUERY_STRING"] else ""
-        return printable(self.head.path) + mark
-
-    @property
-    def id(self) -> str | None:
-        """What a proxy has named it."""
-        header = self.environ.get("HTTP_X_REQUEST_ID")
-        return request_id(header) if header else None
-
-
-class Entrance:
-    """The arrivals of one worker; `run` in a greenlet serves them until killed."""
-
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._arrivals: set[Arrival] = set()
-        self._complete: deque[Arrival] = deque()
+    def __init__(self, owner: Owner, plain: PlainServer) -> None:
+        self._owner = owner
+        self._plain = plain
+        self._lines = HandshakeLog(owner)
+        self._waiting: deque[PendingRequest] = deque()
         self._some = Event()
 
-    def __len__(self) -> int:
-        """Connections whose request has not been read or answered."""
-        return len(self._arrivals)
-
-    def receive(self, sock: RawSocket, peer: Any, listener: Listener) -> None:
-        """Take over a connection that has just been accepted, not blocking."""
-        self._arrivals.add(Arrival(self, sock, peer, listener))
-
-    def dismiss_silent(self) -> None:
-        """Close the connections that have not said anything yet."""
-        for arrival in [each for each in self._arrivals if each.silent]:
-            arrival.close()
+    def put(self, pending: PendingRequest) -> None:
+        """Take a request whose head is complete. Never blocks."""
+        self._waiting.append(pending)
+        self._some.set()
 
     def run(self) -> None:
         """Serve requests in the order in which they were complete."""
         while True:
             self._some.wait()
             self._some.clear()
-            while self._complete:
-                self._serve(self._complete.popleft())
+            while self._waiting:
+                self._serve(self._waiting.popleft())
                 give_way()
 
-    # --- told by arrivals, on the loop -----------------------------------------------------------
-
-    @property
-    def loop(self) -> Any:
-        """gevent's event loop."""
-        return self._door.loop
-
-    @property
-    def request_timeout(self) -> float:
-        """Seconds for a whole head."""
-        return self._door.request_timeout
-
-    def on_head(self, arrival: Arrival) -> None:
-        """Put it at the end of the queue."""
-        self._complete.append(arrival)
-        self._some.set()
-
-    def on_late(self, arrival: Arrival) -> None:
-        """A client may not hold a descriptor by dripping bytes, or none."""
-        if arrival.silent:
-            arrival.close()
-        else:
-            arrival.answer(_http_error("408 Request Timeout", "the request took too long"))
-
-    def on_left(self, arrival: Arrival) -> None:
-        """Forget it."""
-        self._arrivals.discard(arrival)
-        arrival.listener.on_left()
-
-    # --- served in turn --------------------------------------------------------------------------
-
-    def _serve(self, arrival: Arrival) -> None:
+    def _serve(self, pending: PendingRequest) -> None:
         """A defect here must not be a way to end the worker: it costs one client its connection."""
         try:
-            self._direct(arrival)
+            self._direct(pending)
         except Exception:
             log.exception("a request could not be served")
-            arrival.answer(_http_error("500 Internal Server Error", "see the server's log"))
+            pending.reject("500 Internal Server Error", "see the server's log")
 
-    def _direct(self, arrival: Arrival) -> None:
-        head, rest = arrival.head_and_rest()
+    def _direct(self, pending: PendingRequest) -> None:
+        head, rest = pending.head_and_rest()
         try:
-            request = Request(head, arrival.peer)
+            request = Request(head, _host_of(pending.peer))
         except BadHead as error:
-            self._reject_bad(arrival, error)
+            self._owner.on_bad_request()
+            self._lines.bad_request(_host_of(pending.peer), error)
+            pending.reject(error.status, str(error))
             return
-        if arrival.listener.takes_upgrades:
+        if pending.endpoint.takes_upgrades:
             if wants_upgrade(request.environ):
-                self._handshake(arrival, request, rest)
+                self._handshake(pending, request, rest)
                 return
             if has_lost_its_upgrade(request.environ):
-                self._refuse(arrival, request, lost_upgrade())
+                self._refuse(pending, request, lost_upgrade())
                 return
-        arrival.listener.serve_plain(arrival.take_over(), arrival.peer, head, rest)
+        with pending.handing_over() as sock:
+            self._plain.serve(sock, pending.peer, head + rest, pending.endpoint.environ)
 
-    def _handshake(self, arrival: Arrival, request: Request, early: bytes) -> None:
+    def _handshake(self, pending: PendingRequest, request: Request, early: bytes) -> None:
+        owner = self._owner
         try:
-            admitted = self._door.admission.decide(request.environ)
+            admitted = owner.admission.decide(request.environ, time.time(), owner.closed_because())
         except Refusal as refusal:
-            self._refuse(arrival, request, refusal)
+            self._refuse(pending, request, refusal)
             return
-        number = self._door.on_open(arrival.take_over(), admitted, early)
-        if self._door.access_log.wanted:
-            channel = abbreviated(admitted.identity.channel)
-            self._log_access(arrival, request, 101, channel=channel, socket=number)
+        with pending.handing_over() as sock:
+            number = owner.on_open(sock, admitted, early)
+        self._lines.admitted(pending, request, admitted, number)
 
-    def _refuse(self, arrival: Arrival, request: Request, refusal: Refusal) -> None:
-        self._door.on_refused(refusal)
-        self._log_refusal(arrival, request, refusal)
-        headers = refusal.headers
+    def _refuse(self, pending: PendingRequest, request: Request, refusal: Refusal) -> None:
+        self._owner.on_refused(refusal)
+        self._lines.refused(pending, request, refusal)
+        headers = refusal.kind.headers
         if request.id:
             headers += (("X-Request-ID", request.id),)
-        arrival.answer(_http_error(refusal.status, refusal.advice, headers))
+        pending.reject(refusal.kind.status, refusal.advice, headers)
 
-    def _log_refusal(self, arrival: Arrival, request: Request, refusal: Refusal) -> None:
-        """The access line, and now and then a warning that says what to do."""
-        if self._door.access_log.wanted:
-            status = int(refusal.status[:3])
-            self._log_access(arrival, request, status, reason=refusal.reason)
-        held_back = self._door.log_limiter.admit(refusal.reason, time.monotonic())
+
+class HandshakeLog:
+    """The lines about handshakes: each one's access line, and now and then why one was refused."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._access_log = owner.access_log
+        self._limiter = owner.log_limiter
+        self._trusted_proxies = owner.admission.trusted_proxies
+
+    def admitted(
+        self, pending: PendingRequest, request: Request, admitted: Admitted, number: int
+    ) -> None:
+        """Write the access line of a client that has its WebSocket, by its socket's number."""
+        if self._access_log.wanted:
+            channel = abbreviated(admitted.identity.channel)
+            self._access(pending, request, 101, channel=channel, socket=number)
+
+    def refused(self, pending: PendingRequest, request: Request, refusal: Refusal) -> None:
+        """Write the access line, and now and then a warning that says what to do."""
+        if self._access_log.wanted:
+            status = int(refusal.kind.status[:3])
+            self._access(pending, request, status, reason=refusal.reason)
+        held_back = self._limiter.admit(refusal.reason, time.monotonic())
         if held_back is not None:
             line = RefusalLine(
-                address=request.client(self._door.admission.trusted_proxies),
+                address=self._client_of(request),
                 reason=refusal.reason,
                 problem=printable(str(refusal), 400),
-                remedy=remedy_for(refusal.reason),
+                remedy=refusal.kind.remedy,
                 held_back=held_back,
                 request_id=request.id,
             )
             log.warning(line)
 
-    def _log_access(self, arrival: Arrival, request: Request, status: int, **who: Any) -> None:
+    def bad_request(self, peer: str | None, error: BadHead) -> None:
+        """Invalid HTTP is the client's fault: one line, no traceback."""
+        held_back = self._limiter.admit("bad_request", time.monotonic())
+        if held_back is not None:
+            address, problem = origin.client_address(peer, "", ()), printable(str(error))
+            log.warning("bad request from %s: %s%s", address, problem, and_more(held_back))
+
+    def _access(self, pending: PendingRequest, request: Request, status: int, **who: Any) -> None:
         line = HandshakeLine(
-            address=request.client(self._door.admission.trusted_proxies),
-            path=request.path,
+            address=self._client_of(request),
+            path=_shown_path(request),
             status=status,
-            duration_ms=round((time.monotonic() - arrival.complete_at) * 1000, 2),
+            duration_ms=round((time.monotonic() - pending.complete_at) * 1000, 2),
             request_id=request.id,
             **who,
         )
-        self._door.access_log.write(line)
+        self._access_log.write(line)
 
-    def _reject_bad(self, arrival: Arrival, error: BadHead) -> None:
-        """Invalid HTTP is the client's fault: one line, no traceback."""
-        self._door.on_bad_request()
-        held_back = self._door.log_limiter.admit("bad_request", time.monotonic())
-        if held_back is not None:
-            peer = origin.client_address(_host_of(arrival.peer), "", ())
-            log.warning(
-                "bad request from %s: %s%s", peer, printable(str(error)), and_more(held_back)
-            )
-        arrival.answer(_http_error(error.status, str(error)))
+    def _client_of(self, request: Request) -> str:
+        """The address behind trusted proxies."""
+        forwarded_for = request.environ.get("HTTP_X_FORWARDED_FOR", "")
+        return origin.client_address(request.peer, forwarded_for, self._trusted_proxies)
+
+
+def _shown_path(request: Request) -> str:
+    """The path, and that there is a `last_id`: whatever else is in a query may be a secret."""
+    mark = "?last_id=…" if "last_id=" in request.environ["QUERY_STRING"] else ""
+    return printable(request.path) + mark
 
 
 def _host_of(peer: Any) -> str | None:
+    """The address of a peer as `accept` tells it; what is not a tuple is a Unix socket's."""
     return str(peer[0]) if isinstance(peer, tuple) else None
-
-
-def _http_error(status: str, text: str, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
-    """A whole answer, after which the connection is closed."""
-    body = f"{status}: {text}\n".encode()
-    fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n{fields}\r\n"
-    )
-    return head.encode("latin-1", "replace") + body

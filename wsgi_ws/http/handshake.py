@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From an HTTP request to a WebSocket: the decision, before the 101, to admit or to refuse.
 
-Pure: an environ in, an identity and the 101, or a `Refusal`, out. `entrance` acts on it.
+Pure: an environ in, an identity and the 101, or a `Refusal`, out. `dispatch` acts on it.
 """
 
 from __future__ import annotations
@@ -9,53 +9,29 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from wsgi_ws.http import origin
-from wsgi_ws.http.app import PLAIN_PATHS
-from wsgi_ws.http.auth import Authenticator, AuthError, Identity
-from wsgi_ws.sources.streams.stream_id import StreamId
-
-log = logging.getLogger(__name__)
+from wsgi_ws.http.auth import Authenticator, Identity
+from wsgi_ws.http.paths import PLAIN_PATHS
+from wsgi_ws.http.refusals import Refusal
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
 
-class Refusal(Exception):
-    """A request that is answered with an HTTP error instead of the 101."""
-
-    def __init__(
-        self,
-        status: str,
-        reason: str,
-        message: str,
-        *,
-        advice: str = "",
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        """
-        :param status: the HTTP status line's end, like `401 Unauthorized`.
-        :param reason: a slug for metrics.
-        :param message: for the operator's log.
-        :param advice: for the client, in place of the message.
-        """
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.advice = advice or message
-        self.headers = headers
-
-
 class Admitted(NamedTuple):
-    """A client that may have its WebSocket."""
+    """A client that may have its WebSocket.
+
+    :ivar accept: the value of Sec-WebSocket-Accept.
+    :ivar last_id: the parameter as it came; the source of events knows what it means.
+    """
 
     identity: Identity
     accept: str
-    last_id: StreamId | None
+    last_id: str | None
 
     @property
     def answer(self) -> bytes:
@@ -87,13 +63,8 @@ def has_lost_its_upgrade(environ: Mapping[str, Any]) -> bool:
 
 
 def lost_upgrade() -> Refusal:
-    """The answer to `has_lost_its_upgrade`: to HTTP it is a plain request, so 404 as ever."""
-    return Refusal(
-        "404 Not Found",
-        "no_upgrade",
-        "the headers of a WebSocket handshake without Upgrade: websocket",
-        advice="the header Upgrade: websocket is missing, a proxy may have removed it",
-    )
+    """The answer to `has_lost_its_upgrade`."""
+    return Refusal("no_upgrade", "the headers of a WebSocket handshake without Upgrade: websocket")
 
 
 def check_request(environ: Mapping[str, Any]) -> str:
@@ -114,12 +85,8 @@ def check_request(environ: Mapping[str, Any]) -> str:
         raise _malformed("the header Connection: Upgrade is missing (a proxy may have removed it)")
     version = environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip()
     if version != "13":
-        raise Refusal(
-            "426 Upgrade Required",
-            "bad_version",
-            f"Sec-WebSocket-Version is {version or 'missing'}, only 13 is spoken here",
-            headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")),
-        )
+        problem = f"Sec-WebSocket-Version is {version or 'missing'}, only 13 is spoken here"
+        raise Refusal("bad_version", problem)
     return accept_value(environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip())
 
 
@@ -144,49 +111,35 @@ class Admission:
     authenticator: Authenticator
     allowed_origins: Sequence[str]
     trusted_proxies: Sequence[origin.Network]
-    closed_because: Callable[[], str | None] = lambda: None  # why nobody is admitted at present
 
-    def decide(self, environ: Mapping[str, Any]) -> Admitted:
-        """
+    def decide(
+        self, environ: Mapping[str, Any], now: float, closed_because: str | None = None
+    ) -> Admitted:
+        """Admit the client, or refuse it.
+
+        :param now: seconds since the epoch.
+        :param closed_because: why nobody is admitted at present.
         :raises Refusal: with the answer that the client gets.
         """
         accept = check_request(environ)
-        closed = self.closed_because()
-        if closed:
-            raise Refusal("503 Service Unavailable", "closed", closed)
+        if closed_because:
+            raise Refusal("closed", closed_because)
         self._check_origin(environ)
-        try:
-            identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""))
-        except AuthError as error:
-            raise Refusal(
-                "401 Unauthorized",
-                error.reason,
-                str(error),
-                advice="no valid token in the cookie; open Superset under this host name first",
-            ) from None
+        identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""), now)
         return Admitted(identity, accept, requested_last_id(environ))
 
     def _check_origin(self, environ: Mapping[str, Any]) -> None:
         page = environ.get("HTTP_ORIGIN", "")
         host = origin.asked_host(environ, self.trusted_proxies)
         if not origin.is_allowed(page, host, self.allowed_origins):
-            raise Refusal(
-                "403 Forbidden",
-                "foreign_origin",
-                f"Origin {page} has another host name than {host}, which was asked for",
-                advice="a page of this origin may not connect here",
-            )
+            problem = f"Origin {page} has another host name than {host}, which was asked for"
+            raise Refusal("foreign_origin", problem)
 
 
-def requested_last_id(environ: Mapping[str, Any]) -> StreamId | None:
-    """The `last_id` parameter; a malformed one is ignored with a warning, as in the Node server."""
+def requested_last_id(environ: Mapping[str, Any]) -> str | None:
+    """The `last_id` parameter as it came; None when it is missing or empty."""
     values = parse_qs(environ.get("QUERY_STRING", "")).get("last_id")
-    if not values:
-        return None
-    last_id = StreamId.from_client(values[0])
-    if last_id is None:
-        log.warning("last_id %.40r is ignored: it is not like 1700000000000-0", values[0])
-    return last_id
+    return values[0] if values else None
 
 
 def _tokens(header: str) -> list[str]:
@@ -194,4 +147,4 @@ def _tokens(header: str) -> list[str]:
 
 
 def _malformed(message: str) -> Refusal:
-    return Refusal("400 Bad Request", "malformed_handshake", message)
+    return Refusal("malformed_handshake", message)

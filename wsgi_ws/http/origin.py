@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from wsgi_ws.addresses import port_of, unmapped, unmapped_text
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_allowed(origin: str, asked_host: str, allowed: Sequence[str]) -> bool:
@@ -50,9 +51,8 @@ def is_trusted(peer: str | None, trusted_proxies: Sequence[Network]) -> bool:
         return False
     if peer is None:
         return True
-    address = ipaddress.ip_address(peer.split("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)  # an IPv4 peer at a dual-stack listener
-    return any((mapped or address) in network for network in trusted_proxies)
+    address = unmapped(ipaddress.ip_address(peer.split("%")[0]))
+    return any(address in network for network in trusted_proxies)
 
 
 def client_address(peer: str | None, forwarded_for: str, trusted_proxies: Sequence[Network]) -> str:
@@ -61,7 +61,7 @@ def client_address(peer: str | None, forwarded_for: str, trusted_proxies: Sequen
     Each proxy appends its peer to `X-Forwarded-For`, and everything left of the first address that
     no trusted proxy has written may be invented: so it is the right-most one that is not trusted.
     """
-    address = _without_mapping(peer) if peer else "a Unix socket"
+    address = unmapped_text(peer) if peer else "a Unix socket"
     if not forwarded_for or not is_trusted(peer or None, trusted_proxies):
         return address
     for text in reversed(forwarded_for.split(",")):
@@ -69,22 +69,10 @@ def client_address(peer: str | None, forwarded_for: str, trusted_proxies: Sequen
             hop = str(ipaddress.ip_address(_without_port(text.strip())))
         except ValueError:  # "unknown", or nonsense: beyond this nothing is known
             break
-        address = _without_mapping(hop)
+        address = unmapped_text(hop)
         if not is_trusted(hop, trusted_proxies):
             break
     return address
-
-
-def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Addresses and networks in CIDR form.
-
-    :raises ValueError: naming the one that is neither.
-    """
-    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
-
-
-def _without_mapping(address: str) -> str:
-    return address.removeprefix("::ffff:")  # an IPv4 peer at a dual-stack listener
 
 
 def _without_port(hop: str) -> str:
@@ -105,7 +93,7 @@ def _normal(origin: str) -> tuple[str, str, int | None]:
     """Scheme, host name and port, so that `https://a` and `https://A:443/` are one."""
     try:
         parts = urlsplit(origin)
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        port = port_of(parts)
     except ValueError:
         return (origin, "", None)
     return (parts.scheme, _host_name(origin), port)

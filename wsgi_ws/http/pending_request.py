@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP connection that has not said yet what it wants: collects a request's head on the loop.
+"""A connection that has not said yet what it wants: collects a request's head on the loop.
 
 No greenlet waits behind it: one that has hardly run is expensive (its stack is cold memory), and a
 storm of reconnecting clients, or of connections that never say anything, would make one for each.
-Knows nothing of HTTP but where a head ends.
+Knows nothing of HTTP but where a head ends, and how to answer with an error.
 """
 
 from __future__ import annotations
@@ -12,16 +12,28 @@ import contextlib
 import time
 from _socket import SHUT_WR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from wsgi_ws.http.request import MAX_HEAD_BYTES, end_of_head, is_tls
+from wsgi_ws.loop import READ
 
-READ = 1  # libev's event bit
 RECEIVE_BYTES = MAX_HEAD_BYTES
 
 
-class Host(Protocol):
-    """Whom an arrival tells what happens to it."""
+class Endpoint(NamedTuple):
+    """What a listening socket serves.
+
+    :ivar takes_upgrades: whether WebSockets are served there, or plain HTTP only.
+    :ivar environ: what the WSGI environ of its plain requests has besides the usual.
+    """
+
+    takes_upgrades: bool
+    environ: Mapping[str, Any]
+
+
+class Owner(Protocol):
+    """Whom a pending request tells what happens to it."""
 
     @property
     def loop(self) -> Any:
@@ -31,47 +43,51 @@ class Host(Protocol):
     def request_timeout(self) -> float:
         """Seconds for a whole head."""
 
-    def on_head(self, arrival: Arrival) -> None:
+    def on_head(self, pending: PendingRequest) -> None:
         """A head is complete, or can't become a good one."""
 
-    def on_late(self, arrival: Arrival) -> None:
+    def on_late(self, pending: PendingRequest) -> None:
         """The head is not complete, and its time is over."""
 
-    def on_left(self, arrival: Arrival) -> None:
-        """It is no arrival any more: closed, or somebody else's."""
+    def on_left(self, pending: PendingRequest) -> None:
+        """It is not pending any more: closed, or somebody else's."""
 
 
-class Arrival:
-    """`peer` is the address as `accept` told it, `complete_at` a time of `time.monotonic`."""
+class PendingRequest:
+    """`peer` is the address as `accept` told it, `complete_at` a time of `time.monotonic`.
+
+    The socket has one owner at each moment: this object, until it closes the socket or hands it
+    over. From then on all that it is told to do is without effect.
+    """
 
     __slots__ = (
         "_data",
-        "_host",
         "_left",
+        "_owner",
         "_sock",
         "_timer",
         "_watcher",
         "complete_at",
-        "listener",
+        "endpoint",
         "peer",
     )
 
-    def __init__(self, host: Host, sock: RawSocket, peer: Any, listener: Any) -> None:
+    def __init__(self, owner: Owner, sock: RawSocket, peer: Any, endpoint: Endpoint) -> None:
         """
-        :param sock: not blocking; this object closes it unless it is taken over.
-        :param listener: where it was accepted; not used here.
+        :param sock: not blocking.
+        :param endpoint: where it was accepted.
         """
         self.peer = peer
-        self.listener = listener
+        self.endpoint = endpoint
         self.complete_at = 0.0
-        self._host = host
+        self._owner = owner
         self._sock = sock
         self._data = b""
         self._left = False
-        self._watcher = host.loop.io(sock.fileno(), READ)
+        self._watcher = owner.loop.io(sock.fileno(), READ)
         self._watcher.start(self._on_readable)
-        self._timer = host.loop.timer(host.request_timeout)
-        self._timer.start(host.on_late, self)
+        self._timer = owner.loop.timer(owner.request_timeout)
+        self._timer.start(owner.on_late, self)
 
     @property
     def silent(self) -> bool:
@@ -83,23 +99,35 @@ class Arrival:
         end = end_of_head(self._data)
         return self._data[:end], b"" if end is None else self._data[end:]
 
-    def take_over(self) -> int:
-        """The descriptor, now the caller's."""
+    @contextlib.contextmanager
+    def handing_over(self) -> Iterator[RawSocket]:
+        """Hand the socket to its next owner; the socket is closed when that fails."""
         self._leave()
-        return self._sock.detach()
+        try:
+            yield self._sock
+        except BaseException:
+            self._sock.close()
+            raise
 
-    def answer(self, data: bytes) -> None:
-        """Send a short last answer, and close."""
+    def reject(self, status: str, text: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """Answer with an HTTP error, and close.
+
+        :param status: the status line's end, like `400 Bad Request`.
+        """
+        if self._left:
+            return
         with contextlib.suppress(OSError):
-            self._sock.send(data)  # the first bytes on this connection: they fit into its buffer
+            # The first bytes on this connection: they fit into its buffer.
+            self._sock.send(_http_error(status, text, headers))
             self._sock.shutdown(SHUT_WR)
-            self._sock.recv(RECEIVE_BYTES)  # what is unread at the end resets the answer away
+            self._sock.recv(RECEIVE_BYTES)  # closing with unread input would reset the answer away
         self.close()
 
     def close(self) -> None:
         """End without a word."""
-        self._leave()
-        self._sock.close()
+        if not self._left:
+            self._leave()
+            self._sock.close()
 
     def _on_readable(self) -> None:
         try:
@@ -116,7 +144,7 @@ class Arrival:
         elif not data or self._is_complete(looked_through):
             self._stop_waiting()
             self.complete_at = time.monotonic()
-            self._host.on_head(self)
+            self._owner.on_head(self)
 
     def _is_complete(self, looked_through: int) -> bool:
         end = end_of_head(self._data, looked_through)
@@ -129,7 +157,17 @@ class Arrival:
         self._timer.close()
 
     def _leave(self) -> None:
-        if not self._left:
-            self._left = True
-            self._stop_waiting()
-            self._host.on_left(self)
+        self._left = True
+        self._stop_waiting()
+        self._owner.on_left(self)
+
+
+def _http_error(status: str, text: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """A whole answer, after which the connection is closed."""
+    body = f"{status}: {text}\n".encode()
+    fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n{fields}\r\n"
+    )
+    return head.encode("latin-1", "replace") + body

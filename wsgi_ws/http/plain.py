@@ -10,10 +10,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
+from collections.abc import Mapping
 from typing import Any
 
 import gevent
-from gevent.pywsgi import WSGIHandler
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.socket import socket as GeventSocket  # noqa: N812  a class
 
 log = logging.getLogger(__name__)
 
@@ -39,23 +43,68 @@ class Continued(io.RawIOBase):
         return count
 
 
-class PlainHandler(WSGIHandler):
-    """Answers one request."""
+class PlainServer:
+    """Answers plain requests by the WSGI application; `len` is how many it answers now."""
 
-    def __init__(self, timeout: float, sock: Any, address: Any, server: Any, read: bytes) -> None:
+    def __init__(
+        self, application: Any, environ: Mapping[str, Any], *, capacity: int, timeout: float
+    ) -> None:
         """
-        :param timeout: seconds for the rest of the request and for the answer.
-        :param read: the request as far as it has come, with a head that is known to be good.
+        :param application: a WSGI application.
+        :param environ: what the environ of every request has besides the usual.
+        :param capacity: requests that are answered at one time; `serve` waits when there are more.
+        :param timeout: seconds for the rest of a request and for the answer.
         """
-        super().__init__(sock, address, server)
-        self.rfile = io.BufferedReader(Continued(read, sock))
+        # Never started, so it doesn't listen: handlers ask it for application, environ and logs.
+        self._pywsgi: Any = WSGIServer(("", 0), application, environ={**environ}, log=None)
+        self._pool = Pool(capacity)
         self._timeout = timeout
 
-    def handle(self) -> None:
-        """Serve the connection. A client that leaves before its answer is nobody's problem."""
+    def __len__(self) -> int:
+        return len(self._pool)
+
+    def serve(self, sock: RawSocket, peer: Any, read: bytes, environ: Mapping[str, Any]) -> None:
+        """Answer a request in a greenlet of its own.
+
+        :param sock: belongs to this object when the method returns.
+        :param peer: its address as `accept` told it.
+        :param read: the request as far as it has come, with a head that is known to be good.
+        :param environ: what the environ has besides that of every request.
+        """
+        self._pool.spawn(self._answer, sock, peer, read, environ)
+
+    def _answer(self, sock: RawSocket, peer: Any, read: bytes, environ: Mapping[str, Any]) -> None:
+        with contextlib.closing(_waiting(sock)) as waiting:
+            own = {**_server_environ(waiting.getsockname()), **environ}
+            PlainHandler(waiting, peer, self._pywsgi, read, own).answer(self._timeout)
+
+
+class PlainHandler(WSGIHandler):
+    """Answers one request.
+
+    Rests on parts of pywsgi that are not documented: that a handler reads from `rfile`, asks
+    `close_connection` after a request, and builds its answer's head in `finalize_headers`.
+    """
+
+    def __init__(
+        self, sock: GeventSocket, peer: Any, server: Any, read: bytes, environ: Mapping[str, Any]
+    ) -> None:
+        """
+        :param server: a pywsgi server.
+        :param read: the request as far as it has come, with a head that is known to be good.
+        """
+        super().__init__(sock, peer, server)
+        self.rfile = io.BufferedReader(Continued(read, sock))
+        self._environ = environ
+
+    def answer(self, timeout: float) -> None:
+        """Serve the connection. A client that leaves before its answer is nobody's problem.
+
+        :param timeout: seconds.
+        """
         try:
-            with contextlib.suppress(gevent.Timeout), gevent.Timeout(self._timeout):
-                super().handle()
+            with contextlib.suppress(gevent.Timeout), gevent.Timeout(timeout):
+                self.handle()
         except OSError as error:
             log.debug("connection from %s lost: %s", self.client_address, error)
 
@@ -65,6 +114,10 @@ class PlainHandler(WSGIHandler):
         self.close_connection = True
         return good
 
+    def get_environ(self) -> dict[str, Any]:
+        """The request as WSGI sees it; called by pywsgi."""
+        return {**super().get_environ(), **self._environ}
+
     def finalize_headers(self) -> None:
         """Complete the answer's headers; called by pywsgi."""
         super().finalize_headers()
@@ -73,3 +126,16 @@ class PlainHandler(WSGIHandler):
 
     def log_request(self) -> None:
         """pywsgi's access log is not used."""
+
+
+def _waiting(sock: RawSocket) -> GeventSocket:
+    """A socket for greenlets, which wait where it would block; `sock` gives its descriptor up."""
+    waiting = GeventSocket(sock.family, sock.type, sock.proto, sock.fileno())
+    sock.detach()
+    return waiting
+
+
+def _server_environ(address: Any) -> dict[str, Any]:
+    """Where the request came to (PEP 3333); a Unix socket has neither name nor port."""
+    name, port = address[:2] if isinstance(address, tuple) else ("", "")
+    return {"SERVER_NAME": str(name), "SERVER_PORT": str(port)}

@@ -1,55 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator can do about each kind of refused handshake. Pure.
+"""Why a handshake is refused: for each reason the answer, and what an operator can do. Pure.
 
-The keys are all reasons that there are: metrics start with them at 0.
+The reasons in the table are all that there are: metrics start with them at 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
-REMEDIES: Mapping[str, str] = {
-    "no_cookie": (
+
+class Kind(NamedTuple):
+    """What all refusals for one reason have in common.
+
+    :ivar status: the HTTP status line's end.
+    :ivar remedy: for the operator, at the end of the line in the log.
+    :ivar advice: for the client; None: it is told the problem itself.
+    :ivar headers: of the answer, besides the usual ones.
+    """
+
+    status: str
+    remedy: str
+    advice: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def _unauthorized(remedy: str) -> Kind:
+    """A client is not told what is wrong with its token: it may be an attacker's."""
+    advice = "no valid token in the cookie; open Superset under this host name first"
+    return Kind("401 Unauthorized", remedy, advice)
+
+
+REFUSALS: Mapping[str, Kind] = {
+    "no_cookie": _unauthorized(
         "Browsers send it only to the host name that Superset's page has (localhost and 127.0.0.1 "
         "are two), and over http only without Secure; Superset sets it only with "
         "GLOBAL_ASYNC_QUERIES inside FEATURE_FLAGS, under the name in "
         "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME, which jwtCookieName must equal"
     ),
-    "bad_signature": (
+    "bad_signature": _unauthorized(
         "Set jwtSecret (JWT_SECRET, which wins over the file) to the very value of "
         "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset"
     ),
-    "bad_algorithm": "Superset signs with HS256, the default of jwtAlgorithms",
-    "expired": (
+    "bad_algorithm": _unauthorized("Superset signs with HS256, the default of jwtAlgorithms"),
+    "expired": _unauthorized(
         "Opening Superset again brings a new one; when fresh ones are refused, compare the clocks "
         "of the two machines"
     ),
-    "not_yet_valid": "Compare the clocks of Superset's machine and of this one",
-    "malformed_token": (
+    "not_yet_valid": _unauthorized("Compare the clocks of Superset's machine and of this one"),
+    "malformed_token": _unauthorized(
         "Another application sets a cookie of this name, or a proxy changes it: compare "
         "jwtCookieName with GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME in Superset"
     ),
-    "no_channel": (
+    "no_channel": _unauthorized(
         "jwtChannelIdKey must name the claim that Superset puts the channel into: channel, unless "
         "it was changed there"
     ),
-    "foreign_origin": (
+    "foreign_origin": Kind(
+        "403 Forbidden",
         "If that page is yours, add it to allowedOrigins; if a proxy changes the Host header, let "
-        "it send X-Forwarded-Host and add its address to trustedProxies"
+        "it send X-Forwarded-Host and add its address to trustedProxies",
+        advice="a page of this origin may not connect here",
     ),
-    "no_upgrade": (
+    "no_upgrade": Kind(
+        "404 Not Found",  # to HTTP it is a plain request for nothing that is here
         "A proxy in front eats the upgrade headers: in nginx, set proxy_http_version 1.1, "
         'proxy_set_header Upgrade $http_upgrade and proxy_set_header Connection "upgrade" for this '
-        "path; other proxies have an option for WebSockets"
+        "path; other proxies have an option for WebSockets",
+        advice="the header Upgrade: websocket is missing, a proxy may have removed it",
     ),
-    "malformed_handshake": (
-        "Browsers send it right: look at the proxy in front, or at the program that asked"
+    "malformed_handshake": Kind(
+        "400 Bad Request",
+        "Browsers send it right: look at the proxy in front, or at the program that asked",
     ),
-    "bad_version": "Every browser since 2012 speaks version 13: this was some other program",
-    "closed": "The client comes back by itself",
+    "bad_version": Kind(
+        "426 Upgrade Required",
+        "Every browser since 2012 speaks version 13: this was some other program",
+        headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")),
+    ),
+    "closed": Kind("503 Service Unavailable", "The client comes back by itself"),
 }
 
 
-def remedy_for(reason: str) -> str:
-    """What to do about a refusal; empty for a reason without advice."""
-    return REMEDIES.get(reason, "")
+class Refusal(Exception):
+    """A request is answered with an HTTP error instead of the 101."""
+
+    def __init__(self, reason: str, problem: str) -> None:
+        """
+        :param reason: a key of `REFUSALS`.
+        :param problem: what is wrong with this request, for the operator's log; never a token.
+        """
+        super().__init__(problem)
+        self.reason = reason
+
+    @property
+    def kind(self) -> Kind:
+        """What it has in common with others for the same reason."""
+        return REFUSALS[self.reason]
+
+    @property
+    def advice(self) -> str:
+        """The text of the answer."""
+        return self.kind.advice or str(self)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head of an HTTP request, from its bytes, within limits and strictly (RFC 9112 §3 and §5)."""
+"""An HTTP request's head, from its bytes, within limits and strictly (RFC 9112 §3 and §5). Pure."""
 
 from __future__ import annotations
 
 import re
+
+from wsgi_ws.observe.log_lines import request_id
 
 # What common servers allow: 100 fields, 8 KiB for the longest line, 16 KiB for the whole head.
 MAX_FIELDS = 100
@@ -37,13 +39,16 @@ def end_of_head(data: bytes | bytearray, start: int = 0) -> int | None:
     return found.end() if found else None
 
 
-class RequestHead:
-    """A request line, and header fields by lower-case name.
+class Request:
+    """A request line, and header fields as WSGI names them.
 
     A field that is there twice is joined (cookies with `; `).
+
+    :ivar peer: the address of the other end of the connection; None: a Unix socket.
+    :ivar environ: the head as WSGI names its parts (PEP 3333); the path as it came.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, peer: str | None = None) -> None:
         """
         :param data: up to and with the empty line.
         :raises BadHead: 400, 414 for the URL, or 431 when it is too large otherwise.
@@ -61,6 +66,8 @@ class RequestHead:
             self._add(line)
         if not self._fields.get("content-length", "0").isdecimal():
             raise BadHead("Content-Length is not a number")
+        self.peer = peer
+        self.environ = self._environ()
 
     def _read_request_line(self, line: bytes) -> None:
         if is_tls(line):
@@ -92,11 +99,14 @@ class RequestHead:
         """What is asked for, without the query."""
         return self.target.partition("?")[0]
 
-    def environ(self) -> dict[str, str]:
-        """The head as WSGI names its parts (PEP 3333); the path as it came.
+    @property
+    def id(self) -> str | None:
+        """What a proxy has named it (`X-Request-ID`), if that may be repeated."""
+        header = self.environ.get("HTTP_X_REQUEST_ID")
+        return request_id(header) if header else None
 
-        A field whose name has a `_` is dropped: it could pass for another.
-        """
+    def _environ(self) -> dict[str, str]:
+        """A field whose name has a `_` is dropped: it could pass for another."""
         path, _, query = self.target.partition("?")
         environ = {
             "HTTP_" + name.replace("-", "_").upper(): value
@@ -109,6 +119,8 @@ class RequestHead:
         environ["SERVER_PROTOCOL"] = self.version
         if "content-length" in self._fields:
             environ["CONTENT_LENGTH"] = self._fields["content-length"]
+        if self.peer is not None:
+            environ["REMOTE_ADDR"] = self.peer
         return environ
 
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Access lines, written by a greenlet of their own some moments later.
+"""Access lines: handed in where something happens, written some moments later by one greenlet.
 
-A handshake is the whole life of its greenlet, and in a fresh one all that logging touches is cold:
-a line costs twice as much there as it does here, where many are written in a row.
+The handshake or the close that hands in a line does not wait until it is formatted and written.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ PAUSE = 0.05  # seconds in which lines are collected
 
 
 class AccessLog:
-    """The lines of one worker, with the times at which they were handed in."""
+    """The lines of one worker, each with the time at which it was handed in: that is its time."""
 
     def __init__(self) -> None:
         self._logger = logging.getLogger("wsgi_ws.access")
@@ -30,7 +29,7 @@ class AccessLog:
 
     @property
     def wanted(self) -> bool:
-        """Whether it is worth making a line."""
+        """Whether lines are written at all: ask before making one."""
         return self._logger.isEnabledFor(logging.INFO)
 
     def write(self, line: HandshakeLine | CloseLine) -> None:
@@ -48,7 +47,7 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write the lines handed in so far; gives way in between."""
         while self._lines:
             at, line = self._lines.popleft()
             name, level = self._logger.name, logging.INFO

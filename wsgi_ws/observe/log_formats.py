@@ -24,7 +24,8 @@ _LEVELS = {
 class TextFormatter(logging.Formatter):
     """`2026-01-31T12:00:00.123 INFO [4711] text`, in local time.
 
-    By hand, since the library's way of doing it costs as much as all the rest of a line.
+    The time is formatted here, once a second: `logging.Formatter.formatTime`, at each line, costs
+    as much as all the rest of it.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object per line, in UTC; what a message of `log_lines` holds becomes members of it."""
+    """One object per line, in UTC. The fields of a line from `log_lines` become its members."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line. ASCII, so that no text can break it."""

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says which of many alike log lines are to be written: one per key and interval. Pure."""
+"""Decides which of many alike log lines are written: one per key and interval. Pure."""
 
 from __future__ import annotations
 
 
 class LogLimiter:
-    """Holds lines back and counts them. Keys are few and fixed, never what a client sent."""
+    """Remembers when each key's last line was written, and counts those held back since.
+
+    Keys must be few and fixed, never what a client sent: they are kept for ever.
+    """
 
     def __init__(self, interval: float) -> None:
         """:param interval: seconds between two lines of the same key."""
@@ -14,7 +17,7 @@ class LogLimiter:
         self._held_back: dict[str, int] = {}
 
     def admit(self, key: str, now: float) -> int | None:
-        """None when the line is to be held back; else how many were since the last one written.
+        """None: hold the line back. Else write it; the number is of lines held back since the last.
 
         :param now: seconds of one monotonic clock.
         """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log lines that are data: a text for people, the same values as fields for machines. Pure.
 
-Each is handed to a logger as its message: `logs` writes `str(line)`, or the fields as JSON.
+Each is handed to a logger as its message: `log_formats` writes `str(line)`, or its fields as JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class HandshakeLine(NamedTuple):
-    """The answer to an opening handshake; `channel` and `socket` are those of an admitted one."""
+    """The answer to an opening handshake: `socket` and `channel` if admitted, else `reason`."""
 
     address: str
     path: str
@@ -55,7 +55,10 @@ class CloseLine(NamedTuple):
 
 
 class RefusalLine(NamedTuple):
-    """Why a handshake was refused, and what to do; others for the same reason were held back."""
+    """Why a handshake was refused, and what to do.
+
+    :ivar held_back: refusals for the same reason since the last such line, which have none.
+    """
 
     address: str
     reason: str
@@ -101,12 +104,12 @@ class SummaryLine(NamedTuple):
 
 
 def abbreviated(channel: str) -> str:
-    """A channel as logs show it: whoever knows the whole can't be found by it."""
+    """A channel's first characters, as logs show it: a whole ID would be a key to its events."""
     return printable(channel, CHANNEL_SHOWN)
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """A foreign text as a part of one line: bounded, and without what a terminal would obey."""
+    """A foreign text as a part of one line: at most `limit` characters, no control characters."""
     shown = text if len(text) <= limit else text[:limit]
     if not shown.isprintable():
         shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
@@ -119,5 +122,5 @@ def request_id(header: str) -> str | None:
 
 
 def and_more(held_back: int) -> str:
-    """The end of a line that stands for others."""
+    """The end of a line: how many others it stands for, or nothing."""
     return f" [and {held_back} more since the last such line]" if held_back else ""

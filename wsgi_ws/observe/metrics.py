@@ -1,127 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted, behind one small interface; StatsD and Prometheus are where it goes.
+"""What is counted, behind one small interface: a method for each thing that happens.
 
-StatsD has the names of the seed (`ws_connected_client`, `ws_client_send_error`) and of the newer
-Node releases. It is UDP: it never blocks, and nobody listening is no error. What happens once per
-event or per admitted client is only summed up here, and handed on by `report`: a datagram for each
-client of a storm would cost 5 % of its handshake.
+StatsD and Prometheus are told at once, except of what happens for each batch of events and each
+admitted client: this only grows an integer, which `report` hands on. A datagram for each client of
+a storm would cost 5 % of its handshake.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import socket
 import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from statsd.client.base import StatsClientBase
-
-from wsgi_ws.config.keys import StatsdSettings
+from wsgi_ws.observe.counts import (
+    ADMITTED,
+    BAD_REQUESTS,
+    CATCH_UPS,
+    CLOSED,
+    COUNTS,
+    EVENTS_DELIVERED,
+    EVENTS_MALFORMED,
+    EVENTS_READ,
+    EVENTS_UNMATCHED,
+    REDIS_RECONNECTS,
+    REFUSED,
+    REJECTED,
+    SEND_ERRORS,
+    SLOW_DISCONNECTS,
+    STREAM_GAPS,
+    Count,
+)
 from wsgi_ws.observe.prometheus import LATENCY_BOUNDS, Prometheus
-
-log = logging.getLogger(__name__)
-
-
-class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no types
-    """The statsd package's client, with the options of the seed's client library (hot-shots).
-
-    It adds to each metric a prefix and a suffix, and tags in the DogStatsD form
-    (`name:1|c|#tag1,tag2:value`) or Telegraf's (`name,tag2=value:1|c`).
-    """
-
-    def __init__(self, settings: StatsdSettings, extra_tags: Iterable[str] = ()) -> None:
-        self._prefix = ""  # the base class would put a dot behind it; hot-shots doesn't
-        self._settings = settings
-        self._tags = [*settings.global_tags, *extra_tags]
-        self._buffer: list[bytes] = []
-        self._buffered = 0
-        self._socket: socket.socket | None = None
-        if not settings.mock:
-            self._open()
-
-    def _open(self) -> None:
-        host, port = self._settings.host, self._settings.port
-        try:
-            family, kind, proto, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_DGRAM
-            )[0]
-            self._socket = socket.socket(family, kind, proto)
-            self._socket.setblocking(False)
-            self._socket.connect(address)
-        except (OSError, UnicodeError) as error:  # a name may also be none at all
-            log.warning("no StatsD metrics: statsd.host %r can't be used (%s)", host, error)
-            self._socket = None
-
-    def incr(self, stat: str, count: int = 1, rate: float = 1, tags: Iterable[str] = ()) -> None:
-        """Count; `tags` are added to the global ones."""
-        self._emit(stat, f"{count}|c", tags)
-
-    def gauge(self, stat: str, value: float, rate: float = 1, delta: bool = False) -> None:
-        """Set a gauge to a value that is not negative."""
-        self._emit(stat, f"{value}|g", ())
-
-    def flush(self) -> None:
-        """Send what `maxBufferSize` has kept back."""
-        if self._buffer:
-            self._transmit(b"\n".join(self._buffer))
-            self._buffer.clear()
-            self._buffered = 0
-
-    def close(self) -> None:
-        """Send the rest and close the socket."""
-        self.flush()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _emit(self, stat: str, value: str, tags: Iterable[str]) -> None:
-        settings = self._settings
-        name = f"{settings.prefix}{stat}{settings.suffix}"
-        all_tags = [*self._tags, *tags]
-        if settings.telegraf:
-            line = ",".join([name, *(tag.replace(":", "=") for tag in all_tags)]) + f":{value}"
-        elif all_tags:
-            joined = settings.tag_separator.join(all_tags)
-            line = f"{name}:{value}|{settings.tag_prefix}{joined}"
-        else:
-            line = f"{name}:{value}"
-        self._send(line.encode(errors="replace"))
-
-    def _send(self, data: bytes) -> None:
-        limit = self._settings.max_buffer_size
-        if not limit:
-            self._transmit(data)
-            return
-        if self._buffer and self._buffered + len(data) + 1 > limit:
-            self.flush()
-        self._buffer.append(data)
-        self._buffered += len(data) + 1
-
-    def _transmit(self, data: bytes) -> None:
-        if self._socket is None:
-            return
-        with contextlib.suppress(OSError):  # nobody listens, or the buffer is full: never mind
-            self._socket.send(data)
+from wsgi_ws.observe.statsd import StatsdClient
 
 
 class Totals(NamedTuple):
-    """What has happened since the worker's start."""
+    """What has happened since the worker's start, as far as the summary has it.
 
-    events_read: int
-    events_delivered: int
-    events_malformed: int
-    admitted: int
+    :ivar counts: by field of `SummaryLine`.
+    :ivar refused: handshakes by reason.
+    """
+
+    counts: Mapping[str, int]
     refused: Mapping[str, int]
-    catch_ups: int
-    gaps: int
 
 
 class Stock(NamedTuple):
-    """What there is at the moment.
+    """What there is at the moment; its fields name the gauges of `Prometheus`.
 
     :ivar lag: seconds that the reading is behind the stream.
     :ivar redis_reconnects: since the worker's start.
@@ -144,63 +71,58 @@ class Metrics:
     """Everything that is counted, named after what happened."""
 
     def __init__(
-        self, statsd: Any, prometheus: Prometheus | None = None, reasons: Iterable[str] = ()
+        self,
+        statsd: StatsdClient,
+        prometheus: Prometheus | None = None,
+        reasons: Iterable[str] = (),
     ) -> None:
         """
-        :param statsd: a `StatsdClient`.
         :param reasons: of refusals, to be there from the start: a series that begins with its
             first event hides that.
         """
         self._statsd = statsd
         self._prometheus = prometheus or Prometheus()
         for reason in reasons:
-            self._prometheus.handshakes_refused.labels(reason)
-        self.events_read = 0
-        self.events_matched = 0
-        self.events_delivered = 0
-        self.malformed_entries = 0
-        self.gaps = 0
-        self._admitted = 0
+            self._prometheus.add(REFUSED, 0, [reason])
+        self._totals = dict.fromkeys(COUNTS, 0)
+        self._told = dict.fromkeys(COUNTS, 0)  # how much of it StatsD and Prometheus know
         self._refused: Counter[str] = Counter()
-        self._catch_ups = 0
         self._latencies = [0] * (len(LATENCY_BOUNDS) + 1)  # of events: how many in each bucket
         self._latency_sum = 0.0
-        # What has been handed on: admitted; events read, matched, delivered; reconnects.
-        self._passed_on = (0, 0, 0, 0, 0)
 
     # --- clients ---------------------------------------------------------------------------------
 
     def client_connected(self) -> None:
         """A handshake was answered with 101."""
-        self._admitted += 1
+        self._totals[ADMITTED] += 1
 
     def client_send_error(self) -> None:
-        self._statsd.incr("ws_client_send_error")
-        self._prometheus.send_errors.inc()
+        """A write to a client's socket failed."""
+        self._count(SEND_ERRORS)
 
     def client_too_slow(self) -> None:
-        self._statsd.incr("ws_client_backpressure_disconnect")
-        self._prometheus.slow_disconnects.inc()
+        """A client was cut because it read too slowly."""
+        self._count(SLOW_DISCONNECTS)
 
     def client_gone(self, by: str, code: int) -> None:
-        """A socket has ended."""
-        label = str(int(code)) if code in _KNOWN_CODES else "other"
-        self._prometheus.connections_closed.labels(by, label).inc()
+        """A socket has ended.
+
+        :param by: client, server or network.
+        """
+        self._count(CLOSED, by, str(int(code)) if code in _KNOWN_CODES else "other")
 
     def connection_rejected(self, reason: str) -> None:
         """An authenticated client was turned away for a limit."""
-        self._statsd.incr("ws_connection_rejected", tags=[f"reason:{reason}"])
-        self._prometheus.connections_rejected.labels(reason).inc()
+        self._count(REJECTED, reason)
 
     def upgrade_rejected(self, reason: str) -> None:
         """A handshake was refused."""
         self._refused[reason] += 1
-        self._statsd.incr("ws_upgrade_rejected", tags=[f"reason:{reason}"])
-        self._prometheus.handshakes_refused.labels(reason).inc()
+        self._count(REFUSED, reason)
 
     def bad_request(self) -> None:
         """A request was no HTTP."""
-        self._prometheus.bad_requests.inc()
+        self._count(BAD_REQUESTS)
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -210,29 +132,26 @@ class Metrics:
 
         :param oldest: ID of the batch's first entry. Its age now stands for all that were matched.
         """
-        self.events_read += events
+        totals = self._totals
+        totals[EVENTS_READ] += events
+        totals[EVENTS_UNMATCHED] += events - matched
         if matched:
-            self.events_matched += matched
-            self.events_delivered += deliveries
+            totals[EVENTS_DELIVERED] += deliveries
             age = max(0.0, time.time() - int(oldest.partition(b"-")[0]) / 1000)
             self._latencies[bisect_left(LATENCY_BOUNDS, age)] += matched
             self._latency_sum += age * matched
 
     def malformed_entry(self) -> None:
-        self.malformed_entries += 1
-        self._statsd.incr("ws_malformed_entry")
-        self._prometheus.events_malformed.inc()
+        """An entry of the stream was skipped."""
+        self._count(EVENTS_MALFORMED)
 
     def stream_gap(self) -> None:
         """A client asked for events that are no longer there."""
-        self.gaps += 1
-        self._statsd.incr("stream_gap")
-        self._prometheus.stream_gaps.inc()
+        self._count(STREAM_GAPS)
 
     def caught_up(self, events: int, seconds: float) -> None:
         """A reconnected client got what it had missed."""
-        self._catch_ups += 1
-        self._statsd.incr("ws_catch_up")
+        self._count(CATCH_UPS)
         self._prometheus.catch_up_events.observe(events)
         self._prometheus.catch_up_duration.observe(seconds)
 
@@ -248,45 +167,37 @@ class Metrics:
         self._statsd.flush()
 
     def report(self, stock: Stock) -> None:
-        """Set the gauges, and pass on what was summed up."""
-        prometheus = self._prometheus
-        prometheus.workers.set(1)
-        prometheus.workers_ready.set(stock.ready)
-        prometheus.connections.set(stock.connections)
-        prometheus.channels.set(stock.channels)
-        prometheus.backlog.set(stock.backlog_bytes)
-        prometheus.pings_outstanding.set(stock.pings_outstanding)
-        prometheus.reader_lag.set(stock.lag)
-        self._pass_on(stock.redis_reconnects)
+        """Set the gauges, and tell what was only summed up."""
+        self._prometheus.workers.set(1)
+        values = stock._asdict()
+        for field, gauge in self._prometheus.gauges.items():
+            gauge.set(values[field])
+        self._totals[REDIS_RECONNECTS] = stock.redis_reconnects
+        for count, total in self._totals.items():
+            if total > self._told[count]:
+                self._tell(count, total - self._told[count])
+        self._tell_latencies()
         self.connections_now(stock.connections)
 
     def totals(self) -> Totals:
         """For the summary."""
-        return Totals(
-            self.events_read,
-            self.events_delivered,
-            self.malformed_entries,
-            self._admitted,
-            dict(self._refused),
-            self._catch_ups,
-            self.gaps,
-        )
+        counts = {count.summary: n for count, n in self._totals.items() if count.summary}
+        return Totals(counts, dict(self._refused))
 
-    def _pass_on(self, reconnects: int) -> None:
-        prometheus = self._prometheus
-        events = (self.events_read, self.events_matched, self.events_delivered)
-        sums = (self._admitted, *events, reconnects)
-        admitted, read, matched, delivered, reconnected = (
-            now - before for now, before in zip(sums, self._passed_on, strict=True)
-        )
-        self._passed_on = sums
-        if admitted:
-            self._statsd.incr("ws_connected_client", admitted)
-        prometheus.handshakes_admitted.inc(admitted)
-        prometheus.events_read.inc(read)
-        prometheus.events_unmatched.inc(read - matched)
-        prometheus.events_delivered.inc(delivered)
-        prometheus.redis_reconnects.inc(reconnected)
-        prometheus.delivery_latency.add(self._latencies, self._latency_sum)
+    # --- to StatsD and Prometheus ----------------------------------------------------------------
+
+    def _count(self, count: Count, *labels: str) -> None:
+        """One more, told at once."""
+        self._totals[count] += 1
+        self._tell(count, 1, labels)
+
+    def _tell(self, count: Count, number: int, labels: tuple[str, ...] = ()) -> None:
+        self._told[count] += number
+        if count.statsd:
+            self._statsd.incr(count.statsd, number, tags=[f"reason:{label}" for label in labels])
+        self._prometheus.add(count, number, labels)
+
+    def _tell_latencies(self) -> None:
+        self._prometheus.delivery_latency.add(self._latencies, self._latency_sum)
         self._latencies = [0] * len(self._latencies)
         self._latency_sum = 0.0

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metrics for Prometheus, all declared here, and the text that it scrapes.
+"""The metrics for Prometheus (counters from `counts`, gauges and histograms), and what it scrapes.
 
-Imported in workers only, when `exposure` has set their environment: at its import the library
-decides whether values are shared between processes.
+Imported in workers only, when the server's `MetricsDirectory` has set their environment: at its
+import the library decides whether values are shared between processes.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -20,6 +20,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from wsgi_ws.observe.counts import COUNTS, Count
+
 LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 DELAY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 CATCH_UP_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
@@ -27,14 +29,15 @@ CATCH_UP_EVENT_BOUNDS = (0, 1, 5, 10, 50, 100, 500, 1000, 5000)
 
 
 class BulkHistogram(Histogram):
-    """One that takes many observations at once, sorted into its buckets by the caller.
+    """A histogram that takes many observations at once, sorted into its buckets by the caller.
 
-    The library takes them one at a time, which costs more than the way of an event that nobody
-    here waits for.
+    The library takes them one at a time, which costs more than the whole way of an event for which
+    no client is here.
     """
 
     def add(self, counts: Sequence[int], total: float) -> None:
-        """
+        """Add observations. `_buckets` and `_sum` are not public.
+
         :param counts: observations per bucket, the last for those above all bounds.
         :param total: the sum of their values.
         """
@@ -46,59 +49,42 @@ class BulkHistogram(Histogram):
 
 class Prometheus:
     """One worker's values. Counters and histograms add up over workers that ever were, gauges over
-    those that live (`livesum`) or show the worst of them (`livemax`)."""
+    those that live (`livesum`) or show the worst of them (`livemax`).
+
+    :ivar gauges: by field of `Stock`.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()  # not what is scraped: that comes from all workers
-        total = functools.partial(Counter, registry=self.registry)
         sum_of = functools.partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
         worst_of = functools.partial(Gauge, registry=self.registry, multiprocess_mode="livemax")
         histogram = functools.partial(Histogram, registry=self.registry)
 
+        self._counters = {
+            count: Counter(count.prometheus, count.help, count.labels, registry=self.registry)
+            for count in COUNTS
+            if count.prometheus
+        }
         self.workers = sum_of("wsgi_ws_workers", "Workers that report.")
-        self.workers_ready = sum_of(
-            "wsgi_ws_workers_ready", "Workers that read the stream and are not behind it."
-        )
-        self.connections = sum_of("wsgi_ws_connections", "Open sockets.")
-        self.channels = sum_of(
-            "wsgi_ws_channels", "Channels with open sockets, counted in each worker that has some."
-        )
-        self.handshakes_admitted = total(
-            "wsgi_ws_handshakes_admitted_total", "Handshakes answered with 101."
-        )
-        self.handshakes_refused = total(
-            "wsgi_ws_handshakes_refused_total",
-            "Handshakes answered with an error, by reason.",
-            ["reason"],
-        )
-        self.bad_requests = total(
-            "wsgi_ws_bad_requests_total", "Requests that were not valid HTTP."
-        )
-        self.connections_rejected = total(
-            "wsgi_ws_connections_rejected_total",
-            "Sockets closed with 1013 at their beginning, by the limit that was reached.",
-            ["limit"],
-        )
-        self.connections_closed = total(
-            "wsgi_ws_connections_closed_total",
-            "Sockets that ended, by who began it (client, server, network) and close code.",
-            ["by", "code"],
-        )
-        self.events_read = total(
-            "wsgi_ws_events_read_total",
-            "Events read from the stream. Every worker reads all of them.",
-        )
-        self.events_unmatched = total(
-            "wsgi_ws_events_unmatched_total",
-            "Events read for whose channel the worker had no socket.",
-        )
-        self.events_malformed = total(
-            "wsgi_ws_events_malformed_total", "Entries of the stream that were skipped."
-        )
-        self.events_delivered = total(
-            "wsgi_ws_events_delivered_total",
-            "Live events handed to sockets, counted once for each socket.",
-        )
+        self.gauges = {
+            "ready": sum_of(
+                "wsgi_ws_workers_ready", "Workers that read the stream and are not behind it."
+            ),
+            "connections": sum_of("wsgi_ws_connections", "Open sockets."),
+            "channels": sum_of(
+                "wsgi_ws_channels",
+                "Channels with open sockets, counted in each worker that has some.",
+            ),
+            "backlog_bytes": sum_of(
+                "wsgi_ws_backlog_bytes", "Bytes that clients have not read yet."
+            ),
+            "pings_outstanding": sum_of(
+                "wsgi_ws_pings_outstanding", "Sockets with a ping that is not answered yet."
+            ),
+            "lag": worst_of(
+                "wsgi_ws_reader_lag_seconds", "How far the slowest worker's reading is behind."
+            ),
+        }
         self.delivery_latency = BulkHistogram(
             "wsgi_ws_delivery_latency_seconds",
             "From an event's entry in Redis (by Redis's clock) to the last send of its batch.",
@@ -115,29 +101,20 @@ class Prometheus:
             "Missed events that a reconnected client was sent.",
             buckets=CATCH_UP_EVENT_BOUNDS,
         )
-        self.stream_gaps = total(
-            "wsgi_ws_stream_gaps_total",
-            "Times that events may have been lost: trimmed, flushed or restored streams.",
-        )
-        self.backlog = sum_of("wsgi_ws_backlog_bytes", "Bytes that clients have not read yet.")
-        self.slow_disconnects = total(
-            "wsgi_ws_slow_disconnects_total", "Clients cut because they read too slowly."
-        )
-        self.send_errors = total("wsgi_ws_send_errors_total", "Writes to sockets that failed.")
-        self.pings_outstanding = sum_of(
-            "wsgi_ws_pings_outstanding", "Sockets with a ping that is not answered yet."
-        )
-        self.reader_lag = worst_of(
-            "wsgi_ws_reader_lag_seconds", "How far the slowest worker's reading is behind."
-        )
-        self.redis_reconnects = total(
-            "wsgi_ws_redis_reconnects_total", "Outages of Redis that were survived."
-        )
         self.loop_delay = histogram(
             "wsgi_ws_loop_delay_seconds",
             "How late the event loop came to a timer, measured four times a second.",
             buckets=DELAY_BOUNDS,
         )
+
+    def add(self, count: Count, number: int, labels: Iterable[str] = ()) -> None:
+        """Add to a counter, if the count has one here.
+
+        :param number: 0 makes a series of these labels begin at 0.
+        """
+        counter = self._counters.get(count)
+        if counter is not None:
+            (counter.labels(*labels) if labels else counter).inc(number)
 
 
 def scrape(directory: str) -> tuple[str, bytes]:

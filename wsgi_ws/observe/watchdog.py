@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices when something blocks the event loop, and logs what.
+"""Notices when something blocks the event loop, and logs the stack of what blocks it.
 
-A blocked loop serves nobody and can't tell so itself; a native thread looks at it from outside.
+No greenlet runs while the loop is blocked, so a native thread watches it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _native_thread_id = monkey.get_original("_thread", "get_ident")
 
 
 class Watchdog:
-    """`run` in a greenlet shows that the loop turns; `watch` in a native thread looks on."""
+    """`run`, in a greenlet, beats while the loop turns; a native thread looks at the beats."""
 
     def __init__(self, on_delay: Callable[[float], None]) -> None:
-        """:param on_delay: hears at each beat how many seconds late the loop was."""
+        """:param on_delay: called at each beat with the seconds by which the loop was late."""
         self._on_delay = on_delay
         self._beat_at = time.monotonic()
         self._loop_thread = _native_thread_id()

@@ -12,7 +12,7 @@ OTHER = 64  # Redis, logs, StatsD, the loop and the listener, with room to spare
 
 
 def needed(max_total_connections: int) -> int:
-    """For a worker with so many sockets."""
+    """Descriptors that a worker with so many sockets needs."""
     return max_total_connections + OTHER
 
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gunicorn's worker for this service: starts it, and stops it when gunicorn says so.
-
-This, `wsgi.py` and `gunicorn.conf.py` are all that knows gunicorn.
-"""
+"""gunicorn's worker for this service: starts it, and stops it when gunicorn says so."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import os
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -20,11 +18,11 @@ from gevent.event import Event
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 
-from wsgi_ws.config.load import Loaded
-from wsgi_ws.http.acceptor import Listener
-from wsgi_ws.server.exposure import Exposure
+from wsgi_ws.config.keys import Settings
 
 if TYPE_CHECKING:
+    from wsgi_ws.http.pending_request import Endpoint
+    from wsgi_ws.http.plain import PlainServer
     from wsgi_ws.service import Service
 
 WATCH_INTERVAL = 1.0  # seconds between two signs of life to the master
@@ -48,11 +46,37 @@ def unsupported(cfg: Any) -> str | None:
     return None
 
 
-class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no types
-    """A worker process: its own sockets, its own reading of the whole stream."""
+def _wsgi_environ(cfg: Any) -> dict[str, Any]:
+    """What a request's WSGI environ has from gunicorn, as in its own gevent worker.
 
-    loaded: Loaded | None = None  # set by gunicorn.conf.py in the master, for all workers to come
-    exposure: Exposure  # set by gunicorn.conf.py after the fork
+    `base_environ` is not documented.
+    """
+    environ: dict[str, Any] = base_environ(cfg) | {"wsgi.multithread": True}
+    return environ
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the master gives to a worker.
+
+    :ivar metrics_directory: where the values of all workers are; None: `/metrics` is off.
+    :ivar metrics_listener: listens for `/metrics` alone; None: nothing does.
+    """
+
+    settings: Settings
+    metrics_directory: str | None
+    metrics_listener: socket.socket | None
+
+
+class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no types
+    """A worker process: its own sockets, its own reading of the whole stream.
+
+    From its base classes it has what gunicorn's gevent worker does around `run`: the patch, the
+    signals, loading the application. gevent-websocket's part, a handler that answers 101 before a
+    cookie is looked at, is inherited but not used.
+    """
+
+    prepared: Prepared  # set by the hook `post_fork`
     _failed = False
     _wake: Event | None = None
 
@@ -62,39 +86,42 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         gevent's own loop, which this replaces, looks for the end once a second and waits for every
         open connection.
         """
+        if not self.alive:  # told to stop while it started
+            return
         # Imported here: the master loads this module too, and redis and PyJWT must not come before
         # gevent's patch, which happens in the worker; prometheus-client not before the fork. The
         # master does without Flask.
         from wsgi_ws.http.app import METRICS, METRICS_LISTENER, UNREADINESS
+        from wsgi_ws.http.pending_request import Endpoint
         from wsgi_ws.observe.prometheus import scrape
         from wsgi_ws.service import Service
 
         # Or each line asks for its thread, which gevent makes up for each new greenlet (15 µs).
         logging.logThreads = False
         wake = self._wake = Event()
-        assert self.loaded is not None
-        service = Service(self.loaded.settings, str(self.age))
+        prepared = self.prepared
+        plain = self._plain_server(prepared.settings)
+        service = Service(prepared.settings, str(self.age), plain)
         self.wsgi.config[UNREADINESS] = service.unreadiness
-        if self.exposure.directory:
-            self.wsgi.config[METRICS] = functools.partial(scrape, self.exposure.directory)
+        if prepared.metrics_directory:
+            self.wsgi.config[METRICS] = functools.partial(scrape, prepared.metrics_directory)
         service.start(self._on_failure)
         # What is there now lives as long as the process: no need to look through it ever again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECTION_THRESHOLD)
-        servers = [self._listen(sock, service, takes_upgrades=True) for sock in self.sockets]
-        if self.exposure.listener is not None:
-            descriptor = os.dup(self.exposure.listener.fileno())
+        for sock in self.sockets:
+            self._listen(sock, service, Endpoint(takes_upgrades=True, environ={}))
+        if prepared.metrics_listener is not None:
+            descriptor = os.dup(prepared.metrics_listener.fileno())
             own = socket.socket(fileno=descriptor)
-            only_metrics = {METRICS_LISTENER: True}
-            servers.append(self._listen(own, service, takes_upgrades=False, **only_metrics))
+            only_metrics = Endpoint(takes_upgrades=False, environ={METRICS_LISTENER: True})
+            self._listen(own, service, only_metrics)
         while self.alive:
             self.notify()
             wake.wait(WATCH_INTERVAL)
-        for server in servers:
-            server.close()
         self._notify_while(service.stop)
-        self._await_requests(servers)
+        self._await_answers(plain)
         if self._failed:
             sys.exit(1)
 
@@ -105,24 +132,19 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             # Not set here: a signal handler may run in the middle of the loop's work.
             gevent.get_hub().loop.run_callback_threadsafe(self._wake.set)
 
-    def _listen(self, sock: Any, service: Service, *, takes_upgrades: bool, **environ: Any) -> Any:
-        """Accept connections on a listening socket.
+    def _plain_server(self, settings: Settings) -> PlainServer:
+        from wsgi_ws.http.plain import PlainServer  # here, as in `run`
 
-        :param takes_upgrades: whether WebSockets are served there.
-        :param environ: what its requests have in their environ besides the usual.
-        """
-        sock.setblocking(True)
-        listener = Listener(
-            sock,
-            service.entrance,
-            takes_upgrades=takes_upgrades,
+        return PlainServer(
+            self.wsgi,
+            _wsgi_environ(self.cfg),
             capacity=self.worker_connections,
-            application=self.wsgi,
-            log=self.log,
-            environ=base_environ(self.cfg) | {"wsgi.multithread": True} | environ,
+            timeout=settings.handshake_timeout,
         )
-        listener.start()
-        return listener
+
+    def _listen(self, sock: Any, service: Service, endpoint: Endpoint) -> None:
+        is_shared = self.cfg.workers > 1
+        service.listen(sock, endpoint, capacity=self.worker_connections, is_shared=is_shared)
 
     def _notify_while(self, job: Any) -> None:
         """Run a job that may take longer than the master's patience."""
@@ -131,10 +153,10 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             self.notify()
             greenlet.join(WATCH_INTERVAL)
 
-    def _await_requests(self, servers: list[Any]) -> None:
-        """Let plain requests and handshakes under way finish, as long as gunicorn allows."""
+    def _await_answers(self, plain: PlainServer) -> None:
+        """Let plain requests under way finish, as long as gunicorn allows."""
         deadline = time.monotonic() + self.cfg.graceful_timeout
-        while any(len(server.pool) for server in servers) and time.monotonic() < deadline:
+        while len(plain) and time.monotonic() < deadline:
             self.notify()
             gevent.sleep(0.05)
 

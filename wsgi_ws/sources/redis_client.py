@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import redis
@@ -71,11 +71,36 @@ def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
     return client
 
 
+def connect_outside_the_pool(client: redis.Redis) -> tuple[Any, Any]:
+    """A new connection of redis-py and its socket, for a reader that needs nothing else of it.
+
+    Nothing public gives the socket, so this is the one place that takes it. The pool counts the
+    connections that it makes and stops at its limit, so it must not make one that never comes back.
+
+    :param client: whose server to connect to, with its options.
+    :returns: the connection, to be ended with `disconnect()`; its socket, connected and logged in.
+    :raises redis.RedisError: when that doesn't work.
+    """
+    pool = client.connection_pool
+    connection: Any = pool.connection_class(**pool.connection_kwargs)
+    connection.connect()
+    return connection, connection._sock  # under this name since version 2
+
+
+def clock_ms(reply: Sequence[Any]) -> int:
+    """Redis's clock, milliseconds since the epoch.
+
+    :param reply: to the command TIME: seconds, and microseconds of the second.
+    """
+    seconds, microseconds = reply
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
 def describe(settings: RedisSettings) -> str:
     """The server's address for logs, without credentials."""
     scheme = "rediss" if settings.ssl else "redis"
     if settings.sentinels:
-        sentinels = ", ".join(settings.sentinels)
+        sentinels = ", ".join(map(str, settings.sentinels))
         return f"{scheme}://{settings.sentinel_master}/{settings.db} (by Sentinel: {sentinels})"
     if settings.unix_socket_path:
         return f"unix://{settings.unix_socket_path}?db={settings.db}"
@@ -174,8 +199,8 @@ class _Sentinels:
             **_tls(settings, settings.sentinel_ssl),
         }
         self._clients: dict[str, redis.Redis] = {
-            f"Sentinel {host}:{port}": redis.Redis(host=host, port=port, **options)
-            for host, port in settings.sentinel_addresses()
+            f"Sentinel {at.host}:{at.port}": redis.Redis(host=at.host, port=at.port, **options)
+            for at in settings.sentinels
         }
         self._paused_until: dict[str, float] = {}
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Executes Superset's settings as Superset does and writes those about async queries as JSON.
 
-Runs in a process of its own (`superset_settings` feeds this file to an interpreter, maybe another
+Runs in a process of its own (`settings` feeds this file to an interpreter, maybe another
 one than the service's), since the file is a program: it may print, connect or end the process.
 Standard library only; knows nothing of this package.
 """

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superset's own settings: what they say, in which line, and as values of this server's keys.
+"""Superset's own settings: their names and defaults, what they say, and in which line.
 
-They are read in a process of their own (`read_settings`). Knows the names and defaults of
-Superset's settings, but neither this server's configuration nor Redis. No text that this module
-makes contains a secret.
+They are read in a process of their own (`read_settings`). Knows neither this server's keys nor
+Redis. No text that this module makes contains a secret.
 """
 
 from __future__ import annotations
@@ -31,16 +30,20 @@ COOKIE_SAMESITE = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE"
 COOKIE_DOMAIN = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_DOMAIN"
 TRANSPORT = "GLOBAL_ASYNC_QUERIES_TRANSPORT"
 WEBSOCKET_URL = "GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL"
-LEFT_OUT = "left out of "
 ALGORITHM = "HS256"  # Superset signs with nothing else
 CHANNEL_KEY = "channel"  # and calls the claim so
 
+# Where its clients look for Redis when a setting lacks the key.
+REDIS_HOST = "localhost"
+REDIS_PORT = 6379
+SENTINELS = (("127.0.0.1", 26379),)
+
 DEFAULTS: Mapping[str, Any] = {
-    REDIS_CONFIG: {"port": 6379, "host": "127.0.0.1", "password": "", "db": 0, "ssl": False},
+    REDIS_CONFIG: {"port": REDIS_PORT, "host": "127.0.0.1", "password": "", "db": 0, "ssl": False},
     CACHE_BACKEND: {
         "CACHE_TYPE": "RedisCache",
-        "CACHE_REDIS_HOST": "localhost",
-        "CACHE_REDIS_PORT": 6379,
+        "CACHE_REDIS_HOST": REDIS_HOST,
+        "CACHE_REDIS_PORT": REDIS_PORT,
         "CACHE_REDIS_DB": 0,
     },
     PREFIX: "async-events-",
@@ -76,16 +79,38 @@ UNKNOWN = Unknown()
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a setting is set.
+
+    :ivar name: the file's name, or words like `Superset's default`.
+    :ivar line: 0 when it isn't known.
+    :ivar left_out: whether it is a key that the dictionary of that line doesn't have.
+    """
+
+    name: str
+    line: int = 0
+    left_out: bool = False
+
+    def __str__(self) -> str:
+        left_out = "left out of " if self.left_out else ""
+        return f"{left_out}{self.line_text or self.name}"
+
+    @property
+    def line_text(self) -> str:
+        """`superset_config.py line 12`, or nothing when the line isn't known."""
+        return f"{self.name} line {self.line}" if self.line else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
-    """What Superset's settings say about one key of this server.
+    """What Superset's settings say about one thing.
 
     :ivar setting: the name, maybe with a key: `GLOBAL_ASYNC_QUERIES_REDIS_CONFIG["db"]`.
-    :ivar where: file and line, or that it is a default.
     """
 
     value: Any = field(repr=False)
     setting: str
-    where: str
+    where: Place
 
     def __str__(self) -> str:
         return f"{self.setting}, {self.where}"
@@ -124,20 +149,20 @@ class SupersetSettings:
         places = self.places.get(f"{name}.{key}" if key else name, ())
         return [line for file, line in places if file == self.file]
 
-    def where(self, name: str, key: str | None = None) -> str:
+    def where(self, name: str, key: str | None = None) -> Place:
         """Where it is set: `superset_config.py line 12`, or `Superset's default`.
 
         Of a key that a dictionary does not have: `left out of superset_config.py line 12`.
         """
         whole = self.get(name)
-        left_out = LEFT_OUT if key and isinstance(whole, dict) and key not in whole else ""
+        left_out = bool(key) and isinstance(whole, dict) and key not in whole
         for spelling in (f"{name}.{key}" if key else name, name):
             if self.places.get(spelling):
                 file, line = self.places[spelling][-1]
-                return f"{left_out}{Path(file).name} line {line}"
+                return Place(Path(file).name, line, left_out)
         if self.is_set(name):
-            return left_out + Path(self.file).name
-        return "Superset's default"
+            return Place(Path(self.file).name, left_out=left_out)
+        return Place("Superset's default")
 
     def said(self, name: str, key: str | None = None, default: Any = None) -> Said:
         value = self.item(name, key, default) if key else self.get(name)
@@ -232,7 +257,7 @@ def _known(value: Any) -> Any:
     return UNKNOWN if isinstance(value, dict) and "__unknown__" in value else value
 
 
-# --- as values of this server's keys -------------------------------------------------------------
+# --- where Superset's Redis is -------------------------------------------------------------------
 
 
 def redis_setting(superset: SupersetSettings) -> str:
@@ -268,115 +293,3 @@ def surprises(superset: SupersetSettings) -> Iterator[str]:
             f"({superset.where(CACHE_BACKEND, 'CACHE_REDIS_DB')}), but with RedisSentinelCache "
             "Superset (up to 6.1) writes events to database 0 whatever it says: 0 is what counts"
         )
-
-
-def own_values(superset: SupersetSettings) -> dict[str, Said]:
-    """What the settings mean here, by dotted key of this server's configuration.
-
-    A value may be `UNKNOWN`; what isn't of the right type is, too.
-    """
-    values = dict(_redis_values(superset))
-    values["redisStreamPrefix"] = superset.said(PREFIX)
-    values["jwtCookieName"] = superset.said(COOKIE_NAME)
-    values["jwtSecret"] = superset.said(SECRET)
-    values["jwtAlgorithms"] = Said((ALGORITHM,), "signature", "fixed in Superset")
-    values["jwtChannelIdKey"] = Said(CHANNEL_KEY, "channel claim", "fixed in Superset")
-    for key in ("redisStreamPrefix", "jwtCookieName", "jwtSecret"):
-        values[key] = _typed(values[key], str)
-    return values
-
-
-def _redis_values(superset: SupersetSettings) -> Iterator[tuple[str, Said]]:
-    name = redis_setting(superset)
-    if name == REDIS_CONFIG:
-        yield from _fields(superset, name, _PLAIN)
-        return
-    kind = superset.item(name, "CACHE_TYPE")
-    if kind != "RedisSentinelCache":
-        yield from _fields(superset, name, _CACHE)
-        return
-    said = superset.said(name, "CACHE_REDIS_SENTINELS", [["127.0.0.1", 26379]])
-    yield "redis.sentinels", Said(_addresses(said.value), said.setting, said.where)
-    yield from _fields(superset, name, _SENTINEL)
-    # Superset makes the client that writes events without CACHE_REDIS_DB: `surprises` says so.
-    said = superset.said(name, "CACHE_REDIS_DB", 0)
-    yield "redis.db", Said(0, said.setting, "which Superset ignores with Sentinel")
-
-
-def _fields(
-    superset: SupersetSettings, name: str, table: Sequence[tuple[str, str, type, Any]]
-) -> Iterator[tuple[str, Said]]:
-    for own, key, kind, default in table:
-        said = superset.said(name, key, default)
-        yield own, _typed(Said(said.value or default, said.setting, said.where), kind)
-
-
-def _typed(said: Said, kind: type) -> Said:
-    """Superset often has numbers as texts, from the environment; its client converts them."""
-    value = said.value
-    if isinstance(value, Unknown) or not isinstance(value, str | int | float | None):
-        return Said(UNKNOWN, said.setting, said.where)
-    try:
-        return Said(kind(value), said.setting, said.where)
-    except (TypeError, ValueError):
-        return Said(UNKNOWN, said.setting, said.where)
-
-
-def _addresses(value: Any) -> Any:
-    if not isinstance(value, list):
-        return UNKNOWN
-    try:
-        return tuple(
-            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in value
-        )
-    except (TypeError, ValueError):
-        return UNKNOWN
-
-
-def _requirement(value: Any) -> str:
-    """`none` or `required`, from redis-py's word or ssl's constant."""
-    return "none" if str(value).lower() in ("none", "cert_none", "0") else "required"
-
-
-class _Requirement(str):
-    __slots__ = ()
-
-    def __new__(cls, value: Any) -> _Requirement:
-        return super().__new__(cls, _requirement(value))
-
-
-# Own key, Superset's key, type, and what stands for an empty value.
-_PLAIN: Sequence[tuple[str, str, type, Any]] = (
-    ("redis.host", "host", str, "localhost"),
-    ("redis.port", "port", int, 6379),
-    ("redis.username", "username", str, "default"),
-    ("redis.password", "password", str, ""),
-    ("redis.db", "db", int, 0),
-    ("redis.ssl", "ssl", bool, False),
-    ("redis.sslCaCerts", "ssl_ca_certs", str, ""),
-    ("redis.sslCertfile", "ssl_certfile", str, ""),
-    ("redis.sslKeyfile", "ssl_keyfile", str, ""),
-    ("redis.sslCertReqs", "ssl_cert_reqs", _Requirement, "required"),
-    ("redis.unixSocketPath", "unix_socket_path", str, ""),
-)
-_TLS: Sequence[tuple[str, str, type, Any]] = (
-    ("redis.ssl", "CACHE_REDIS_SSL", bool, False),
-    ("redis.sslCaCerts", "CACHE_REDIS_SSL_CA_CERTS", str, ""),
-    ("redis.sslCertfile", "CACHE_REDIS_SSL_CERTFILE", str, ""),
-    ("redis.sslKeyfile", "CACHE_REDIS_SSL_KEYFILE", str, ""),
-    ("redis.sslCertReqs", "CACHE_REDIS_SSL_CERT_REQS", _Requirement, "required"),
-)
-_CACHE: Sequence[tuple[str, str, type, Any]] = (
-    ("redis.host", "CACHE_REDIS_HOST", str, "localhost"),
-    ("redis.port", "CACHE_REDIS_PORT", int, 6379),
-    ("redis.username", "CACHE_REDIS_USER", str, "default"),
-    ("redis.password", "CACHE_REDIS_PASSWORD", str, ""),
-    ("redis.db", "CACHE_REDIS_DB", int, 0),
-    *_TLS,
-)
-_SENTINEL: Sequence[tuple[str, str, type, Any]] = (
-    ("redis.sentinelMaster", "CACHE_REDIS_SENTINEL_MASTER", str, "mymaster"),
-    ("redis.sentinelPassword", "CACHE_REDIS_SENTINEL_PASSWORD", str, ""),
-    ("redis.password", "CACHE_REDIS_PASSWORD", str, ""),
-    *_TLS,
-)

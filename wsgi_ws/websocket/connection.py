@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One admitted WebSocket on the event loop: reads, writes, backlog, closing.
+"""One admitted WebSocket on the event loop: reads, writes, backlog. Its end: see `closing`.
 
 Knows nothing of Redis, HTTP or who gets which event; `channel` is carried for others. There is no
 greenlet behind a connection: the callbacks below run in the hub, so nothing here may block or
-raise. The end of a connection is reported from the loop, never from inside `send`, so that whoever
-iterates over connections may send to each without a copy.
+raise. The end of a connection is reported from the loop, never from inside `send`, so a caller can
+send to each connection of a set without a copy of the set.
 
-Theory. A connection is OPEN, then CLOSING (our close frame is queued or sent, the peer's answer is
-awaited) or DRAINING (likewise, but the peer has said goodbye or broken a rule: whatever it sends is
-dropped unread), then ENDED; a timer bounds the two in the middle. In the usual case `send` is one
-system call. What the kernel doesn't take goes into the backlog, which has a bound in bytes, and a
-write watcher empties it. Once a connection is closing its backlog exists and takes no messages,
-which keeps the test in `send` a single one. What a client sends is counted per window of a second,
-which begins when it sends, so that silence costs nothing.
+Theory. In the usual case `send` is one system call. What the kernel doesn't take goes into the
+backlog, which has a bound in bytes, and a write watcher empties it. Once a connection is closing
+its backlog exists and takes no messages, which keeps the test in `send` a single one. What a client
+sends is counted (`allowance`) from its first byte on, so a client that only listens keeps no count.
 """
 
 from __future__ import annotations
@@ -22,12 +19,13 @@ import time
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections import deque
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Protocol
 
+from wsgi_ws.loop import READ, WRITE
+from wsgi_ws.websocket.allowance import Allowance
+from wsgi_ws.websocket.closing import LISTENING, Ending, Event, State, after
 from wsgi_ws.websocket.frames import (
     PING_FRAME,
-    UNLIMITED,
     Close,
     CloseCode,
     Data,
@@ -36,29 +34,10 @@ from wsgi_ws.websocket.frames import (
     Ping,
     Pong,
     ProtocolError,
-    close_frame,
     pong_frame,
 )
 
-READ, WRITE = 1, 2  # libev's event bits
 RECEIVE_BYTES = 16384  # more than a client of this protocol sends in its life
-FLOOD_WINDOW = 1.0  # seconds
-
-
-class State(Enum):
-    OPEN = "open"
-    CLOSING = "closing"
-    DRAINING = "draining"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """Why a connection is over: RFC 6455 close code, reason, and who began it."""
-
-    code: int
-    reason: str
-    by: str  # "client", "server" or "network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +94,14 @@ class Connection:
     """An open WebSocket. `opened_at`, `pong_at`, `unanswered_since`: times of `time.monotonic`."""
 
     __slots__ = (
+        "_allowance",
         "_backlog",
-        "_bytes_left",
         "_deadline",
         "_ending",
-        "_frames_left",
         "_owner",
         "_read_watcher",
         "_reader",
         "_sock",
-        "_window_ends",
         "_write_watcher",
         "channel",
         "events_sent",
@@ -136,10 +113,10 @@ class Connection:
         "unanswered_since",
     )
 
-    def __init__(self, owner: Owner, fd: int, channel: str, number: int) -> None:
+    def __init__(self, owner: Owner, sock: RawSocket, channel: str, number: int) -> None:
         """Take over a connected TCP or Unix socket whose handshake is done.
 
-        :param fd: its descriptor; this object closes it.
+        :param sock: not blocking; this object closes it.
         :param number: tells connections of a worker apart in logs.
         """
         self.channel = channel
@@ -151,16 +128,14 @@ class Connection:
         self.unanswered_since: float | None = None  # first ping without a pong
         self.slot = 0  # the heartbeat's place for it
         self._owner = owner
-        self._sock = RawSocket(fileno=fd)
-        self._sock.setblocking(False)
+        self._sock = sock
         self._backlog: _Backlog | None = None
         self._reader: FrameReader | None = None  # while a part of a frame or message is pending
-        self._window_ends = 0.0
-        self._frames_left = self._bytes_left = 0  # in this window
+        self._allowance: Allowance | None = None  # until the client sends
         self._write_watcher: Any = None
         self._deadline: Any = None
         self._ending: Ending | None = None
-        self._read_watcher = owner.loop.io(fd, READ)
+        self._read_watcher = owner.loop.io(sock.fileno(), READ)
         self._read_watcher.start(self._on_readable)
 
     def __repr__(self) -> str:
@@ -193,21 +168,20 @@ class Connection:
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake after what is queued; cut it after the close timeout."""
-        if self.state is State.OPEN:
-            self._start_closing(Ending(code, reason, "server"), State.CLOSING)
+        self._advance(Event.CLOSE, Ending(code, reason, "server"))
 
     def terminate(self, reason: str) -> None:
         """Cut the connection at once, without a close frame."""
-        self._end(Ending(CloseCode.ABNORMAL, reason, "server"))
+        self._advance(Event.LOST, Ending(CloseCode.ABNORMAL, reason, "server"))
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client; also those that came together with the handshake."""
         if self.state is State.ENDED:
             return
         try:
-            self._count_bytes(len(data))
-            if self.state is not State.DRAINING:
-                self._read(data)
+            allowance = self._count_bytes(len(data))
+            if self.state in LISTENING:
+                self._read(data, allowance)
         except ProtocolError as error:
             self._fail(error)
 
@@ -229,12 +203,12 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(Ending(CloseCode.ABNORMAL, error.strerror or str(error), "network"))
+            self._advance(Event.LOST, Ending.of_error(error))
             return
         if data:
             self.receive(data)
         else:
-            self._end(Ending(CloseCode.ABNORMAL, "end of stream", "client"))
+            self._advance(Event.LOST, Ending(CloseCode.ABNORMAL, "end of stream", "client"))
 
     def _on_writable(self) -> None:
         backlog = self._backlog
@@ -259,39 +233,31 @@ class Connection:
         self._stop_writing()
         if self.state is State.OPEN:
             self._backlog = None
-        elif self.state is State.DRAINING:
-            assert self._ending is not None
-            if self._ending.by == "client":
-                self._end(self._ending)  # our close frame was the answer: the server ends TCP
-            else:
-                self._half_close()
+        else:
+            self._advance(Event.FLUSHED)
 
     def _on_deadline(self) -> None:
-        assert self._ending is not None
-        self._end(self._ending)
+        self._advance(Event.LOST)
 
     # --- steps -----------------------------------------------------------------------------------
 
-    def _count_bytes(self, count: int) -> None:
+    def _count_bytes(self, count: int) -> Allowance:
         now = time.monotonic()
-        if now >= self._window_ends:
-            limits = self._owner.limits
-            self._window_ends = now + FLOOD_WINDOW
-            self._frames_left = limits.max_frames_per_second or UNLIMITED
-            self._bytes_left = limits.max_bytes_per_second or UNLIMITED
-        self._bytes_left -= count
-        if self._bytes_left < 0:
+        allowance, limits = self._allowance, self._owner.limits
+        if allowance is None or allowance.is_over(now):
+            allowance = Allowance(limits.max_frames_per_second, limits.max_bytes_per_second, now)
+            self._allowance = allowance
+        if not allowance.take_bytes(count):
             raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many bytes per second")
+        return allowance
 
-    def _read(self, data: bytes) -> None:
+    def _read(self, data: bytes, allowance: Allowance) -> None:
         reader = self._reader or FrameReader(self._owner.limits.max_message_bytes)
         self._reader = reader
-        reader.frames_left = self._frames_left
-        for frame in reader.feed(data):
+        for frame in reader.feed(data, allowance):
             self._on_frame(frame)
-            if self.state is State.DRAINING or self.state is State.ENDED:
+            if self.state not in LISTENING:
                 return
-        self._frames_left = reader.frames_left
         if reader.at_rest:
             self._reader = None
 
@@ -300,7 +266,8 @@ class Connection:
             self.pong_at = time.monotonic()
             self.unanswered_since = None
         elif isinstance(frame, Close):
-            self._on_close(frame)
+            self._reader = None
+            self._advance(Event.CLIENT_CLOSED, Ending.of_close(frame))
         elif self.state is not State.OPEN:
             return
         elif isinstance(frame, Ping):
@@ -308,48 +275,45 @@ class Connection:
         else:
             self._owner.on_data(self, frame)
 
-    def _on_close(self, frame: Close) -> None:
-        self._reader = None
-        if self.state is State.OPEN:
-            self._start_closing(Ending(frame.code, frame.reason, "client"), State.DRAINING)
-        elif self.backlog_bytes:
-            self.state = State.DRAINING  # the two close frames cross, ours is still queued
-        elif self._ending is not None:
-            self._end(self._ending)
-
     def _fail(self, error: ProtocolError) -> None:
-        """RFC 6455 §7.1.7. Draining before the end keeps a reset from eating the close frame."""
         self._reader = None
         if error.code is CloseCode.POLICY_VIOLATION:
             self._read_watcher.stop()  # from here on TCP's flow control holds the flood back
-        if self.state is State.OPEN:
-            self._start_closing(Ending(error.code, error.reason, "server"), State.DRAINING)
-        elif self.state is State.CLOSING:
-            self.state = State.DRAINING
-            if not self.backlog_bytes:
-                self._half_close()
+        self._advance(Event.CLIENT_FAILED, Ending.of_failure(error))
 
-    def _start_closing(self, ending: Ending, state: State) -> None:
-        self.state = state
-        self._ending = ending
-        # RFC 6455 §5.5.1: the answer to a close frame carries the code received.
-        frame = close_frame(ending.code, ending.reason if ending.by == "server" else "")
+    def _advance(self, event: Event, ending: Ending | None = None) -> None:
+        """Enter the state that follows. `ending` counts if this event begins the end."""
+        before, self.state = self.state, after(self.state, event)
+        if self.state is before:
+            return
+        if self._ending is None:
+            self._ending = ending
+        if self.state is State.ENDED:
+            self._release()
+        elif before is State.OPEN:
+            self._send_close()
+        elif self.state is State.HALF_CLOSED:
+            self._half_close()
+
+    def _send_close(self) -> None:
+        assert self._ending is not None
         self._deadline = self._owner.loop.timer(self._owner.limits.close_timeout)
         self._deadline.start(self._on_deadline)
         if self._backlog is None:
             self._backlog = _Backlog()
+        frame = self._ending.frame
         self._backlog.chunks.append(frame)
         self._backlog.size += len(frame)
         if self._write_watcher is None:
             self._on_writable()
-        if self.state is not State.ENDED and self._backlog.chunks:
+        if not self.ended and self._backlog.chunks:
             self._start_writing()
 
     def _half_close(self) -> None:
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            self._end(self._ending or Ending(CloseCode.ABNORMAL, str(error), "network"))
+            self._advance(Event.LOST, Ending.of_error(error))
 
     def _queue(self, chunk: bytes) -> None:
         backlog = self._backlog
@@ -358,7 +322,7 @@ class Connection:
         limit = self._owner.limits.max_backlog_bytes
         if limit and backlog.size + len(chunk) > limit:
             self._owner.on_slow(self)
-            self._end(Ending(CloseCode.ABNORMAL, f"{backlog.size} bytes unread", "server"))
+            self.terminate(f"{backlog.size} bytes unread")
             return
         backlog.chunks.append(chunk)
         backlog.size += len(chunk)
@@ -377,12 +341,9 @@ class Connection:
 
     def _lose(self, error: OSError) -> None:
         self._owner.on_send_error(self, error)
-        self._end(Ending(CloseCode.ABNORMAL, error.strerror or str(error), "network"))
+        self._advance(Event.LOST, Ending.of_error(error))
 
-    def _end(self, ending: Ending) -> None:
-        if self.state is State.ENDED:
-            return
-        self.state = State.ENDED
+    def _release(self) -> None:
         self._stop_writing()
         self._read_watcher.stop()
         self._read_watcher.close()
@@ -392,4 +353,4 @@ class Connection:
         self._reader = None
         self._backlog = _Backlog()
         self._sock.close()
-        self._owner.loop.run_callback(self._owner.on_ended, self, self._ending or ending)
+        self._owner.loop.run_callback(self._owner.on_ended, self, self._ending)

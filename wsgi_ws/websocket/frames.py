@@ -10,7 +10,6 @@ front of the payload, built once and shared by every socket that gets it.
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,8 +17,9 @@ from enum import IntEnum
 from wsproto.frame_protocol import Frame as RawFrame
 from wsproto.frame_protocol import FrameDecoder, Header, MessageDecoder, Opcode, ParseFailed
 
+from wsgi_ws.websocket.allowance import Allowance
+
 CONTROL_PAYLOAD_MAX = 125  # RFC 6455 §5.5
-UNLIMITED = sys.maxsize
 
 
 class CloseCode(IntEnum):
@@ -121,15 +121,13 @@ class FrameReader:
 
     After `ProtocolError` or a close frame it must not be fed again.
 
-    :ivar frames_left: how many more frames the client may send. It counts those on the wire, so
-        also a message's fragments; and bytes that complete no frame count as one, so that no client
-        can keep the parser busy for nothing.
+    Frames are counted as they are on the wire, so a message's fragments count too. Bytes that
+    complete no frame count as one, so that no client can keep the parser busy for nothing.
     """
 
-    __slots__ = ("_decoder", "_limit", "_message", "_octets", "_size", "frames_left")
+    __slots__ = ("_decoder", "_limit", "_message", "_octets", "_size")
 
     def __init__(self, max_message_bytes: int) -> None:
-        self.frames_left = UNLIMITED
         self._decoder = FrameDecoder(client=False)
         self._message = MessageDecoder()
         self._limit = max_message_bytes
@@ -142,24 +140,24 @@ class FrameReader:
         decoder = self._decoder
         return not len(decoder.buffer) and decoder.header is None and self._message.opcode is None
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that `data` completes.
+    def feed(self, data: bytes, allowance: Allowance) -> Iterator[Frame]:
+        """Yield the frames that `data` completes, and count them.
 
         :raises ProtocolError: at the first broken rule; frames before it have been yielded.
         """
-        before = self.frames_left
+        before = allowance.frames_left
         self._decoder.receive_bytes(data)
         try:
-            while (frame := self._next()) is not None:
+            while (frame := self._next(allowance)) is not None:
                 yield frame
                 if isinstance(frame, Close):
                     return  # RFC 6455 §5.5.1: nothing may follow; it is not even looked at
         except ParseFailed as error:
             raise ProtocolError(CloseCode(error.code), str(error)) from None
-        if self.frames_left == before:
-            self._count_frame()
+        if allowance.frames_left == before:
+            _count_frame(allowance)
 
-    def _next(self) -> Frame | None:
+    def _next(self, allowance: Allowance) -> Frame | None:
         decoder = self._decoder
         while True:
             # By hand, so that a head is judged before its payload at any split of the bytes.
@@ -169,7 +167,7 @@ class FrameReader:
             if raw is None:
                 return None
             if raw.frame_finished:
-                self._count_frame()
+                _count_frame(allowance)
             frame = self._take(raw)
             if frame is not None:
                 return frame
@@ -199,10 +197,10 @@ class FrameReader:
         if self._size > self._limit:
             raise ProtocolError(CloseCode.TOO_BIG, f"a message is limited to {self._limit} bytes")
 
-    def _count_frame(self) -> None:
-        self.frames_left -= 1
-        if self.frames_left < 0:
-            raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many frames per second")
+
+def _count_frame(allowance: Allowance) -> None:
+    if not allowance.take_frame():
+        raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many frames per second")
 
 
 def parse_close(payload: bytes) -> Close:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pings and time-outs, spread evenly: which connections are due at which tick. No I/O of its own.
+"""Pings and time-outs, spread evenly: which connections are due at which tick.
 
 Theory. The interval between two pings is cut into slots, a wheel. A new connection gets the next
 slot round robin, whatever the moment it came, so that ten thousand sockets that reconnect at once
@@ -10,6 +10,9 @@ pinged one time-out ago: who has not answered since then is dead.
 from __future__ import annotations
 
 import math
+import time
+
+import gevent
 
 from wsgi_ws.websocket.connection import Connection
 
@@ -47,8 +50,16 @@ class Heartbeat:
         """Stop watching it."""
         self._slots[connection.slot].discard(connection)
 
+    def run(self) -> None:
+        """Tick until killed. A late tick does not delay the next ones."""
+        due = time.monotonic()
+        while True:
+            due += self.tick_length
+            gevent.sleep(max(0.0, due - time.monotonic()))
+            self.tick(time.monotonic())
+
     def tick(self, now: float) -> None:
-        """Terminate who timed out, ping who is due. To be called every `tick_length` seconds."""
+        """Terminate who timed out, ping who is due: the work of every `tick_length` seconds."""
         count = len(self._slots)
         for connection in self._slots[(self._tick - self._lag) % count]:
             since = connection.unanswered_since

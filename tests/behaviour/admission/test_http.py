@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import socket
 import time
 from collections.abc import Iterator
@@ -14,10 +13,9 @@ from typing import Any
 import jwt
 import pytest
 
+from testbed.http_client import ask, forged, upgrade
 from testbed.servers import DEADLINE, SECRET, RedisServer, Server, eventually
-from testbed.superset import cookie, token
-
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+from testbed.superset import cookie
 
 
 @pytest.fixture(scope="module")
@@ -28,33 +26,6 @@ def shared_server(
     server = Server(tmp_path_factory.mktemp("server"), redis_server.port, prefix="http-tests-")
     yield server
     server.stop()
-
-
-def ask(
-    server: Server, method: str = "GET", path: str = "/", headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (lower case) and body of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)
-    try:
-        connection.request(method, path, headers=headers or {})
-        response = connection.getresponse()
-        body = b"" if response.status == 101 else response.read()
-        return response.status, {k.lower(): v for k, v in response.getheaders()}, body
-    finally:
-        connection.close()
-
-
-def upgrade(**changes: str | None) -> dict[str, str]:
-    """The headers of a good handshake, with some replaced or (None) removed."""
-    headers: dict[str, str | None] = {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Key": KEY,
-        "Sec-WebSocket-Version": "13",
-        "Cookie": cookie("channel"),
-    }
-    headers |= {name.replace("_", "-"): value for name, value in changes.items()}
-    return {name: value for name, value in headers.items() if value is not None}
 
 
 def test_health_answers_get(shared_server: Server) -> None:
@@ -77,10 +48,6 @@ def test_a_good_handshake_switches_protocols(shared_server: Server) -> None:
     status, headers, _ = ask(shared_server, headers=upgrade())
     assert status == 101
     assert headers["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 §1.3
-
-
-def forged(**claims: Any) -> str:
-    return "async-token=" + token("channel", **claims)
 
 
 UNAUTHORIZED = {

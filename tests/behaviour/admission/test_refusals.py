@@ -11,10 +11,9 @@ from typing import Any
 import jwt
 import pytest
 
-from testbed.servers import DEADLINE, SECRET, RedisServer, Server, eventually, free_port
+from testbed.http_client import ask, forged, upgrade
+from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie
-from tests.behaviour.admission.test_http import ask, forged, upgrade
-from tests.unit.server.test_exposure import ROOT
 
 StartServer = Callable[..., Server]
 
@@ -130,9 +129,9 @@ def test_a_stopped_service_says_so(start_server: StartServer) -> None:
 
 
 def test_every_reason_is_tried_here() -> None:
-    from wsgi_ws.http.refusals import REMEDIES
+    from wsgi_ws.http.refusals import REFUSALS as KINDS
 
-    assert set(REFUSALS) | {"closed"} == set(REMEDIES)
+    assert set(REFUSALS) | {"closed"} == set(KINDS)
 
 
 def test_a_reason_is_explained_once_a_minute(server: Server) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from bench.server import cpu_us
+from testbed.processes import cpu_us
 from testbed.servers import RedisServer, Server, eventually
 from testbed.superset import cookie, event, new_channel
 

@@ -17,8 +17,8 @@ IMPATIENT_CONFIGURATION = f"""
 exec(open({str(ROOT / "gunicorn.conf.py")!r}).read())
 
 def post_worker_init(worker):
-    from wsgi_ws import service
-    service.SILENCE_PATIENCE = service.SILENCE_INTERVAL = 0.1
+    from wsgi_ws.sources.streams import source
+    source.SILENCE_PATIENCE = source.SILENCE_INTERVAL = 0.1
 """
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from testbed.http_client import ask, upgrade
 from testbed.servers import DEADLINE, RedisServer, Server, eventually
 from testbed.superset import cookie, new_channel, publish
-from tests.behaviour.admission.test_http import ask, upgrade
 
 StartServer = Callable[..., Server]
 OBSERVED = Path(__file__).with_name("observed_conf.py")

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import ClientConnection, connect
 
+from testbed.http_client import ask, upgrade
 from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie, new_channel, publish
-from tests.behaviour.admission.test_http import ask, upgrade
 
 StartServer = Callable[..., Server]
 OBSERVED = Path(__file__).with_name("observed_conf.py")
@@ -197,6 +198,24 @@ def test_a_port_that_is_taken_stops_the_start_with_one_line(
     assert server.process.wait(DEADLINE) == 1
     (line,) = [line for line in server.log_text().splitlines() if "ERROR" in line]
     assert f"metricsPort {redis_server.port} can't be listened at" in line
+
+
+def test_a_master_that_replaces_another_takes_over_their_port(
+    start_observed: StartServer,
+) -> None:
+    port = free_port()
+    server = start_observed(environ={"METRICS_PORT": str(port)})
+    workers = server.pids()
+    server.process.send_signal(signal.SIGUSR2)
+    (pid,) = eventually(lambda: set(server.pids()) - set(workers), "a second master starts")
+    successor = psutil.Process(pid)
+    try:
+        eventually(lambda: server.log_text().count("following stream") == 2, "it serves")
+        assert server.terminate() == 0
+        assert scrape(server, port)["wsgi_ws_handshakes_admitted_total", ()] == 0
+    finally:
+        successor.terminate()
+        successor.wait(DEADLINE)
 
 
 def test_behind_a_proxy_there_are_none(server: Server) -> None:

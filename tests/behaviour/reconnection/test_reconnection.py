@@ -17,8 +17,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from testbed.servers import DEADLINE, RedisServer, Server, eventually
-from testbed.superset import STREAM_LIMIT_FIREHOSE, cookie, event, new_channel, publish
+from testbed.superset import cookie, event, new_channel, publish
 from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
+from wsgi_ws.superset.producer import STREAM_LIMIT_FIREHOSE
 
 StartServer = Callable[..., Server]
 END = "the end"
@@ -36,6 +37,11 @@ class Superset:
     def says(self, channel: str, *jobs: str) -> list[str]:
         """Publish events; returns their IDs in the global stream."""
         return [publish(self.client, self._prefix, channel, job_id=job)[0] for job in jobs]
+
+    def says_raw(self, channel: str, data: bytes) -> None:
+        """Publish an event as it stands."""
+        self.client.xadd(self.stream(channel), {"data": data})
+        self.client.xadd(self.full, {"data": data})
 
     def says_half(self, channel: str, job: str) -> str:
         """Only the first XADD; returns the event as it was written."""
@@ -141,6 +147,29 @@ def test_missed_events_come_to_the_new_socket_only(server: Server, superset: Sup
             assert jobs(ws, 1) == ["missed"]
         superset.says(channel, END)
         assert jobs_until_end(other) == []
+
+
+@pytest.mark.parametrize("history_bytes", ["", "0"], ids=["with history", "without history"])
+@pytest.mark.parametrize(
+    "member",
+    [
+        pytest.param(b'"\xff"', id="not UTF-8"),
+        pytest.param(b"9" * 5000, id="5,000 digits"),
+        pytest.param(b"[" * 1005 + b"]" * 1005, id="1,005 levels"),
+    ],
+)
+def test_an_event_that_is_skipped_live_is_skipped_in_a_catch_up(
+    start_server: StartServer, superset: Superset, member: bytes, history_bytes: str
+) -> None:
+    server = start_server(environ={"HISTORY_BYTES": history_bytes})
+    channel = new_channel()
+    (last_id,) = superset.says(channel, "got")
+    data = b'{"channel_id":"%b","job_id":"poison","status":%b}' % (channel.encode(), member)
+    superset.says_raw(channel, data)
+    superset.says(channel, "missed", END)
+    with tab(server, channel, last_id) as ws:
+        assert [job for job in jobs_until_end(ws) if job != "poison"] == ["missed"]
+    assert "died" not in server.log_text()
 
 
 def test_two_tabs_of_a_channel_miss_different_events(server: Server, superset: Superset) -> None:

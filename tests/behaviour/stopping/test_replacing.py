@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 
 from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie, event, new_channel
+from wsgi_ws.superset.producer import xadds
 
 StartServer = Callable[..., Server]
 TABS = 500
@@ -172,8 +173,8 @@ async def produce(
     while not done.is_set() or number < 3:
         for channel, jobs in truth.items():
             data = json.dumps(event(channel, job_id=str(number)))
-            await client.xadd(prefix + channel, {"data": data}, maxlen=1000)
-            await client.xadd(prefix + "full", {"data": data}, maxlen=1_000_000)
+            for xadd in xadds(prefix, channel, data):
+                await client.xadd(*xadd)
             jobs.append(str(number))
         number += 1
         first_round_done.set()

@@ -40,6 +40,18 @@ def post_worker_init(worker):
     Fanout.deliver = sabotaged
 """
 
+# Its first worker is told to stop as soon as it is there.
+HASTY_CONFIGURATION = f"""
+exec(open({str(ROOT / "gunicorn.conf.py")!r}).read())
+prepare = post_fork
+
+def post_fork(server, worker):
+    prepare(server, worker)
+    if worker.age == 1:
+        import signal
+        signal.raise_signal(signal.SIGTERM)
+"""
+
 
 def open_tab(server: Server, channel: str) -> ClientConnection:
     return connect(server.url(), additional_headers={"Cookie": cookie(channel)})
@@ -206,6 +218,18 @@ def test_a_worker_that_is_told_to_stop_while_it_starts_does_so_quietly(
     eventually(lambda: server.log_text().count("Hang up") == 2, "both reloads have begun")
     eventually(lambda: len(server.pids()) == 2 and server.is_ready(), "the others have gone")
     assert "Traceback" not in server.log_text()
+
+
+def test_a_worker_that_is_told_to_stop_before_it_has_begun_to_start_does_so(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    configuration = tmp_path / "hasty.conf.py"
+    configuration.write_text(HASTY_CONFIGURATION)
+    server = start_server(arguments=["-c", str(configuration)])
+    log = server.log_text()
+    assert log.count("Booting worker") == 2
+    assert log.count("Worker exiting") == 1
+    assert log.count("following stream") == 1
 
 
 def test_a_reload_with_a_broken_configuration_changes_nothing_and_says_so(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.unit.config.test_load import MARK, SECRET, error_of, load_with
-from wsgi_ws.config.keys import RedisSettings, Settings
+from testbed.configuration import MARK, SECRET, error_of, load_with
+from wsgi_ws.config.keys import RedisSettings, Settings, redis_key
 from wsgi_ws.config.load import ConfigError, Loaded, load
 
 
@@ -50,7 +50,7 @@ def test_a_key_is_set_by_its_variable(
 ) -> None:
     whole = {"REDIS_SENTINELS": "a:1", "REDIS_SENTINEL_MASTER": "m"}
     environ = (whole if "SENTINEL" in variable else {}) | {variable: text}
-    assert getattr(load_with(tmp_path, environ=environ).settings.redis, name) == value
+    assert load_with(tmp_path, environ=environ).value(redis_key(name)) == value
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_url_is_not_kept(tmp_path: Path) -> None:
 
 def test_a_value_of_a_url_has_it_as_its_source(tmp_path: Path) -> None:
     sources = load_with(tmp_path, environ={"REDIS_URL": URL}).sources
-    assert sources["redis.port"] == "redis.url, environment variable REDIS_URL"
+    assert str(sources["redis.port"]) == "redis.url, environment variable REDIS_URL"
 
 
 def test_a_password_beside_a_url_without_one_counts(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_no_password_of_a_url_is_in_any_message(url: str, variable: bool, tmp_pa
         loaded = load_with(
             tmp_path, {"redis": block}, environ | {"REDIS_URL": url} if variable else environ
         )
-        messages = [*loaded.warnings, *loaded.sources.values(), repr(loaded.settings)]
+        messages = [*loaded.warnings, *map(str, loaded.sources.values()), repr(loaded.settings)]
     except ConfigError as error:
         messages = [str(error)]
     assert not [message for message in messages if MARK in message]
@@ -219,7 +219,7 @@ def test_no_secret_is_in_the_representation_of_the_block() -> None:
 def test_sentinels_are_a_list_in_the_file(tmp_path: Path) -> None:
     block = {"sentinels": ["a:1", "b"], "sentinelMaster": "m"}
     redis = redis_of(tmp_path, block)
-    assert redis.sentinel_addresses() == [("a", 1), ("b", 26379)]
+    assert [(at.host, at.port) for at in redis.sentinels] == [("a", 1), ("b", 26379)]
 
 
 def test_sentinels_without_a_master_stop_the_start(tmp_path: Path) -> None:
@@ -233,6 +233,18 @@ def test_what_is_no_sentinel_stops_the_start(text: str, tmp_path: Path) -> None:
     message = error_of(tmp_path, {"redis": {"sentinels": ["ok:1", text], "sentinelMaster": "m"}})
     assert f'redis.sentinels (from {tmp_path / "config.json"}) contains "{text}"' in message
     assert "write host:port" in message
+
+
+def test_sentinels_that_are_none_need_a_master_too(tmp_path: Path) -> None:
+    message = error_of(tmp_path, {"redis": {"sentinels": ["a:b"]}})
+    assert 'contains "a:b"' in message
+    assert "needs redis.sentinelMaster" in message
+
+
+def test_a_list_of_a_wrong_type_is_told_alone(tmp_path: Path) -> None:
+    message = error_of(tmp_path, {"redis": {"sentinels": "a:1"}}, {"REDIS_SENTINELS": "a:1"})
+    assert "must be a list of texts" in message
+    assert "needs redis.sentinelMaster" not in message
 
 
 def test_a_master_without_sentinels_warns(tmp_path: Path) -> None:

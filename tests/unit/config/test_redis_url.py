@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.connection import parse_url as read_by_redis_py
 
-from wsgi_ws.config.redis_url import BadAddress, parse_url, split_address
+from wsgi_ws.config.meanings import BadValue
+from wsgi_ws.config.redis_url import parse_url
 
 TCP = {"unix_socket_path": "", "host": "127.0.0.1", "port": 6379, "ssl": False, "db": 0}
 UNIX = {"ssl": False, "db": 0}
@@ -126,7 +127,7 @@ def test_a_url_is_read_as_redis_py_reads_it(
     ],
 )
 def test_what_is_no_url_of_a_redis_is_refused(url: str, words: str) -> None:
-    with pytest.raises(BadAddress) as caught:
+    with pytest.raises(BadValue) as caught:
         parse_url(url)
     assert words in str(caught.value)
 
@@ -134,7 +135,7 @@ def test_what_is_no_url_of_a_redis_is_refused(url: str, words: str) -> None:
 def error_of(url: str) -> str:
     try:
         parse_url(url)
-    except BadAddress as error:
+    except BadValue as error:
         return str(error)
     return ""
 
@@ -142,31 +143,3 @@ def error_of(url: str) -> str:
 @given(password=st.text("abc/?#[]@:%\\ é", min_size=1))
 def test_a_password_that_was_not_quoted_never_appears_in_the_error(password: str) -> None:
     assert "Secret" not in error_of(f"redis://:Secret{password}Secret@h:6379/0")
-
-
-# --- Sentinels -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("h", ("h", 26379)),
-        ("h:1", ("h", 1)),
-        ("sentinel-0.example.org:26380", ("sentinel-0.example.org", 26380)),
-        ("10.0.0.1:1", ("10.0.0.1", 1)),
-        ("[::1]:1", ("::1", 1)),
-        ("[::1]", ("::1", 26379)),
-        ("::1", ("::1", 26379)),
-    ],
-)
-def test_an_address_of_a_sentinel(text: str, address: tuple[str, int]) -> None:
-    assert split_address(text) == address
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", ":1", "h:", "h:x", "h:0", "h:65536", "h 1", "redis://h:1", "u@h:1", "[h]:1", "a:1:2"],
-)
-def test_what_is_no_address_of_a_sentinel_is_refused(text: str) -> None:
-    with pytest.raises(BadAddress):
-        split_address(text)

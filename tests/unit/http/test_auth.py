@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.http.auth import Authenticator, AuthError, Identity
+from wsgi_ws.http.auth import Authenticator, Identity
+from wsgi_ws.http.refusals import Refusal
 
 SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
 OTHER_SECRET = SECRET[::-1]
-LONG_AGO, FAR_AHEAD = 1, 2**33  # seconds since the epoch
+LONG_AGO, NOW, FAR_AHEAD = 1, 1_700_000_000, 2**33  # seconds since the epoch
 HS256 = Authenticator(SECRET, ("HS256",), "async-token", "channel")
 
 
@@ -32,9 +33,9 @@ def cookie(value: str, name: str = "async-token") -> str:
     return f"{name}={value}"
 
 
-def refusal(header: str, authenticator: Authenticator = HS256) -> AuthError:
-    with pytest.raises(AuthError) as caught:
-        authenticator.identify(header)
+def refusal(header: str, authenticator: Authenticator = HS256) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        authenticator.identify(header, NOW)
     return caught.value
 
 
@@ -46,56 +47,62 @@ def base64url(data: bytes) -> str:
 
 
 def test_supersets_token_gives_its_channel() -> None:
-    assert HS256.identify(cookie(token())) == Identity("c1")
+    assert HS256.identify(cookie(token()), NOW) == Identity("c1")
 
 
 @pytest.mark.parametrize("sub", [None, "42", "", 42, ["a"]])
 def test_the_subject_does_not_matter(sub: object) -> None:
-    assert HS256.identify(cookie(token(sub=sub))).channel == "c1"
+    assert HS256.identify(cookie(token(sub=sub)), NOW).channel == "c1"
 
 
 def test_a_token_without_a_subject_is_admitted() -> None:
-    assert HS256.identify(cookie(jwt.encode({"channel": "c1"}, SECRET))).channel == "c1"
+    assert HS256.identify(cookie(jwt.encode({"channel": "c1"}, SECRET)), NOW).channel == "c1"
 
 
 @pytest.mark.parametrize("claim", [{"aud": "somebody"}, {"iss": "x"}, {"iat": FAR_AHEAD}])
 def test_claims_that_the_seed_does_not_check_are_not_checked(claim: dict[str, Any]) -> None:
-    assert HS256.identify(cookie(token(**claim))).channel == "c1"
+    assert HS256.identify(cookie(token(**claim)), NOW).channel == "c1"
 
 
 def test_the_expiry_is_told() -> None:
-    assert HS256.identify(cookie(token(exp=FAR_AHEAD))).expires_at == FAR_AHEAD
+    assert HS256.identify(cookie(token(exp=FAR_AHEAD)), NOW).expires_at == FAR_AHEAD
+
+
+def test_a_token_is_good_until_its_exp_and_from_its_nbf_on() -> None:
+    assert HS256.identify(cookie(token(nbf=NOW, exp=NOW + 1)), NOW).channel == "c1"
+    assert refusal(cookie(token(exp=NOW))).reason == "expired"
+    assert refusal(cookie(token(nbf=NOW + 1))).reason == "not_yet_valid"
 
 
 def test_the_cookies_name_is_the_configured_one() -> None:
     renamed = replace(HS256, cookie_name="other-token")
-    assert renamed.identify(cookie(token(), "other-token")).channel == "c1"
+    assert renamed.identify(cookie(token(), "other-token"), NOW).channel == "c1"
 
 
 def test_the_channels_claim_is_the_configured_one() -> None:
     renamed = replace(HS256, channel_key="room")
-    assert renamed.identify(cookie(token(room="c2"))).channel == "c2"
+    assert renamed.identify(cookie(token(room="c2")), NOW).channel == "c2"
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 def test_each_configured_algorithm_is_accepted(algorithm: str) -> None:
     several = replace(HS256, algorithms=("HS256", "HS384", "HS512"))
-    assert several.identify(cookie(token(algorithm=algorithm))).channel == "c1"
+    assert several.identify(cookie(token(algorithm=algorithm)), NOW).channel == "c1"
 
 
 @pytest.mark.parametrize("header", ["a=1; {}; b=2", "{};a=1", 'a="x;y"; {}', "async-token2=x; {}"])
 def test_the_cookie_is_found_among_others(header: str) -> None:
-    assert HS256.identify(header.format(cookie(token()))).channel == "c1"
+    assert HS256.identify(header.format(cookie(token())), NOW).channel == "c1"
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_several_cookies_of_the_name_any_valid_one_admits(order: int) -> None:
     both = [cookie(token()), cookie(token(OTHER_SECRET))][::order]
-    assert HS256.identify("; ".join(both)).channel == "c1"
+    assert HS256.identify("; ".join(both), NOW).channel == "c1"
 
 
 def test_other_cookies_need_not_be_utf8() -> None:
-    assert HS256.identify("name=Jos\xe9; " + cookie(token())).channel == "c1"
+    assert HS256.identify("name=Jos\xe9; " + cookie(token()), NOW).channel == "c1"
 
 
 # --- refused -------------------------------------------------------------------------------------
@@ -153,7 +160,7 @@ def test_a_deeply_nested_header_is_refused() -> None:
 def test_a_token_whose_algorithm_does_not_fit_the_secret_is_refused() -> None:
     both = replace(HS256, algorithms=("HS256", "RS256"))
     header = base64url(b'{"alg":"RS256"}')
-    assert isinstance(refusal(cookie(f"{header}.e30.AAAA"), both), AuthError)
+    assert isinstance(refusal(cookie(f"{header}.e30.AAAA"), both), Refusal)
 
 
 @given(st.text(st.characters(max_codepoint=255)))  # what WSGI can hand over

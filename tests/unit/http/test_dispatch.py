@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an accepted connection to whoever serves it, on a real event loop and real sockets."""
+"""From a complete request to whoever serves it, on a real event loop and real sockets."""
 
 from __future__ import annotations
 
 import _socket
-import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -12,10 +11,12 @@ from typing import Any, cast
 import gevent
 import pytest
 
-from wsgi_ws.http.acceptor import Listener
 from wsgi_ws.http.auth import Identity
-from wsgi_ws.http.dispatch import Entrance
-from wsgi_ws.http.handshake import Admission, Admitted, Refusal, check_request
+from wsgi_ws.http.dispatch import Dispatcher
+from wsgi_ws.http.handshake import Admission, Admitted, check_request
+from wsgi_ws.http.pending_request import Endpoint, PendingRequest
+from wsgi_ws.http.plain import PlainServer
+from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 
@@ -24,33 +25,45 @@ HANDSHAKE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 PLAIN = b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"
-SHORT = 0.05  # seconds
+EVERYTHING = Endpoint(takes_upgrades=True, environ={})
+METRICS_ONLY = Endpoint(takes_upgrades=False, environ={"only": "metrics"})
 
 
-class Door:
+class BrokenLog(AccessLog):
+    wanted = True
+
+    def write(self, line: object) -> None:
+        raise OSError("no space left on device")
+
+
+class Owner:
     """Admits everybody, unless it is told to fail."""
 
-    request_timeout = 60.0
     trusted_proxies = ()
-    access_log = AccessLog()  # never written: it doesn't run
 
     def __init__(self) -> None:
-        self.loop = gevent.get_hub().loop
         self.log_limiter = LogLimiter(0.0)
+        self.access_log = AccessLog()  # never written: it doesn't run
         self.admission = cast(Admission, self)
         self.opened: list[tuple[Identity, bytes]] = []
+        self.kept: list[_socket.socket] = []
         self.bad_requests = 0
         self.defect: Exception | None = None
 
-    def decide(self, environ: Mapping[str, Any]) -> Admitted:
+    def decide(
+        self, environ: Mapping[str, Any], now: float, closed_because: str | None
+    ) -> Admitted:
         if self.defect:
             raise self.defect
         return Admitted(Identity("c"), check_request(environ), last_id=None)
 
-    def on_open(self, descriptor: int, admitted: Admitted, early: bytes) -> int:
+    def on_open(self, sock: _socket.socket, admitted: Admitted, early: bytes) -> int:
         self.opened.append((admitted.identity, early))
-        os.close(descriptor)
+        self.kept.append(sock)
         return len(self.opened)
+
+    def closed_because(self) -> None:
+        """Always open."""
 
     def on_refused(self, refusal: Refusal) -> None:
         pass
@@ -59,45 +72,60 @@ class Door:
         self.bad_requests += 1
 
 
-class Accepted:
-    """Stands in for the listener: counts, and takes plain requests."""
-
-    takes_upgrades = True
+class Plain:
+    """Takes plain requests and leaves them without an answer."""
 
     def __init__(self) -> None:
-        self.left = 0
-        self.plain: list[tuple[bytes, bytes]] = []
+        self.served: list[tuple[bytes, Mapping[str, Any]]] = []
+        self.kept: list[_socket.socket] = []
 
-    def serve_plain(self, descriptor: int, peer: Any, head: bytes, rest: bytes) -> None:
-        self.plain.append((head, rest))
-        os.close(descriptor)
+    def serve(
+        self, sock: _socket.socket, peer: Any, read: bytes, environ: Mapping[str, Any]
+    ) -> None:
+        self.served.append((read, environ))
+        self.kept.append(sock)
 
-    def on_left(self) -> None:
-        self.left += 1
 
+class Bench:
+    """A dispatcher that runs, with what is before and behind it."""
 
-class House:
-    """An entrance that is open, with what stands before and behind it."""
+    request_timeout = 60.0
 
     def __init__(self) -> None:
-        self.door = Door()
-        self.listener = Accepted()
-        self.entrance = Entrance(self.door)
+        self.loop = gevent.get_hub().loop
+        self.owner = Owner()
+        self.plain = Plain()
+        self.pending = 0
         self.clients: list[socket.socket] = []
-        self._greenlet = gevent.spawn(self.entrance.run)
+        self._dispatcher: Dispatcher | None = None
+        self._greenlet: gevent.Greenlet[[], None] | None = None
 
-    def arrive(self, *pieces: bytes) -> socket.socket:
+    def ask(self, *pieces: bytes, endpoint: Endpoint = EVERYTHING) -> socket.socket:
         """A client that sends something, in pieces that the loop sees one by one."""
+        if self._dispatcher is None:
+            self._dispatcher = Dispatcher(self.owner, cast(PlainServer, self.plain))
+            self._greenlet = gevent.spawn(self._dispatcher.run)
         client, server = socket.socketpair()
         self.clients.append(client)
         accepted = _socket.socket(fileno=server.detach())
         accepted.setblocking(False)
-        self.entrance.receive(accepted, ("192.0.2.1", 1), cast(Listener, self.listener))
+        self.pending += 1
+        PendingRequest(self, accepted, ("192.0.2.1", 1), endpoint)
         for piece in pieces:
             client.sendall(piece)
             gevent.sleep(0.001)
-        self.until(lambda: not pieces or not len(self.entrance))
+        self.until(lambda: not self.pending)
         return client
+
+    def on_head(self, pending: PendingRequest) -> None:
+        assert self._dispatcher is not None
+        self._dispatcher.put(pending)
+
+    def on_late(self, pending: PendingRequest) -> None:
+        pending.close()
+
+    def on_left(self, pending: PendingRequest) -> None:
+        self.pending -= 1
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop run; for long only when it fails."""
@@ -107,87 +135,102 @@ class House:
             gevent.sleep(0.001)
 
     def close(self) -> None:
-        self._greenlet.kill()
-        for client in self.clients:
-            client.close()
+        if self._greenlet is not None:
+            self._greenlet.kill()
+        for sock in [*self.clients, *self.owner.kept, *self.plain.kept]:
+            sock.close()
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    house = House()
-    yield house
-    house.close()
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
 
 
 def answer(client: socket.socket) -> bytes:
-    client.settimeout(SHORT)
+    """What has come; empty when the other end is closed."""
+    client.settimeout(1.0)
     return client.recv(1000)
 
 
+# --- where a request goes ------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("cut", [1, 20, len(HANDSHAKE) - 1])
-def test_an_admitted_client_goes_through_the_door(house: House, cut: int) -> None:
-    house.arrive(HANDSHAKE[:cut], HANDSHAKE[cut:])
-    assert house.door.opened == [(Identity("c"), b"")]
+def test_an_admitted_client_goes_to_the_owner(bench: Bench, cut: int) -> None:
+    bench.ask(HANDSHAKE[:cut], HANDSHAKE[cut:])
+    assert bench.owner.opened == [(Identity("c"), b"")]
 
 
-def test_what_came_behind_a_handshake_goes_with_it(house: House) -> None:
-    house.arrive(HANDSHAKE + b"\x8a\x80")
-    assert house.door.opened == [(Identity("c"), b"\x8a\x80")]
+def test_what_came_behind_a_handshake_goes_with_it(bench: Bench) -> None:
+    bench.ask(HANDSHAKE + b"\x8a\x80")
+    assert bench.owner.opened == [(Identity("c"), b"\x8a\x80")]
 
 
-def test_a_plain_request_goes_to_the_listeners_server(house: House) -> None:
-    house.arrive(PLAIN + b"rest")
-    assert house.listener.plain == [(PLAIN, b"rest")]
+def test_a_plain_request_goes_to_the_wsgi_server(bench: Bench) -> None:
+    bench.ask(PLAIN + b"rest")
+    assert bench.plain.served == [(PLAIN + b"rest", {})]
 
 
-def test_where_no_upgrades_are_taken_a_handshake_is_a_plain_request(house: House) -> None:
-    house.listener.takes_upgrades = False
-    house.arrive(HANDSHAKE)
-    assert house.listener.plain == [(HANDSHAKE, b"")]
+def test_where_no_upgrades_are_taken_a_handshake_is_a_plain_request(bench: Bench) -> None:
+    bench.ask(HANDSHAKE, endpoint=METRICS_ONLY)
+    assert bench.plain.served == [(HANDSHAKE, {"only": "metrics"})]
 
 
-def test_what_is_no_http_is_answered_and_counted(house: House) -> None:
-    assert answer(house.arrive(b"EHLO example.org\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
-    assert house.door.bad_requests == 1
+def test_what_is_no_http_is_answered_and_counted(bench: Bench) -> None:
+    assert answer(bench.ask(b"EHLO example.org\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+    assert bench.owner.bad_requests == 1
 
 
-def test_tls_is_told_at_once_where_to_go(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    answer_ = answer(house.arrive(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"))
+def test_tls_is_told_at_once_where_to_go(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    answer_ = answer(bench.ask(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"))
     assert answer_.startswith(b"HTTP/1.1 400 ")
     assert "TLS to a port that speaks plain HTTP" in caplog.text
 
 
-def test_a_defect_costs_one_client_its_connection_and_no_other(house: House) -> None:
-    house.door.defect = RuntimeError("a defect")
-    assert answer(house.arrive(HANDSHAKE)).startswith(b"HTTP/1.1 500 ")
-    house.door.defect = None
-    house.arrive(HANDSHAKE)
-    assert len(house.door.opened) == 1
+# --- defects -------------------------------------------------------------------------------------
 
 
-def test_a_client_that_leaves_is_forgotten(house: House) -> None:
-    client = house.arrive()
-    client.close()
-    house.until(lambda: not len(house.entrance))
-    assert (len(house.entrance), house.listener.left) == (0, 1)
+def test_a_defect_costs_one_client_its_connection_and_no_other(bench: Bench) -> None:
+    bench.owner.defect = RuntimeError("a defect")
+    assert answer(bench.ask(HANDSHAKE)).startswith(b"HTTP/1.1 500 ")
+    bench.owner.defect = None
+    bench.ask(HANDSHAKE)
+    assert len(bench.owner.opened) == 1
 
 
-def test_at_the_stop_the_silent_are_dismissed_and_others_heard(house: House) -> None:
-    silent, begun = house.arrive(), house.arrive()
-    begun.sendall(HANDSHAKE[:10])
-    gevent.sleep(0.01)
-    house.entrance.dismiss_silent()
-    assert answer(silent) == b""
-    begun.sendall(HANDSHAKE[10:])
-    house.until(lambda: bool(house.door.opened))
-    assert len(house.door.opened) == 1
+def fail(*_: object) -> None:
+    raise RuntimeError("a defect")
+
+
+def test_a_client_that_can_not_be_taken_over_is_closed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.owner, "on_open", fail)
+    assert answer(bench.ask(HANDSHAKE)) == b""
+
+
+def test_a_plain_request_that_can_not_be_taken_over_is_closed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.plain, "serve", fail)
+    assert answer(bench.ask(PLAIN)) == b""
+
+
+def test_after_the_taking_over_a_defect_does_not_reach_the_client(bench: Bench) -> None:
+    bench.owner.access_log = BrokenLog()
+    client = bench.ask(HANDSHAKE)
+    bench.owner.kept[0].send(b"of the owner")
+    assert answer(client) == b"of the owner"
+
+
+# --- requests that are not pending any more ------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "pieces", [(HANDSHAKE,), (PLAIN,), (b"x\r\n\r\n",)], ids=["handshake", "plain", "bad"]
 )
-def test_the_listener_hears_once_of_each_that_has_arrived(
-    house: House, pieces: tuple[bytes, ...]
-) -> None:
-    house.arrive(*pieces)
-    assert house.listener.left == 1
+def test_each_request_leaves_once(bench: Bench, pieces: tuple[bytes, ...]) -> None:
+    bench.ask(*pieces)
+    assert bench.pending == 0

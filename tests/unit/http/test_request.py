@@ -14,7 +14,7 @@ from wsgi_ws.http.request import (
     MAX_HEAD_BYTES,
     MAX_LINE_BYTES,
     BadHead,
-    RequestHead,
+    Request,
     end_of_head,
     is_tls,
 )
@@ -23,12 +23,12 @@ GET = b"GET /ws?last_id=1-0 HTTP/1.1\r\n"
 
 
 def environ(fields: bytes, request_line: bytes = GET) -> dict[str, str]:
-    return RequestHead(request_line + fields + b"\r\n").environ()
+    return Request(request_line + fields + b"\r\n").environ
 
 
 def status_of_refusal(head: bytes) -> str:
     with pytest.raises(BadHead) as refused:
-        RequestHead(head)
+        Request(head)
     return refused.value.status[:3]
 
 
@@ -63,8 +63,20 @@ def test_the_request_line_gets_its_wsgi_names() -> None:
     }
 
 
+@pytest.mark.parametrize("peer", ["192.0.2.1", None])
+def test_the_peers_address_is_there_unless_a_unix_socket_is_between(peer: str | None) -> None:
+    assert Request(GET + b"\r\n", peer).environ.get("REMOTE_ADDR") == peer
+
+
+@pytest.mark.parametrize(("sent", "told"), [(b"a-1", "a-1"), (b"a b", None), (b"", None)])
+def test_a_proxys_name_for_it_is_told_when_it_may_be_repeated(
+    sent: bytes, told: str | None
+) -> None:
+    assert Request(GET + b"X-Request-ID: " + sent + b"\r\n\r\n").id == told
+
+
 def test_lines_may_end_without_a_carriage_return() -> None:
-    assert RequestHead(b"GET /a HTTP/1.1\nHost: b\n\n").environ()["HTTP_HOST"] == "b"
+    assert Request(b"GET /a HTTP/1.1\nHost: b\n\n").environ["HTTP_HOST"] == "b"
 
 
 @pytest.mark.parametrize(
@@ -175,10 +187,10 @@ def test_as_many_fields_as_allowed_are_read() -> None:
 @given(st.binary(max_size=300))
 def test_garbage_is_read_or_refused(garbage: bytes) -> None:
     with contextlib.suppress(BadHead):
-        RequestHead(garbage)
+        Request(garbage)
 
 
 @given(st.binary(max_size=300))
 def test_garbage_behind_a_request_line_is_read_or_refused(garbage: bytes) -> None:
     with contextlib.suppress(BadHead):
-        RequestHead(GET + garbage + b"\r\n\r\n")
+        Request(GET + garbage + b"\r\n\r\n")

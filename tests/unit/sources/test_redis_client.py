@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from wsgi_ws.config.keys import RedisSettings
-from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.config.meanings import sentinels
+from wsgi_ws.sources.redis_client import clock_ms, connect, connect_outside_the_pool, describe
 
-SENTINELS: dict[str, Any] = {"sentinels": ("a:1", "b"), "sentinel_master": "m"}
+SENTINELS: dict[str, Any] = {"sentinels": sentinels(["a:1", "b"]), "sentinel_master": "m"}
 EVERY_FORM = [
     RedisSettings(),
     RedisSettings(ssl=True),
@@ -113,6 +115,43 @@ def test_the_files_of_tls_are_handed_over(form: dict[str, Any]) -> None:
     files: dict[str, Any] = {"ssl_ca_certs": "ca", "ssl_certfile": "cert", "ssl_keyfile": "key"}
     options = options_of(RedisSettings(ssl=True, **files, **form))
     assert {name: options[name] for name in files} == files
+
+
+@pytest.mark.parametrize("reply", [[b"1700000000", b"12999"], (1_700_000_000, 12_999)])
+def test_redis_s_clock_is_read_in_whole_milliseconds(reply: Any) -> None:
+    assert clock_ms(reply) == 1_700_000_000_012
+
+
+# --- a connection of one's own -------------------------------------------------------------------
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Accepts connections and never answers: without a password, redis-py asks nothing at first."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as sock:
+        yield sock
+
+
+def client_of(listener: socket.socket) -> redis.Redis:
+    host, port = listener.getsockname()
+    return connect(RedisSettings(host=host, port=port), read_timeout=7.5)
+
+
+def test_redis_py_gives_the_socket_of_a_connection(listener: socket.socket) -> None:
+    connection, sock = connect_outside_the_pool(client_of(listener))
+    try:
+        assert isinstance(sock, socket.socket)
+        assert sock.getpeername() == listener.getsockname()
+        assert connection.socket_timeout == 7.5
+    finally:
+        connection.disconnect()
+
+
+def test_there_is_no_limit_to_the_connections_outside_the_pool(listener: socket.socket) -> None:
+    client = client_of(listener)
+    for _ in range(130):  # the pool of redis-py 8 stops at 100
+        connection, _ = connect_outside_the_pool(client)
+        connection.disconnect()
 
 
 # --- Sentinel ------------------------------------------------------------------------------------

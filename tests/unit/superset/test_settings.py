@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superset's settings as they are read, and as the one source of truth of the configuration."""
+"""Superset's settings as they are read."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from wsgi_ws.config.load import ConfigError, Loaded, load
 from wsgi_ws.superset.settings import (
     CACHE_BACKEND,
     PREFIX,
@@ -18,14 +15,12 @@ from wsgi_ws.superset.settings import (
     SupersetError,
     SupersetSettings,
     Unknown,
-    own_values,
     read,
     surprises,
     target_of,
 )
 
 THEIR_SECRET = "the-secret-of-superset-with-more-than-32-bytes"
-OUR_SECRET = "the-secret-of-here-which-has-more-than-32-bytes"
 
 
 @pytest.fixture
@@ -49,7 +44,7 @@ def test_values_are_what_the_program_computes(path: Path) -> None:
 def test_what_is_not_set_has_supersets_default(path: Path) -> None:
     superset = settings(path, "")
     assert superset.get(PREFIX) == "async-events-"
-    assert superset.where(PREFIX) == "Superset's default"
+    assert str(superset.where(PREFIX)) == "Superset's default"
 
 
 def test_output_of_the_program_does_no_harm(path: Path) -> None:
@@ -59,15 +54,17 @@ def test_output_of_the_program_does_no_harm(path: Path) -> None:
 
 def test_a_place_is_file_and_line_also_of_a_key(path: Path) -> None:
     superset = settings(path, f'A = 1\n{REDIS_CONFIG} = {{\n  "host": "h",\n  "db": 1,\n}}\n')
-    assert superset.where(REDIS_CONFIG) == "superset_config.py line 2"
-    assert superset.where(REDIS_CONFIG, "db") == "superset_config.py line 4"
+    assert str(superset.where(REDIS_CONFIG)) == "superset_config.py line 2"
+    assert str(superset.where(REDIS_CONFIG, "db")) == "superset_config.py line 4"
 
 
 def test_a_key_that_is_not_there_is_left_out(path: Path) -> None:
     found = settings(path, f'A = 1\n{CACHE_BACKEND} = {{"CACHE_TYPE": "RedisCache"}}\n')
-    assert found.where(CACHE_BACKEND, "CACHE_REDIS_DB") == ("left out of superset_config.py line 2")
-    assert found.where(CACHE_BACKEND, "CACHE_TYPE") == "superset_config.py line 2"
-    assert settings(path, "").where(CACHE_BACKEND, "CACHE_REDIS_DB") == "Superset's default"
+    assert str(found.where(CACHE_BACKEND, "CACHE_REDIS_DB")) == (
+        "left out of superset_config.py line 2"
+    )
+    assert str(found.where(CACHE_BACKEND, "CACHE_TYPE")) == "superset_config.py line 2"
+    assert str(settings(path, "").where(CACHE_BACKEND, "CACHE_REDIS_DB")) == "Superset's default"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +78,7 @@ def test_a_key_that_is_not_there_is_left_out(path: Path) -> None:
 )
 def test_the_last_assignment_is_the_place(path: Path, program: str, line: int) -> None:
     superset = settings(path, program)
-    assert (superset.get(PREFIX), superset.where(PREFIX)) == (
+    assert (superset.get(PREFIX), str(superset.where(PREFIX))) == (
         "b",
         f"superset_config.py line {line}",
     )
@@ -90,7 +87,7 @@ def test_the_last_assignment_is_the_place(path: Path, program: str, line: int) -
 def test_a_neighbour_s_line_is_found_too(path: Path) -> None:
     path.with_name("more_settings.py").write_text(f'\n{PREFIX} = "x-"\n')
     superset = settings(path, "from more_settings import *\n")
-    assert (superset.get(PREFIX), superset.where(PREFIX)) == ("x-", "more_settings.py line 2")
+    assert (superset.get(PREFIX), str(superset.where(PREFIX))) == ("x-", "more_settings.py line 2")
 
 
 def test_a_package_that_is_missing_is_only_missed_where_it_is_used(path: Path) -> None:
@@ -122,7 +119,7 @@ def test_of_the_flags_only_the_one_leaves_the_process(path: Path) -> None:
 
 def test_no_secret_is_in_a_representation(path: Path) -> None:
     superset = settings(path, f"{SECRET} = {THEIR_SECRET!r}\n")
-    assert THEIR_SECRET not in f"{superset!r} {own_values(superset)!r}"
+    assert THEIR_SECRET not in f"{superset!r} {superset.said(SECRET)!r}"
 
 
 def test_env_means_what_supersets_variable_names() -> None:
@@ -138,157 +135,6 @@ def test_another_interpreter_that_is_not_there(path: Path) -> None:
         read(str(path), {}, "/nowhere/python")
 
 
-# --- as values of this server --------------------------------------------------------------------
-
-
-def own(path: Path, program: str) -> dict[str, Any]:
-    return {key: said.value for key, said in own_values(settings(path, program)).items()}
-
-
-def test_the_old_setting(path: Path) -> None:
-    values = own(path, f'{REDIS_CONFIG} = {{"host": "r", "port": "7", "db": "2", "ssl": True}}\n')
-    expected = {"redis.host": "r", "redis.port": 7, "redis.db": 2, "redis.ssl": True}
-    assert expected.items() <= values.items()
-
-
-def test_the_new_setting_wins(path: Path) -> None:
-    program = (
-        f'{REDIS_CONFIG} = {{"host": "old"}}\n'
-        f'{CACHE_BACKEND} = {{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_HOST": "new", '
-        '"CACHE_REDIS_USER": "u", "CACHE_REDIS_PASSWORD": "p"}\n'
-    )
-    values = own(path, program)
-    assert values["redis.host"] == "new"
-    assert (values["redis.username"], values["redis.password"]) == ("u", "p")
-
-
-def test_sentinel(path: Path) -> None:
-    program = (
-        f'{CACHE_BACKEND} = {{"CACHE_TYPE": "RedisSentinelCache", "CACHE_REDIS_DB": 3, '
-        '"CACHE_REDIS_SENTINELS": [("a", 26379), ("fe80::1", 1)], '
-        '"CACHE_REDIS_SENTINEL_MASTER": "m", "CACHE_REDIS_SENTINEL_PASSWORD": None}\n'
-    )
-    values = own(path, program)
-    assert values["redis.sentinels"] == ("a:26379", "[fe80::1]:1")
-    assert (values["redis.sentinelMaster"], values["redis.sentinelPassword"]) == ("m", "")
-    assert values["redis.db"] == 0, "Superset writes its events there"
-    assert "redis.host" not in values
-
-
-def test_a_value_of_the_wrong_type_is_unknown(path: Path) -> None:
-    values = own(path, f'{REDIS_CONFIG} = {{"port": "tcp://10.0.0.1:6379"}}\n')
-    assert isinstance(values["redis.port"], Unknown)
-
-
-# --- one source of truth -------------------------------------------------------------------------
-
-PROGRAM = (
-    f'{SECRET} = "{THEIR_SECRET}"\n{PREFIX} = "bi-"\n'
-    f'{CACHE_BACKEND} = {{"CACHE_TYPE": "RedisCache", '
-    '"CACHE_REDIS_HOST": "r", "CACHE_REDIS_DB": 3}\n'
-)
-
-
-def loaded(path: Path, program: str = PROGRAM, file: Any = None, **environ: str) -> Loaded:
-    path.write_text(program)
-    if file:
-        path.with_name("config.json").write_text(json.dumps(file))
-    return load({"WSGI_WS_SUPERSET_CONFIG": str(path)} | environ, path.parent)
-
-
-def test_supersets_values_lie_over_the_defaults(path: Path) -> None:
-    result = loaded(path)
-    s = result.settings
-    assert (s.redis.host, s.redis.db, s.redis_stream_prefix) == ("r", 3, "bi-")
-    assert s.jwt_secret == THEIR_SECRET
-    assert result.warnings == ()
-
-
-def test_the_source_is_supersets_line(path: Path) -> None:
-    sources = loaded(path).sources
-    assert sources["redis.db"] == f'{CACHE_BACKEND}["CACHE_REDIS_DB"], superset_config.py line 3'
-    assert sources["jwtCookieName"].endswith("Superset's default")
-
-
-def test_file_and_environment_lie_over_supersets_values(path: Path) -> None:
-    result = loaded(path, file={"redis": {"db": 5}}, REDIS_STREAM_PREFIX="own-")
-    assert (result.settings.redis.db, result.settings.redis_stream_prefix) == (5, "own-")
-    assert result.settings.redis.host == "r"
-
-
-def test_a_differing_value_warns_of_both_places(path: Path) -> None:
-    warnings = "\n".join(loaded(path, file={"redis": {"db": 5}}, REDIS_HOST="h").warnings)
-    assert "redis.db (from" in warnings
-    assert "config.json) is 5, unlike Superset's GLOBAL_ASYNC_QUERIES_CACHE_BACKEND" in warnings
-    assert "redis.host (from environment variable REDIS_HOST) is" in warnings
-    assert "superset_config.py line 3, and wins" in warnings
-
-
-def test_a_differing_secret_is_not_shown(path: Path) -> None:
-    result = loaded(path, JWT_SECRET=OUR_SECRET)
-    assert result.settings.jwt_secret == OUR_SECRET
-    (warning,) = result.warnings
-    assert warning.startswith("jwtSecret (from environment variable JWT_SECRET) differs from")
-    assert OUR_SECRET not in warning
-    assert THEIR_SECRET not in warning
-
-
-def test_equal_values_do_not_warn(path: Path) -> None:
-    assert loaded(path, REDIS_DB="3", JWT_ALGORITHMS="HS256,HS512").warnings == ()
-
-
-def test_an_address_of_another_kind_is_not_mixed_with_supersets(path: Path) -> None:
-    result = loaded(path, REDIS_UNIX_SOCKET_PATH="/run/redis.sock")
-    assert result.settings.redis.host == "127.0.0.1"
-    assert result.settings.redis.db == 3
-    assert "redis.unixSocketPath (from environment" in result.warnings[0]
-    assert len(result.warnings) == 1
-
-
-def test_settings_that_can_not_be_read_stop_the_start(path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"supersetConfig \(from environment.*line 1 fails with"):
-        loaded(path, "1/0\n")
-
-
-@pytest.mark.parametrize(
-    ("program", "words"),
-    [
-        (f'{REDIS_CONFIG} = {{"host": "r"}}\n', "which Superset reads up to 4.1"),
-        (
-            f'{CACHE_BACKEND} = {{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": "redis://r/1"}}\n',
-            "has no effect: of this setting Superset reads CACHE_REDIS_HOST",
-        ),
-    ],
-)
-def test_an_address_from_where_nobody_expects_it_warns(
-    path: Path, program: str, words: str
-) -> None:
-    (warning,) = loaded(path, program, JWT_SECRET=OUR_SECRET).warnings[:1]
-    assert words in warning
-    assert words not in "".join(
-        loaded(
-            path, program, REDIS_SENTINELS="s:1", REDIS_SENTINEL_MASTER="m", JWT_SECRET=OUR_SECRET
-        ).warnings
-    )
-
-
 def test_what_is_unknown_is_no_surprise(path: Path) -> None:
     program = f"import not_here\n{CACHE_BACKEND} = not_here.backend()\n"
     assert list(surprises(settings(path, program))) == []
-
-
-def test_a_value_that_is_unknown_here_stops_the_start(path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"jwtSecret can't be taken.*not installed here"):
-        loaded(path, f"import not_here\n{SECRET} = not_here.vault()\n")
-    assert loaded(path, f"import not_here\n{SECRET} = not_here.x\n", JWT_SECRET=OUR_SECRET)
-
-
-def test_supersets_default_secret_is_too_short(path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"jwtSecret has 21 bytes \(from GLOBAL_ASYNC"):
-        loaded(path, "")
-
-
-def test_the_file_may_name_supersets_settings(path: Path) -> None:
-    path.write_text(PROGRAM)
-    path.with_name("config.json").write_text(json.dumps({"supersetConfig": str(path)}))
-    assert load({}, path.parent).settings.redis.host == "r"

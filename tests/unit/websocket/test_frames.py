@@ -19,6 +19,7 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from wsgi_ws.websocket.allowance import Allowance
 from wsgi_ws.websocket.frames import (
     CONTROL_PAYLOAD_MAX,
     PING_FRAME,
@@ -57,6 +58,10 @@ def from_client(
     return bytes([fin << 7 | rsv << 4 | opcode]) + length + mask + masked
 
 
+def unlimited() -> Allowance:
+    return Allowance(max_frames=0, max_bytes=0, now=0.0)
+
+
 Outcome = tuple[list[Frame], CloseCode | None]
 
 
@@ -66,7 +71,7 @@ def outcome(pieces: list[bytes], limit: int = LIMIT) -> Outcome:
     frames: list[Frame] = []
     try:
         for piece in pieces:
-            for frame in reader.feed(piece):
+            for frame in reader.feed(piece, unlimited()):
                 frames.append(frame)
             if frames and isinstance(frames[-1], Close):
                 break  # a reader must not be fed after it
@@ -211,12 +216,12 @@ def test_fragments_that_add_up_to_more_than_the_limit_are_refused() -> None:
 
 def test_fragments_without_content_do_not_pile_up() -> None:
     reader = FrameReader(LIMIT)
-    list(reader.feed(from_client(BINARY, b"", fin=False)))
+    list(reader.feed(from_client(BINARY, b"", fin=False), unlimited()))
     empty = from_client(CONTINUATION, b"", fin=False) * 1000
     tracemalloc.start()
     try:
         for _ in range(20):
-            list(reader.feed(empty))
+            list(reader.feed(empty, unlimited()))
         grown, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -237,11 +242,11 @@ def test_what_follows_a_close_frame_is_not_looked_at(what: bytes) -> None:
 
 
 def frames_left_after(*pieces: bytes) -> int:
+    allowance = Allowance(max_frames=10, max_bytes=0, now=0.0)
     reader = FrameReader(LIMIT)
-    reader.frames_left = 10
     for piece in pieces:
-        list(reader.feed(piece))
-    return reader.frames_left
+        list(reader.feed(piece, allowance))
+    return allowance.frames_left
 
 
 @pytest.mark.parametrize(
@@ -259,9 +264,8 @@ def test_what_a_client_sends_is_counted(pieces: list[bytes], left: int) -> None:
 
 
 def test_the_frame_beyond_the_count_is_a_policy_violation() -> None:
-    reader = FrameReader(LIMIT)
-    reader.frames_left = 2
-    frames = reader.feed(from_client(PING) * 3)
+    allowance = Allowance(max_frames=2, max_bytes=0, now=0.0)
+    frames = FrameReader(LIMIT).feed(from_client(PING) * 3, allowance)
     assert [next(frames), next(frames)] == [Ping(b"")] * 2
     with pytest.raises(ProtocolError) as caught:
         next(frames)
@@ -398,7 +402,7 @@ def test_a_reader_is_at_rest_after_whole_messages(
     conversation: tuple[bytes, list[Frame]],
 ) -> None:
     reader = FrameReader(LIMIT)
-    list(reader.feed(conversation[0]))
+    list(reader.feed(conversation[0], unlimited()))
     assert reader.at_rest
 
 
@@ -409,13 +413,13 @@ def test_a_new_reader_is_at_rest() -> None:
 @pytest.mark.parametrize("length", range(1, len(from_client(TEXT, b"abc"))))
 def test_a_reader_is_not_at_rest_inside_a_frame(length: int) -> None:
     reader = FrameReader(LIMIT)
-    list(reader.feed(from_client(TEXT, b"abc")[:length]))
+    list(reader.feed(from_client(TEXT, b"abc")[:length], unlimited()))
     assert not reader.at_rest
 
 
 def test_a_reader_is_not_at_rest_between_fragments() -> None:
     reader = FrameReader(LIMIT)
-    list(reader.feed(from_client(TEXT, b"abc", fin=False)))
+    list(reader.feed(from_client(TEXT, b"abc", fin=False), unlimited()))
     assert not reader.at_rest
 
 

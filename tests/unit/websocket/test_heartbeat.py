@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The heartbeat's wheel: each connection is pinged once per interval, evenly, and silence ends it.
 
-Time is counted in ticks here; nothing sleeps.
+Time is counted in ticks here; only the last test sleeps.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import random
 from collections import Counter
 from typing import Any
 
+import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.servers import DEADLINE
 from wsgi_ws.websocket.heartbeat import SLOTS_MAX, TICK_MIN, Heartbeat
 
 INTERVAL = 1.0
@@ -178,3 +180,15 @@ def test_ticks_of_one_round_are_together_one_interval(interval: float) -> None:
 @given(st.floats(0.001, 3600))
 def test_a_tick_is_never_so_short_that_it_costs_more_than_it_smooths(interval: float) -> None:
     assert Heartbeat(interval, timeout=60).tick_length >= min(interval, TICK_MIN)
+
+
+def test_running_pings_a_connection_again_and_again() -> None:
+    heartbeat = Heartbeat(0.1, timeout=60)
+    one = make()
+    heartbeat.add(one)
+    greenlet = gevent.spawn(heartbeat.run)
+    with gevent.Timeout(DEADLINE):
+        while len(one.pings) < 3:
+            gevent.sleep(0.01)
+    greenlet.kill()
+    assert one.pings == sorted(one.pings)

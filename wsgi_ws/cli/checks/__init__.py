@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `python -m wsgi_ws check` looks at: one file per subject, each returns findings.
+"""The parts of `python -m wsgi_ws check`: one file per subject, each returns findings.
 
-Knows the configuration, Redis and Superset's settings as an operator has them. It needs no running
-service and imports nothing of one.
+No subject knows another: `words` has what they share, `whole` puts them in order. They know the
+configuration, Redis and Superset's settings as an operator has them, and need no running service.
 """

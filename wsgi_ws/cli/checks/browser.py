@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a browser makes of Superset's settings: does it connect here, and bring the cookie? Pure.
+"""What a browser makes of Superset's settings: does it connect here, and bring the cookie? No I/O.
 
 The rules are those of RFC 6265 (bis) for cookies and of mixed content; the page's address is known
 only if somebody says it (--page) or the settings let it be guessed.
@@ -13,15 +13,15 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from wsgi_ws.cli.checks.configuration import is_loopback
-from wsgi_ws.cli.checks.findings import Finding, Level, green, red, yellow
+from wsgi_ws.addresses import is_loopback, port_of
+from wsgi_ws.cli.checks.words import Finding, Level, green, red, yellow
+from wsgi_ws.cli.socket_errors import bad_url
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.http.origin import is_allowed
 from wsgi_ws.superset import settings as names
 from wsgi_ws.superset.settings import SupersetSettings, Unknown
 
 WHAT = "browser"
-_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Situation:
         return (self.url.hostname or "").rstrip(".")
 
 
-def check(superset: SupersetSettings, loaded: Loaded, page: str | None) -> list[Finding]:
+def check_browser(superset: SupersetSettings, loaded: Loaded, page: str | None) -> list[Finding]:
     """
     :param page: where users open Superset.
     """
@@ -56,34 +56,19 @@ def check(superset: SupersetSettings, loaded: Loaded, page: str | None) -> list[
         urlsplit(said.value),
         urlsplit(page) if page else _guessed_page(superset),
         _why_https(superset, page),
-        said.where,
+        str(said.where),
     )
     findings = [*check_scheme(situation), *check_host(situation, superset)]
     another_address = any(f.level is Level.RED for f in findings)
     if not loaded.wrong_among("port"):
-        findings += check_port(situation, loaded.settings.port)
+        findings += check_url_port(situation, loaded.settings.port)
     findings += check_cookie(situation, superset)
-    if not another_address:  # else what these two say is about an address that will not stay
+    if not another_address:  # else they would judge an address that must be changed
         findings += check_policy(situation, superset)
         findings += check_origin(situation, loaded)
     if not any(f.level for f in findings):
         findings.append(green(WHAT, f"{said.value} and the cookie's attributes fit each other"))
     return findings
-
-
-def bad_url(url: str) -> str | None:
-    """Why no browser would take it for a WebSocket's address; None when it would."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return f"is {url!r}, which is no URL: write it like wss://superset.example.com/ws"
-    if parts.scheme in ("http", "https"):
-        better = url.replace("http", "ws", 1)
-        return f"begins with {parts.scheme}://, which older browsers refuse: write {better}"
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0:
-        return f"is {url!r}: it must begin with ws:// or wss:// and a host name"
-    return None
 
 
 def check_scheme(situation: Situation) -> Iterator[Finding]:
@@ -98,7 +83,7 @@ def check_scheme(situation: Situation) -> Iterator[Finding]:
 
 
 def check_host(situation: Situation, superset: SupersetSettings) -> Iterator[Finding]:
-    """The cookie goes to the host name that has set it, and to no other."""
+    """Browsers send a cookie only to the host name that has set it, or to its Domain."""
     host, page = situation.host, situation.page
     if page and page.hostname:
         page_host = page.hostname.rstrip(".")
@@ -138,10 +123,10 @@ def _about_hosts(situation: Situation, page_host: str) -> str:
     )
 
 
-def check_port(situation: Situation, own: int) -> Iterator[Finding]:
-    """This server speaks plain HTTP on one port; anything else is a proxy's."""
+def check_url_port(situation: Situation, own: int) -> Iterator[Finding]:
+    """This server speaks plain HTTP on one port; another port must be a proxy's."""
     url = situation.url
-    port = url.port or _PORTS[url.scheme]
+    port = port_of(url)
     if url.scheme == "wss" and port == own:
         yield yellow(
             WHAT,
@@ -157,7 +142,7 @@ def check_port(situation: Situation, own: int) -> Iterator[Finding]:
 
 
 def check_cookie(situation: Situation, superset: SupersetSettings) -> Iterator[Finding]:
-    """Secure, SameSite and Domain."""
+    """The cookie's attributes Secure, SameSite and Domain, and its name."""
     secure = superset.get(names.COOKIE_SECURE)
     same_site = superset.get(names.COOKIE_SAMESITE)
     name = superset.get(names.COOKIE_NAME)
@@ -213,7 +198,7 @@ def check_policy(situation: Situation, superset: SupersetSettings) -> Iterator[F
     policy = superset.item("TALISMAN_CONFIG", "content_security_policy")
     if isinstance(policy, Unknown) or (policy is not None and not isinstance(policy, dict)):
         return
-    default = ["'self'"]  # what Superset's own policy says that matters here
+    default = ["'self'"]  # the part of Superset's own policy that matters here
     sources = default if policy is None else _sources(policy)
     if sources is None or _is_permitted(situation, sources):
         return
@@ -259,7 +244,7 @@ def _covers(domain: str, host: str) -> bool:
 
 
 def _guessed_page(superset: SupersetSettings) -> SplitResult | None:
-    """The address that Superset puts into mails is where users open it."""
+    """Superset's address in its mails: users open it there."""
     url = superset.get("WEBDRIVER_BASEURL_USER_FRIENDLY")
     if not superset.is_set("WEBDRIVER_BASEURL_USER_FRIENDLY") or not isinstance(url, str):
         return None
@@ -288,7 +273,7 @@ def _why_https(superset: SupersetSettings, page: str | None) -> str:
 
 
 def _sources(policy: dict[str, Any]) -> list[str] | None:
-    """Those of connect-src, or of default-src where it is missing; None: no restriction."""
+    """The sources of connect-src, else of default-src; None when neither restricts."""
     value = policy.get("connect-src", policy.get("default-src"))
     if isinstance(value, str):
         return value.split()
@@ -297,13 +282,13 @@ def _sources(policy: dict[str, Any]) -> list[str] | None:
 
 def _is_permitted(situation: Situation, sources: list[str]) -> bool:
     url = situation.url
-    port = url.port or _PORTS[url.scheme]
+    port = port_of(url)
     if "'self'" in sources:
         page = situation.page
         if page is None and url.port is None:
-            return True  # behind the proxy that the page comes through, as far as can be told
+            return True  # probably the proxy that serves the page too
         if page and situation.host == page.hostname:
-            page_port = page.port or _PORTS.get(page.scheme)
+            page_port = port_of(page)
             if port == page_port:
                 return True
     wanted = {"*", f"{url.scheme}:", url.netloc, f"{url.scheme}://{url.netloc}", situation.host}

@@ -1,29 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: every value with its source, and what about it can't be meant.
+"""The configuration: every value with its source, and values that nobody can mean.
 
 Knows the environment and the file, but neither Redis nor Superset. Secrets are shown as set or not.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from pathlib import Path
-from typing import Any
 
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
-from wsgi_ws.cli.checks.report import DEFAULT, Value
-from wsgi_ws.config.keys import Key, json_key, key_of, keys
+from wsgi_ws.cli.checks.report import Value
+from wsgi_ws.cli.checks.words import Finding, green, red, text_of, yellow
+from wsgi_ws.config.keys import Key, keys
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.config.set_by import Kind
 
 WHAT = "configuration"
-_NO_FILES = ("redis.url", "GLOBAL_ASYNC_QUERIES", "signature", "channel claim")
 USUAL_PROXY_TIMEOUT_MS = 60_000  # nginx, Apache, AWS's balancers; HAProxy's examples have 50 s
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def check(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
+def check_configuration(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
     """Load it as the server does.
 
     :returns: the settings, as far as they are right, and what is to be said about them.
@@ -38,23 +33,13 @@ def check(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
     return loaded, findings
 
 
-def values(loaded: Loaded) -> list[Value]:
-    """Every key as it is in effect."""
+def shown_values(loaded: Loaded) -> list[Value]:
+    """Every key with the value in effect."""
     return [
-        Value(key.path, _shown(key, loaded), source)
+        Value(key.path, _shown(key, loaded), loaded.set_by(key.path))
         for key in keys()
         if key.path != "redis.url"  # spelled out in the keys that it stands for
-        for source in [loaded.sources.get(key.path, DEFAULT)]
     ]
-
-
-def value_of(settings: Any, path: str) -> Any:
-    """The value of a dotted key."""
-    for part in path.split("."):
-        settings = next(
-            getattr(settings, f.name) for f in fields(settings) if json_key(f.name) == part
-        )
-    return settings
 
 
 def check_environment(environ: Mapping[str, str], loaded: Loaded) -> Iterator[Finding]:
@@ -83,68 +68,33 @@ def check_environment(environ: Mapping[str, str], loaded: Loaded) -> Iterator[Fi
 
 
 def check_pings(loaded: Loaded) -> Iterator[Finding]:
-    """Pings keep a socket from looking idle to whatever is between."""
-    interval = loaded.settings.ping_sockets_interval_ms
+    """Pings must come before a proxy takes a socket for idle."""
+    interval = loaded.value("pingSocketsIntervalMs")
     if interval >= USUAL_PROXY_TIMEOUT_MS:
         yield yellow(
             WHAT,
             f"pingSocketsIntervalMs is {interval} (from "
-            f"{source_of('pingSocketsIntervalMs', loaded)}), and most proxies cut a socket that is "
+            f"{loaded.set_by('pingSocketsIntervalMs')}), and most proxies cut a socket that is "
             f"quiet for {USUAL_PROXY_TIMEOUT_MS // 1000} s: set it lower, the default is 20000",
         )
 
 
 def check_overridden_secrets(loaded: Loaded, file: Loaded | None) -> Iterator[Finding]:
-    """A secret in the file that another one in the environment hides."""
+    """The environment's secret hides another one in the file."""
     if file is None:
         return
     for key in keys():
-        source = loaded.sources.get(key.path, "")
-        if not key.secret or key.path not in file.sources or not source.startswith("environment"):
+        source = loaded.set_by(key.path)
+        if not key.secret or key.path not in file.sources or source.kind is not Kind.ENVIRONMENT:
             continue
         if file.wrong_among(key.path):  # nobody means that one
             continue
-        if value_of(loaded.settings, key.path) != value_of(file.settings, key.path):
+        if loaded.value(key.path) != file.value(key.path):
             yield yellow(
                 WHAT,
                 f"{key.path} in {file.sources[key.path]} differs from {key.env} in the "
                 "environment, which wins: remove the one that is not meant",
             )
-
-
-def in_container(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
-    """Whether this process runs in a container of Docker, Podman or Kubernetes."""
-    marks = (root / ".dockerenv", root / "run" / ".containerenv")
-    return "KUBERNETES_SERVICE_HOST" in environ or any(mark.exists() for mark in marks)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the name means the very machine (or container) that uses it."""
-    return host.lower().rstrip(".") in _LOOPBACK or host.startswith("127.")
-
-
-def change(path: str, loaded: Loaded, value: Any) -> str:
-    """How to give a key another value, where its present one comes from: `set REDIS_DB=0`.
-
-    A secret's new value is not written out.
-    """
-    key = key_of(path)
-    source = loaded.sources.get(path, "")
-    if key.secret:
-        in_file = source and not source.startswith(("environment", *_NO_FILES))
-        return f"set {path if in_file or not key.env else key.env} to the same value"
-    text = ",".join(value) if isinstance(value, tuple) else _plain(value)
-    if source.startswith("environment variable"):
-        return f"set {key.env}={text}"
-    if source and not source.startswith(_NO_FILES):
-        block = f' in "{path.split(".", maxsplit=1)[0]}"' if "." in path else ""
-        return f'write "{path.rsplit(".", maxsplit=1)[-1]}": {json.dumps(value)}{block} in {source}'
-    return f"set {path}{f' or {key.env}' if key.env else ''} to {text}"
-
-
-def source_of(path: str, loaded: Loaded) -> str:
-    """Where a value comes from, for the middle of a sentence."""
-    return loaded.sources.get(path, "the default")
 
 
 def _load(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
@@ -160,16 +110,12 @@ def _file_alone(environ: Mapping[str, str]) -> Loaded | None:
     return _load({k: v for k, v in environ.items() if k == CONFIG_PATH_VARIABLE})[0]
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _shown(key: Key, loaded: Loaded) -> str:
-    value = value_of(loaded.settings, key.path)
+    value = loaded.value(key.path)
     if key.path in loaded.sources and loaded.wrong_among(key.path):
         return "(wrong, see below)"
     if key.secret:
         return "(set, not shown)" if value else "(empty)"
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value)) or "[]"
-    return _plain(value) if value != "" else '""'
+    return text_of(value) if value != "" else '""'

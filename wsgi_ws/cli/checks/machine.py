@@ -14,9 +14,12 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import NamedTuple
 
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from packaging.version import InvalidVersion, Version
+
+from wsgi_ws.cli.checks.words import Finding, green, red, yellow
 from wsgi_ws.config.keys import StatsdSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.server import open_files
@@ -35,6 +38,7 @@ LIBRARIES: Mapping[str, str] = {
     "hiredis": "2.3.2",
     "msgspec": "0.18",
     "orjson": "3.9.15",
+    "packaging": "22",
     "prometheus-client": "0.17",
     "PyJWT": "2.4",
     "redis": "4.6",
@@ -44,7 +48,7 @@ LIBRARIES: Mapping[str, str] = {
 
 
 class Place(NamedTuple):
-    """Where the server listens, or would.
+    """An address where the server listens, or is to listen.
 
     :ivar host: empty for all addresses.
     """
@@ -55,8 +59,8 @@ class Place(NamedTuple):
     host: str = ""
 
 
-def check(loaded: Loaded) -> Iterator[Finding]:
-    """Everything here that the settings are right for."""
+def check_machine(loaded: Loaded) -> Iterator[Finding]:
+    """All parts whose settings can be used."""
     settings = loaded.settings
     if not loaded.wrong_among("port"):
         yield check_port(Place("port", "PORT", settings.port))
@@ -71,15 +75,21 @@ def check(loaded: Loaded) -> Iterator[Finding]:
     yield check_libraries(installed())
 
 
+def in_container(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
+    """Whether this process runs in a container of Docker, Podman or Kubernetes."""
+    marks = (root / ".dockerenv", root / "run" / ".containerenv")
+    return "KUBERNETES_SERVICE_HOST" in environ or any(mark.exists() for mark in marks)
+
+
 # --- the port ------------------------------------------------------------------------------------
 
 
 def check_port(place: Place) -> Finding:
-    """Free, or our own server is already there."""
+    """The port must be free, or this server must listen on it already."""
     where, variable = f"{place.key} {place.port}", place.variable
     try:
         problem = _bind_error(place)
-    except OSError as error:  # the name, not the port
+    except OSError as error:  # the host name is wrong, not the port
         return red("port", f"metricsHost {place.host} can't be looked up ({error}): correct it")
     if problem is None:
         return green("port", f"{where} is free: no server runs on it now")
@@ -110,7 +120,7 @@ def _readiness(place: Place) -> str | None:
 
 
 def _bind_error(place: Place) -> int | None:
-    """The error's number; None when the address can be had.
+    """The error number of binding to the address; None when it works.
 
     :raises OSError: when the host is unknown.
     """
@@ -169,7 +179,7 @@ def check_descriptors(max_total_connections: int, limit: int) -> Finding:
 
 
 def check_statsd(settings: StatsdSettings, chosen: bool) -> Finding:
-    """As far as UDP can tell: a name that resolves, and nobody who refuses.
+    """The name must resolve, and no ICMP message may refuse the port; UDP tells no more.
 
     :param chosen: whether the host is configured, so that somebody expects metrics.
     """
@@ -212,7 +222,7 @@ def _refuses(host: str, port: int) -> bool:
 
 
 def installed() -> dict[str, str | None]:
-    """The versions that are there."""
+    """The installed version of each library; None when it is missing."""
     found: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
@@ -223,12 +233,12 @@ def installed() -> dict[str, str | None]:
 
 
 def check_libraries(found: Mapping[str, str | None]) -> Finding:
-    """None is missing or too old."""
+    """No library may be missing or too old."""
     missing = [name for name, version in found.items() if version is None]
     old = [
         f"{name} {version} (needs {LIBRARIES[name]})"
         for name, version in found.items()
-        if version and as_numbers(version) < as_numbers(LIBRARIES[name])
+        if version and is_older(version, LIBRARIES[name])
     ]
     if missing or old:
         complaints = [f"missing: {', '.join(missing)}"] if missing else []
@@ -240,11 +250,9 @@ def check_libraries(found: Mapping[str, str | None]) -> Finding:
     return green("libraries", f"Python {platform.python_version()}, {versions}")
 
 
-def as_numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, for comparison."""
-    numbers: list[int] = []
-    for part in version.split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+def is_older(version: str, least: str) -> bool:
+    """Whether a library's version is below the least one; true if it is no version of PEP 440."""
+    try:
+        return Version(version) < Version(least)
+    except InvalidVersion:
+        return True

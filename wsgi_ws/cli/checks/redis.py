@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redis as configured: reachable, new enough, and everything permitted that the server does.
+"""Redis as configured: reachable, new enough, and with the permissions that the server needs.
 
 Knows redis-py through `redis_client.connect` only, nothing of Superset. Reads, never writes.
 """
@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import redis
-from redis.sentinel import MasterNotFoundError
 
-from wsgi_ws.cli.checks.configuration import is_loopback, source_of
-from wsgi_ws.cli.checks.findings import Finding, green, red
+from wsgi_ws.cli.checks.words import Finding, green, red
+from wsgi_ws.cli.redis_errors import TIMEOUT, explain
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.superset.stream_names import channel_stream, global_stream
 
 WHAT = "redis"
-TIMEOUT = 5.0  # seconds
-OLDEST = (5,)  # streams came with it
+OLDEST = (5,)  # the first version with streams
 
 
-def check(loaded: Loaded, *, container: bool) -> tuple[redis.Redis | None, list[Finding]]:
+def check_redis(loaded: Loaded, *, container: bool) -> tuple[redis.Redis | None, list[Finding]]:
     """
     :param container: whether this runs in one, where 127.0.0.1 is the container itself.
     :returns: a client when the streams can be read, and the findings.
@@ -59,7 +57,7 @@ def check_version(version: str | None, where: str) -> Finding:
 
 
 def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
-    """Everything that the server sends must be allowed to its user."""
+    """Redis must allow the server's user each command that the server sends."""
     settings = loaded.settings
     prefix = settings.redis_stream_prefix
     user = settings.redis.username or "default"
@@ -73,8 +71,9 @@ def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
 
 
 def denied_commands(client: redis.Redis, prefix: str) -> list[str]:
-    """Which of the server's commands are refused, tried on the keys that it uses."""
-    keys = {"": prefix + "full", " of a channel": prefix + str(uuid.uuid4())}
+    """The server's commands that Redis refuses, each tried on the keys that the server uses."""
+    channel = str(uuid.uuid4())
+    keys = {"": global_stream(prefix), " of a channel": channel_stream(prefix, channel)}
     trials: dict[str, tuple[Any, ...]] = {"TIME": ("TIME",)}
     for suffix, key in keys.items():
         trials["XRANGE" + suffix] = ("XRANGE", key, "-", "+", "COUNT", 1)
@@ -98,113 +97,6 @@ def same_server(one: RedisSettings, other: RedisSettings) -> bool | None:
     return runs[0] == runs[1] if runs[0] else None
 
 
-def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str:
-    """One sentence about a connection that failed, with the remedy. No secret is in it."""
-    settings = loaded.settings.redis
-    where = describe(settings)
-    text = str(error)
-    if isinstance(error, redis.AuthenticationError | redis.AuthenticationWrongNumberOfArgsError):
-        return _about_password(settings, loaded, text)
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return (
-            f"user {settings.username} of {where} may not even connect to database {settings.db}: "
-            f"ACL SETUSER {settings.username} +select"
-        )
-    if isinstance(error, MasterNotFoundError):
-        return f"the Sentinels know no master that is up ({text}): check redis.sentinelMaster"
-    if "NOAUTH" in text or "Authentication required" in text:
-        return _about_password(settings, loaded, text)
-    if "DB index is out of range" in text:
-        return (
-            f"{where} has no database {settings.db} (redis.db from {source_of('redis.db', loaded)})"
-            ": most have 0 to 15; take the one that Superset has"
-        )
-    chain = " ".join(_texts(error))
-    if _is_tls_trouble(chain):
-        return _about_tls(settings, where, chain)
-    if isinstance(error, redis.BusyLoadingError):
-        return f"{where} is still loading its data: wait"
-    if isinstance(error, redis.ResponseError):
-        return f"{where} answers: {text}"
-    return _about_address(settings, loaded, text, container=container)
-
-
-def _about_password(settings: RedisSettings, loaded: Loaded, text: str) -> str:
-    where = describe(settings)
-    if settings.password and "without any password configured" in text:
-        return f"{where} has no password, but redis.password is set: leave it out"
-    if not settings.password:
-        return f"{where} wants a password: set redis.password or REDIS_PASSWORD"
-    return (
-        f"{where} refuses the password of user {settings.username} (redis.password from "
-        f"{source_of('redis.password', loaded)}): correct redis.username and redis.password"
-    )
-
-
-def _texts(error: BaseException | None) -> Iterator[str]:
-    """Of an error and of what has led to it: redis-py hides the cause behind its own."""
-    while error:
-        yield str(error)
-        error = error.__cause__ or error.__context__
-
-
-def _is_tls_trouble(text: str) -> bool:
-    words = ("Connection closed by server", "Connection reset", "SSL", "_ssl", "CERTIFICATE")
-    return any(word in text for word in words)
-
-
-def _about_tls(settings: RedisSettings, where: str, text: str) -> str:
-    if not settings.ssl:
-        return (
-            f"{where} ends the connection at once: if it speaks TLS only, set redis.ssl to true or "
-            "REDIS_SSL=true"
-        )
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        why = text.partition("CERTIFICATE_VERIFY_FAILED]")[2].split("(_ssl")[0].strip()
-        return (
-            f"{where} shows a certificate that is not trusted ({why}): name its CA's file in "
-            "redis.sslCaCerts, or the host as the certificate does"
-        )
-    no_tls = ("WRONG_VERSION_NUMBER", "RECORD_LAYER", "handshake operation timed out")
-    if any(word in text for word in no_tls):
-        return f"{where} speaks no TLS on this port: set redis.ssl to false, or its TLS port"
-    return f"TLS with {where} fails ({text}): compare redis.ssl and the redis.ssl… keys"
-
-
-def _about_address(settings: RedisSettings, loaded: Loaded, text: str, *, container: bool) -> str:
-    where = describe(settings)
-    local = not settings.sentinels and not settings.unix_socket_path and is_loopback(settings.host)
-    if container and local:
-        return (
-            f"nothing answers at {where} (redis.host from {source_of('redis.host', loaded)}), "
-            "which in a container is the container itself: set REDIS_HOST to the name of Redis's "
-            "service, often redis"
-        )
-    reason = _reason(text)
-    if settings.unix_socket_path:
-        return f"{where} can't be reached ({reason}): correct redis.unixSocketPath"
-    return (
-        f"{where} can't be reached ({reason}): start Redis, or correct redis.host (from "
-        f"{source_of('redis.host', loaded)}) and redis.port (from "
-        f"{source_of('redis.port', loaded)})"
-    )
-
-
-def _reason(text: str) -> str:
-    for words, reason in (
-        ("refused", "connection refused"),
-        ("Name or service not known", "the host name is not known"),
-        ("name resolution", "the host name can't be looked up"),
-        ("No address associated", "the host name has no address"),
-        ("imed out", "no answer in time"),
-        ("Timeout", "no answer in time"),
-        ("No such file", "there is no such file"),
-    ):
-        if words in text:
-            return reason
-    return text
-
-
 def _version(client: redis.Redis) -> str | None:
     try:
         info: Any = client.info("server")
@@ -221,16 +113,5 @@ def _is_denied(client: redis.Redis, command: tuple[Any, ...]) -> bool:
     except redis.exceptions.NoPermissionError:
         return True
     except redis.ResponseError:
-        return False  # a key of another type: `streams` tells
+        return False  # a key of another type: the check of the streams tells
     return False
-
-
-def permission_sentence(command: str, error: Exception, loaded: Loaded) -> str:
-    """For the commands that write, which the server itself never does."""
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        user = loaded.settings.redis.username
-        return (
-            f"user {user} may not do {command}: the server needs only to read; to send test events "
-            f"too, ACL SETUSER {user} +xadd"
-        )
-    return explain(error, loaded)

@@ -16,30 +16,34 @@ from dataclasses import dataclass
 
 import click
 
-from wsgi_ws.cli.checks.findings import Finding, Level, worst
+from wsgi_ws.cli.checks.words import Finding, Level, worst
+from wsgi_ws.config.set_by import Kind, SetBy
 
 _MARKS = {
     Level.GREEN: ("ok  ", "green"),
     Level.YELLOW: ("look", "yellow"),
     Level.RED: ("BAD ", "red"),
 }
-DEFAULT = "default"  # the source of what nobody has set
 _WIDTH_OF_FILES = 100  # when the output is no terminal
 _VALUE_WIDTH = 38
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One key of the configuration as it is shown."""
+    """A key of the configuration as the report shows it."""
 
     key: str
     value: str
-    source: str
+    source: SetBy
+
+    @property
+    def is_default(self) -> bool:
+        return self.source.kind is Kind.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that a check has to say."""
+    """The outcome of a check."""
 
     configuration: Sequence[Value]
     findings: Sequence[Finding]
@@ -54,7 +58,8 @@ def as_json(report: Report) -> str:
     document = {
         "level": report.level.name.lower(),
         "configuration": [
-            {"key": v.key, "value": v.value, "source": v.source} for v in report.configuration
+            {"key": v.key, "value": v.value, "source": "default" if v.is_default else str(v.source)}
+            for v in report.configuration
         ],
         "findings": [
             {"level": f.level.name.lower(), "what": f.what, "sentence": f.sentence}
@@ -65,13 +70,13 @@ def as_json(report: Report) -> str:
 
 
 def as_text(report: Report, *, colours: bool, width: int) -> str:
-    """For people: the configuration, then the findings, the worst at the end where eyes are."""
+    """For people: the configuration, then the findings, the worst at the end of the screen."""
     lines = [*_configuration_lines(report.configuration, width)]
     lines += _finding_lines(report, colours, width)
     return "\n".join([*lines, "", _summary(report, colours)])
 
 
-def show(report: Report, *, json_wanted: bool) -> None:
+def print_report(report: Report, *, json_wanted: bool) -> None:
     """Write it to standard output."""
     if json_wanted:
         click.echo(as_json(report))
@@ -84,16 +89,16 @@ def show(report: Report, *, json_wanted: bool) -> None:
 
 
 def _configuration_lines(values: Sequence[Value], width: int) -> Iterator[str]:
-    """What somebody has set, a line each; then, close together, what nobody has."""
+    """A line for each key that somebody has set; then all defaults in one paragraph."""
     if not values:
         return
-    chosen = [value for value in values if value.source != DEFAULT]
+    chosen = [value for value in values if not value.is_default]
     key_width = max((len(value.key) for value in chosen), default=0)
     yield "Configuration"
     for value in chosen:
         shown = textwrap.shorten(value.value, _VALUE_WIDTH, placeholder="…")
         yield f"  {value.key:{key_width}}  {shown:{_VALUE_WIDTH}}  {value.source}".rstrip()
-    defaults = " ".join(f"{v.key}={v.value}" for v in values if v.source == DEFAULT)
+    defaults = " ".join(f"{v.key}={v.value}" for v in values if v.is_default)
     if defaults:
         yield from _wrapped(f"by default: {defaults}", "  ", "    ", width)
     yield ""

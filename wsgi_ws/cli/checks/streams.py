@@ -13,21 +13,23 @@ from typing import Any
 
 import redis
 
-from wsgi_ws.cli.checks.configuration import change, source_of
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
 from wsgi_ws.config.load import Loaded
+from wsgi_ws.config.set_by import Kind
+from wsgi_ws.sources.redis_client import clock_ms
 from wsgi_ws.sources.streams import finder
 from wsgi_ws.sources.streams.stream_id import StreamId
+from wsgi_ws.superset.stream_names import global_stream
 
 WHAT = "streams"
 SAMPLE = 1000  # newest entries, for the rate
-STALE_MS = 3_600_000  # a stream without events for so long may be the wrong one
-SHORT_MEMORY_MS = 60_000  # a browser that was away for longer would miss events
+STALE_MS = 3_600_000  # without events for so long it may be the wrong stream
+SHORT_MEMORY_MS = 60_000  # a browser that was away for longer misses events
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What XINFO and the newest entries tell about a global stream."""
+    """Facts about a global stream, from XINFO and its newest entries."""
 
     length: int
     oldest_ms: int
@@ -44,11 +46,10 @@ class Stream:
         return (self.sampled - 1) * 60_000 / self.sampled_ms
 
 
-def check(client: redis.Redis, loaded: Loaded) -> list[Finding]:
+def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
     """The configured streams, and others when there are none or only old ones."""
-    key = loaded.settings.redis_stream_prefix + "full"
-    seconds, _ = client.time()
-    now_ms = int(seconds) * 1000
+    key = global_stream(loaded.settings.redis_stream_prefix)
+    now_ms = clock_ms(client.time())
     try:
         stream = read_stream(client, key)
     except redis.ResponseError as error:
@@ -81,7 +82,7 @@ def read_stream(client: redis.Redis, key: str) -> Stream | None:
         if "entries-added" in info:  # Redis 7
             trimmed = int(info["entries-added"]) > length
     except redis.ResponseError:
-        pass  # not permitted, and not needed for the service
+        pass  # not permitted: the service itself needs no XINFO
     return Stream(length, _ms(oldest[0]), last, len(newest), last - first_sampled, trimmed)
 
 
@@ -109,16 +110,16 @@ def describe_stream(key: str, stream: Stream, now_ms: int) -> Iterator[Finding]:
 def about_elsewhere(
     others: Sequence[finder.Elsewhere], newest_here: int, loaded: Loaded
 ) -> Iterator[Finding]:
-    """What to do about streams in another database or under another prefix.
+    """Streams with newer events in another database or under another prefix.
 
     :param others: the newest first.
     """
     prefix = loaded.settings.redis_stream_prefix
-    db = loaded.settings.redis.db
+    key, db = global_stream(prefix), loaded.settings.redis.db
     newer = [other for other in others if other.newest_ms > newest_here]
     make = red if not newest_here else yellow
-    missing = f"there is no stream {prefix}full in database {db}"
-    old = f"{prefix}full in database {db} has no new events"
+    missing = f"there is no stream {key} in database {db}"
+    old = f"{key} in database {db} has no new events"
     for other in newer[:3]:
         remedies = []
         if other.db != db:
@@ -127,7 +128,7 @@ def about_elsewhere(
             remedies.append(change("redisStreamPrefix", loaded, other.prefix))
         yield make(
             WHAT,
-            f"{old if newest_here else missing}, but {other.prefix}full in database {other.db} "
+            f"{old if newest_here else missing}, but {other.key} in database {other.db} "
             f"has events: {' and '.join(remedies)}{_helm_hint(loaded, other.db)}, or let Superset "
             "use the values of here",
         )
@@ -141,7 +142,7 @@ def about_elsewhere(
 
 
 def age(ms: int) -> str:
-    """A duration in the unit that people would use."""
+    """A duration in s, min, h or days."""
     seconds = max(ms, 0) / 1000
     for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:
@@ -154,7 +155,7 @@ def _counted(number: int, one: str, many: str = "") -> str:
 
 
 def _helm_hint(loaded: Loaded, db: int) -> str:
-    if source_of("redis.db", loaded) == "environment variable REDIS_DB" and db == 0:
+    if loaded.set_by("redis.db").kind is Kind.ENVIRONMENT and db == 0:
         return " (Superset's Helm chart passes its own REDIS_DB to this server too)"
     return ""
 
@@ -162,7 +163,7 @@ def _helm_hint(loaded: Loaded, db: int) -> str:
 def _channel_streams(client: redis.Redis, prefix: str) -> Iterator[Finding]:
     try:
         names = finder.stream_names(client, _escaped(prefix) + "*")
-        count = sum(1 for name in names if name != prefix + "full")
+        count = sum(1 for name in names if name != global_stream(prefix))
     except redis.ResponseError:
         return  # the server itself needs no SCAN
     yield green(WHAT, f"{_counted(count, 'stream')} of channels {prefix}… found")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superset's settings against this server's, value by value, and which line to change. Pure.
+"""Superset's settings against this server's, value by value, and which line to change. No I/O.
 
-What browsers need on top of equal values is `check_browser`'s.
+What browsers need on top of equal values is in `browser`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wsgi_ws.cli.checks.configuration import change, is_loopback, source_of, value_of
-from wsgi_ws.cli.checks.findings import Finding, green, red, yellow
-from wsgi_ws.config.keys import key_of
+from wsgi_ws.addresses import is_loopback
+from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
+from wsgi_ws.config.from_superset import own_values
+from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.superset import settings as names
 from wsgi_ws.superset.settings import Said, SupersetSettings, Unknown
 
 WHAT = "superset"
-ADDRESS_KEYS = ("redis.host", "redis.sentinels", "redis.unixSocketPath", "redis.port")
 WHY = {
     "redis.db": "events would be written where nobody reads them, and charts load for ever",
     "redisStreamPrefix": "events would be written to streams that nobody reads",
@@ -28,7 +28,9 @@ WHY = {
 }
 
 
-def check(superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None) -> list[Finding]:
+def check_superset(
+    superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
+) -> list[Finding]:
     """All comparisons.
 
     :param one_redis: whether both addresses lead to the same Redis, if it could be found out.
@@ -42,7 +44,7 @@ def check(superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None)
 
 
 def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
-    """What was read, and with what gaps."""
+    """Superset's settings were read, perhaps without packages that are missing here."""
     if superset.missing:
         yield yellow(
             WHAT,
@@ -55,7 +57,7 @@ def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
 
 
 def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
-    """Without the feature flag there is no cookie, no event, nothing."""
+    """Without its feature flag Superset sets no cookie and writes no events."""
     on = superset.item("FEATURE_FLAGS", names.FLAG)
     if on is None:
         on = superset.item("DEFAULT_FEATURE_FLAGS", names.FLAG)
@@ -71,7 +73,7 @@ def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
 
 def _about_flag(superset: SupersetSettings, value: Any) -> str:
     remedy = f'write FEATURE_FLAGS = {{"{names.FLAG}": True}}'
-    if superset.is_set("FEATURE_FLAGS"):  # the other flags are to stay
+    if superset.is_set("FEATURE_FLAGS"):  # the other flags must stay
         remedy = f'add "{names.FLAG}": True to FEATURE_FLAGS ({superset.where("FEATURE_FLAGS")})'
     consequence = "Superset sets no cookie and writes no events"
     if superset.is_set(names.FLAG):
@@ -93,7 +95,7 @@ def _about_flag(superset: SupersetSettings, value: Any) -> str:
 
 
 def check_transport(superset: SupersetSettings) -> Iterator[Finding]:
-    """`ws`, or browsers poll and never come here."""
+    """With another transport than `ws` browsers poll Superset and never connect here."""
     said = superset.said(names.TRANSPORT)
     if isinstance(said.value, Unknown):
         yield yellow(WHAT, _unknown(said.setting))
@@ -108,7 +110,7 @@ def check_transport(superset: SupersetSettings) -> Iterator[Finding]:
 
 
 def check_redis_setting(superset: SupersetSettings, loaded: Loaded) -> Iterator[Finding]:
-    """Two settings for one address, an old one and a new one, and what is ignored in them."""
+    """Superset has an old and a new setting for Redis's address, and ignores parts of both."""
     for sentence in names.surprises(superset):
         if sentence not in loaded.warnings:  # where they are if supersetConfig is set
             yield yellow(WHAT, sentence)
@@ -134,8 +136,8 @@ def check_redis_setting(superset: SupersetSettings, loaded: Loaded) -> Iterator[
 def check_values(
     superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
 ) -> Iterator[Finding]:
-    """Everything that must be equal on both sides, and isn't plainly wrong on this one."""
-    said = names.own_values(superset)
+    """The values that must be equal on both sides; keys that are wrong here are skipped."""
+    said = own_values(superset)
     equal = []
     if not loaded.wrong_among("redis.url", *ADDRESS_KEYS):
         address = _address_findings(said, loaded, one_redis=one_redis)
@@ -146,7 +148,7 @@ def check_values(
             continue
         if isinstance(value.value, Unknown):
             yield yellow(WHAT, _unknown(str(value)))
-        elif _is_equal(path, value.value, value_of(loaded.settings, path)):
+        elif _is_equal(path, value.value, loaded.value(path)):
             equal.append(path)
         else:
             yield red(WHAT, mismatch(path, value, loaded))
@@ -156,12 +158,12 @@ def check_values(
 
 def mismatch(path: str, said: Said, loaded: Loaded) -> str:
     """The sentence about one differing value; a secret is not shown."""
-    source = source_of(path, loaded)
+    source = loaded.set_by(path)
     why = WHY.get(path, "this server can't read what Superset writes")
     remedy = f"{change(path, loaded, said.value)} here, or change {_line(said)}"
     if key_of(path).secret:
         return f"{path} (from {source}) differs from {said}: {why}; {remedy}"
-    here = value_of(loaded.settings, path)
+    here = loaded.value(path)
     return (
         f"{path} is {_shown(here)} (from {source}), but {_shown(said.value)} in Superset ({said}): "
         f"{why}; {remedy}"
@@ -169,7 +171,7 @@ def mismatch(path: str, said: Said, loaded: Loaded) -> str:
 
 
 def check_secret(superset: SupersetSettings) -> Iterator[Finding]:
-    """Superset has its own rule, and a default that everybody knows."""
+    """Superset wants a secret of at least 32 characters."""
     said = superset.said(names.SECRET)
     if isinstance(said.value, str) and len(said.value) < 32:
         yield red(
@@ -180,7 +182,7 @@ def check_secret(superset: SupersetSettings) -> Iterator[Finding]:
 
 
 def check_result_cache(superset: SupersetSettings) -> Iterator[Finding]:
-    """Results travel through the cache, events only say that they are there."""
+    """Browsers fetch results from the cache after the event, so workers must share it."""
     name = "DATA_CACHE_CONFIG"
     kind = superset.item(name, "CACHE_TYPE")
     if isinstance(kind, Unknown) or (superset.is_set(name) and not _is_no_cache(kind)):
@@ -221,7 +223,7 @@ def _address_findings(
     theirs = _address(said)
     ours: Any
     if redis.sentinels:
-        ours, path = tuple(sorted(redis.sentinels)), "redis.sentinels"
+        ours, path = tuple(sorted(loaded.value("redis.sentinels"))), "redis.sentinels"
     elif redis.unix_socket_path:
         ours, path = redis.unix_socket_path, "redis.unixSocketPath"
     else:
@@ -232,7 +234,7 @@ def _address_findings(
     if ours == theirs or one_redis:
         return []
     shown = (
-        f"Redis is {_address_text(ours)} here ({path} from {source_of(path, loaded)}), but "
+        f"Redis is {_address_text(ours)} here ({path} from {loaded.set_by(path)}), but "
         f"{_address_text(theirs)} in Superset ({main})"
     )
     remedy = f"{_address_change(said, loaded, ours, theirs)} here, or change {_line(main)}"
@@ -286,10 +288,8 @@ def _address_change(said: dict[str, Said], loaded: Loaded, ours: Any, theirs: An
 
 
 def _line(said: Said) -> str:
-    """What to change on Superset's side."""
-    if " line " in said.where:
-        return said.where.removeprefix(names.LEFT_OUT)
-    return f"{said.setting} in superset_config.py"
+    """The line of Superset's settings that must be changed."""
+    return said.where.line_text or f"{said.setting} in superset_config.py"
 
 
 def _unknown(setting: str) -> str:

@@ -9,21 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from wsgi_ws.event import (
-    Entry,
-    MalformedEntry,
-    channel_of,
-    data_of,
-    frame_of,
-    members_of,
-    parse_entry,
-)
-from wsgi_ws.hub import Registry
+from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
+from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.metrics import Metrics
-from wsgi_ws.sources.streams.history import History
+from wsgi_ws.sources.streams.entry import RawEntry, data_of
+from wsgi_ws.sources.streams.history import History, Kept
 from wsgi_ws.sources.streams.stream_id import StreamId
 
 log = logging.getLogger(__name__)
@@ -39,7 +32,7 @@ class Fanout:
 
     def __init__(
         self,
-        registry: Registry,
+        hub: Hub,
         history: History,
         metrics: Metrics,
         *,
@@ -52,36 +45,44 @@ class Fanout:
         """
         self._on_progress = on_progress
         self._on_gap = on_gap
-        self._registry = registry
+        self._hub = hub
         self._history = history
         self._metrics = metrics
 
-    def start(self, past: Sequence[Entry], position: StreamId) -> None:
-        """Take the newest entries of the past, for catch-ups only."""
-        self._history.start_at(StreamId.parse(past[0][0]).predecessor() if past else position)
-        kept = []
-        for entry in past:
-            try:
-                event = parse_entry(entry)
-            except MalformedEntry:
-                continue  # counted by the worker that saw it live
-            kept.append((event.id, event.channel, event.data))
-        if past:
-            self._history.append(kept, past[-1][0])
+    def start(self, past: Sequence[RawEntry], position: StreamId) -> None:
+        """Take the newest entries of the past, for catch-ups only.
 
-    def unseen(self, entries: Sequence[Entry]) -> list[Entry]:
+        Doesn't give way: a catch-up must not see a part of it. Remembers it in pieces, since the
+        history forgets as much at once as it was given at once.
+        """
+        self._history.start_at(StreamId.parse(past[0][0]).predecessor() if past else position)
+        for start in range(0, len(past), PIECE):
+            piece = past[start : start + PIECE]
+            self._history.append(list(_readable(piece)), piece[-1][0])
+
+    def unseen(self, entries: Sequence[RawEntry]) -> list[RawEntry]:
         """Those of the entries that are not in the history and not older than it.
 
-        Two servers may have given one ID to two events, hence the comparison of data.
+        Gives way to the loop. What comes meanwhile waits: the follower, which asks, hands it out.
+
+        :param entries: ascending.
         """
-        known, floor = self._history.identities(), self._history.floor
-        found = []
-        for entry in entries:
-            if StreamId.parse(entry[0]) > floor:
-                with contextlib.suppress(MalformedEntry):  # was counted, and would be again
-                    if (entry[0], parse_entry(entry).data) not in known:
-                        found.append(entry)
+        found: list[RawEntry] = []
+        for start in range(0, len(entries), PIECE):
+            found += self._unseen_piece(entries[start : start + PIECE])
+            give_way()
         return found
+
+    def _unseen_piece(self, entries: Sequence[RawEntry]) -> Iterator[RawEntry]:
+        """Two servers may have given one ID to two events, hence the comparison of data."""
+        first, last = (StreamId.parse(entries[i][0]) for i in (0, -1))
+        seen = {(entry_id, data) for entry_id, _, data in self._history.between(first, last)}
+        for raw in entries:
+            with contextlib.suppress(MalformedEntry):  # was counted, and would be again
+                data = data_of(raw[1])
+                if (raw[0], data) not in seen and StreamId.parse(raw[0]) > self._history.floor:
+                    members_of(data)  # or it is malformed
+                    yield raw
 
     def gap(self, position: StreamId, oldest: StreamId) -> None:
         """The global stream was trimmed between two reads; the channels' own may have the rest."""
@@ -89,22 +90,22 @@ class Fanout:
         self._history.start_at(oldest.predecessor())
         self._on_gap(position)
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[RawEntry]) -> None:
         """Hand a batch out, oldest first, giving way to the loop when it has taken too long."""
         for start in range(0, len(entries), PIECE):
             self._deliver_piece(entries[start : start + PIECE])
             give_way()
 
-    def _deliver_piece(self, entries: Sequence[Entry]) -> None:
+    def _deliver_piece(self, entries: Sequence[RawEntry]) -> None:
         """Parse all, then send: a socket gets its events of a piece in one `send`, in order."""
-        by_channel = self._registry.by_channel
+        subscribed = self._hub.by_topic  # whose topics are channels
         kept = []
         frames: dict[str, list[bytes]] = {}
         for entry_id, fields in entries:
             try:
                 data = data_of(fields)
                 channel = channel_of(data)
-                if channel in by_channel:
+                if channel in subscribed:
                     frame = frame_of(entry_id, members_of(data))
                     frames.setdefault(channel, []).append(frame)
             except MalformedEntry as error:
@@ -112,16 +113,15 @@ class Fanout:
                 log.warning("entry %s of the stream is skipped: %s", entry_id.decode(), error)
                 continue
             kept.append((entry_id, channel, data))
-        matched = delivered = 0
-        for channel, parts in frames.items():
-            count = len(parts)
-            message = parts[0] if count == 1 else b"".join(parts)
-            connections = by_channel[channel]
-            for connection in connections:
-                connection.send(message)
-                connection.events_sent += count
-            matched += count
-            delivered += count * len(connections)
+        matched, sent = self._hub.deliver(frames)
         self._history.append(kept, entries[-1][0])
-        self._metrics.delivered(len(kept), matched, delivered, entries[0][0])
+        self._metrics.delivered(len(kept), matched, sent, entries[0][0])
         self._on_progress()
+
+
+def _readable(entries: Iterable[RawEntry]) -> Iterator[Kept]:
+    """Those that have a channel; the worker that saw the others live has counted them."""
+    for entry_id, fields in entries:
+        with contextlib.suppress(MalformedEntry):
+            data = data_of(fields)
+            yield entry_id, channel_of(data), data

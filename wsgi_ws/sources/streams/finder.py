@@ -19,6 +19,7 @@ import redis
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.sources.redis_client import connect
 from wsgi_ws.sources.streams.stream_id import StreamId
+from wsgi_ws.superset.stream_names import global_stream, prefix_of
 
 TIMEOUT = 5.0  # seconds
 SCAN_COUNT = 1000  # keys per SCAN
@@ -34,6 +35,11 @@ class Elsewhere:
     db: int
     prefix: str
     newest_ms: int
+
+    @property
+    def key(self) -> str:
+        """Name of the stream."""
+        return global_stream(self.prefix)
 
 
 def find(settings: RedisSettings, prefix: str) -> list[Elsewhere]:
@@ -60,10 +66,7 @@ def hint(others: Sequence[Elsewhere], settings: RedisSettings, prefix: str) -> s
         remedies.append(f"redis.db (REDIS_DB) to {newest.db}")
     if newest.prefix != prefix:
         remedies.append(f"redisStreamPrefix (REDIS_STREAM_PREFIX) to {newest.prefix}")
-    return (
-        f", but {newest.prefix}full in database {newest.db} has events: set "
-        f"{' and '.join(remedies)}"
-    )
+    return f", but {newest.key} in database {newest.db} has events: set {' and '.join(remedies)}"
 
 
 def stream_names(client: redis.Redis, pattern: str) -> Iterator[str]:
@@ -103,13 +106,13 @@ def _databases(settings: RedisSettings) -> list[int]:
 
 
 def _streams_of(client: redis.Redis, db: int, prefix: str) -> Iterator[Elsewhere]:
-    keys = {prefix + "full"}
+    keys = {global_stream(prefix)}
     with contextlib.suppress(redis.ResponseError):  # the server itself needs no SCAN
-        keys |= set(stream_names(client, "*full"))
+        keys |= set(stream_names(client, global_stream("*")))
     for key in keys:
         newest = _newest_event(client, key)
         if newest is not None:
-            yield Elsewhere(db, key.removesuffix("full"), newest)
+            yield Elsewhere(db, prefix_of(key), newest)
 
 
 def _newest_event(client: redis.Redis, key: str) -> int | None:

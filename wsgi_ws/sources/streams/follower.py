@@ -17,12 +17,13 @@ import gevent
 import redis
 from gevent.event import Event
 
+from wsgi_ws.sources.redis_client import clock_ms
+from wsgi_ws.sources.streams.entry import RawEntry
 from wsgi_ws.sources.streams.reader import BlockingReader
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 log = logging.getLogger(__name__)
 
-RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as Redis sends them
 COUNT_MAX = 4000  # entries per read under a backlog: some 2 MB
 PAGE = 1000  # entries per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to parse
 
@@ -45,7 +46,10 @@ class Sink(Protocol):
         """New entries, in order. Must not wait for anything but the loop."""
 
     def unseen(self, entries: Sequence[RawEntry]) -> list[RawEntry]:
-        """Those of the entries that have not been delivered."""
+        """Those of the entries that have not been delivered. May give way to the loop.
+
+        :param entries: ascending.
+        """
 
     def gap(self, position: StreamId, oldest: StreamId) -> None:
         """Entries between `position` and `oldest` were trimmed before they could be read."""
@@ -104,10 +108,10 @@ class StreamFollower:
             return
         # Redis was not there at first, and sockets have been held: they get what came since.
         waited_ms = int((time.monotonic() - self._waits_since) * 1000)
-        seconds, microseconds = self._client.execute_command("TIME")
-        since_ms = int(seconds) * 1000 + int(microseconds) // 1000 - waited_ms
-        older = [entry for entry in past if StreamId.parse(entry[0]).ms < since_ms]
-        self._begin(older, StreamId(max(0, since_ms), 0).predecessor() if past else ZERO)
+        now = StreamId(clock_ms(self._client.execute_command("TIME")), 0)
+        since = now.earlier(waited_ms)
+        older = [entry for entry in past if StreamId.parse(entry[0]) < since]
+        self._begin(older, since.predecessor() if past else ZERO)
 
     def _begin(self, past: Sequence[RawEntry], beginning: StreamId = ZERO) -> None:
         """:param beginning: where to begin when there is no past."""
@@ -135,7 +139,7 @@ class StreamFollower:
         that its IDs run ahead of what others have meanwhile written to the new one.
         """
         at = StreamId.parse(position)
-        start = bytes(StreamId(max(0, at.ms - LOOK_BEHIND_MS), 0))
+        start = bytes(at.earlier(LOOK_BEHIND_MS))
         while True:
             page = self._client.execute_command("XRANGE", self._key, start, position, "COUNT", PAGE)
             if self._sink.unseen(page):

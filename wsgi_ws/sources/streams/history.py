@@ -10,11 +10,12 @@ next to nothing while nobody reconnects.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import chain, islice
 
+from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 # What an entry costs besides its data: the tuple, the ID, the channel's name, its place in the
@@ -22,17 +23,9 @@ from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 ENTRY_OVERHEAD_BYTES = 320
 
 
-# What is kept of an entry: ID, channel, data. Plain tuples of plain values cost a tenth of named
-# ones to make, and the garbage collector leaves them alone.
+# What is kept of an `Entry`: ID, channel, data. A plain tuple of plain values costs a tenth of an
+# object to make, and the garbage collector leaves it alone.
 Kept = tuple[bytes, str, bytes]
-
-
-class Past(NamedTuple):
-    """An entry of the global stream that has been handed out: a `Kept` with names."""
-
-    id: bytes
-    channel: str
-    data: bytes
 
 
 class History:
@@ -70,12 +63,23 @@ class History:
         while self.size_bytes > self._max_bytes and (self._indexed or self._fresh):
             self._forget_oldest()
 
-    def identities(self) -> set[tuple[bytes, bytes]]:
-        """ID and data of all entries."""
-        chunks = (*self._indexed, *self._fresh)
-        return {(entry_id, data) for chunk, _ in chunks for entry_id, _, data in chunk}
+    def between(self, start: StreamId, end: StreamId) -> list[Kept]:
+        """The entries of all channels from `start` to `end`, both included, ascending.
 
-    def of_channel(self, channel: str, after: StreamId = ZERO) -> list[Past]:
+        Costs a search and what is between, not the whole history.
+        """
+        found: list[Kept] = []
+        for chunks in (self._indexed, self._fresh):
+            first = bisect_left(chunks, start, key=lambda chunk: _place(chunk[0][-1]))
+            beyond = bisect_right(chunks, end, key=lambda chunk: _place(chunk[0][0]))
+            parts = [chunk for chunk, _ in islice(chunks, first, beyond)]
+            if parts:  # only the outer two may have more than what is between
+                parts[-1] = parts[-1][: bisect_right(parts[-1], end, key=_place)]
+                parts[0] = parts[0][bisect_left(parts[0], start, key=_place) :]
+            found += chain.from_iterable(parts)
+        return found
+
+    def of_channel(self, channel: str, after: StreamId = ZERO) -> list[Entry]:
         """The channel's entries with IDs above `after`, in the order of the stream."""
         while self._fresh:
             chunk = self._fresh.popleft()
@@ -83,8 +87,10 @@ class History:
             for kept in chunk[0]:
                 self._by_channel.setdefault(kept[1], deque()).append(kept)
         entries = list(self._by_channel.get(channel, ()))
-        first = bisect_right(entries, after, key=lambda kept: StreamId.parse(kept[0]))
-        return [Past._make(kept) for kept in entries[first:]]
+        first = bisect_right(entries, after, key=_place)
+        return [
+            Entry(StreamId.parse(entry_id), channel, data) for entry_id, _, data in entries[first:]
+        ]
 
     def _forget_oldest(self) -> None:
         indexed = bool(self._indexed)
@@ -97,3 +103,7 @@ class History:
                 entries.popleft()
                 if not entries:
                     del self._by_channel[channel]
+
+
+def _place(kept: Kept) -> StreamId:
+    return StreamId.parse(kept[0])

@@ -17,9 +17,9 @@ import gevent
 import hiredis
 import redis
 
-from wsgi_ws.sources.redis_client import MasterClient
+from wsgi_ws.loop import READ
+from wsgi_ws.sources.redis_client import MasterClient, connect_outside_the_pool
 
-READ = 1  # libev's event bit
 RECEIVE_BYTES = 65536
 
 
@@ -40,12 +40,9 @@ class BlockingReader:
         :raises redis.RedisError: when that doesn't work.
         """
         self._client = client
-        connection: Any = client.connection_pool.make_connection()
-        connection.connect()
-        self._connection = connection
+        self._connection, sock = connect_outside_the_pool(client)
         self._replies = hiredis.Reader(replyError=redis.ResponseError)
-        sock = connection._sock  # not public, but there under this name since version 2
-        timeout = connection.socket_timeout
+        timeout = self._connection.socket_timeout
         encrypted = isinstance(sock, ssl.SSLSocket)
         self._wire = _TlsWire(sock) if encrypted else _PlainWire(sock, timeout)
 
@@ -135,13 +132,13 @@ class _PlainWire:
             return data
 
     def close(self) -> None:
-        """Close what is its own."""
+        """Close the copy of the socket; redis-py closes its own."""
         self._watcher.close()
         self._timer.close()
         self._sock.close()
 
     def _give_up(self) -> None:
-        """Wake the reader by an end of its own making."""
+        """Time-out: shut the socket down, so that the waiting `recv` returns."""
         self._late = True
         with contextlib.suppress(OSError):
             self._sock.shutdown(SHUT_RDWR)

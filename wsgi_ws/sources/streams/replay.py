@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from operator import attrgetter
 
-from wsgi_ws.event import identity
+from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
 
 # The assumption: a producer that does its second XADD at all does it this soon after the first.
@@ -30,12 +30,7 @@ TWIN_GRACE_MS = 2_000
 # catch-up can't be seen from its `last_id`, so it may be repeated, but not for longer than this.
 ORPHAN_LOOK_BACK_MS = 60_000
 
-
-class Entry(NamedTuple):
-    """An entry of either stream."""
-
-    id: StreamId
-    data: bytes
+Window = tuple[StreamId, StreamId]  # a part of a stream, both ends included
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +55,17 @@ class Knowledge:
         `last_id`, and of the twins of the channel's stream from `look_back_from(last_id)` on.
     :ivar continuous: the stream has not been trimmed past `last_id`, and none of the entries after
         it is missing here.
-    :ivar is_a_place: there is an entry with the ID `last_id` in the streams as they are now.
+    :ivar last_id_exists: there is an entry with the ID `last_id` in the streams as they are now.
     """
 
     entries: Sequence[Entry]
     continuous: bool
-    is_a_place: bool = True
+    last_id_exists: bool = True
 
 
 def look_back_from(last_id: StreamId) -> StreamId:
     """Where to start reading the channel's stream for a client with this `last_id`."""
-    return StreamId(max(0, last_id.ms - ORPHAN_LOOK_BACK_MS), 0)
+    return last_id.earlier(ORPHAN_LOOK_BACK_MS)
 
 
 def is_from_the_future(
@@ -99,15 +94,15 @@ def plan(
     orphans, in_flight = _by_age(alone, now_ms)
     missed = [entry for entry in known.entries if entry.id > last_id]
     missed += [entry for entry in orphans if not (proven and entry.id <= last_id)]
-    missed.sort(key=lambda entry: entry.id)  # stable: at equal IDs the global entry goes first
     # The twin of a global entry is gone from the channel's stream, and orphans may be gone with it.
     # (It may also have been written after that stream was read, but then it is younger.)
     orphans_lost = any(last_id <= entry.id and entry.id.ms < now_ms for entry in trimmed)
     # Whatever comes after last_id has its first half after this.
     reaches_back = any(entry.id.ms < last_id.ms - TWIN_GRACE_MS for entry in channel_entries)
     # Redis was restored from a copy that is older than last_id.
-    restored = known.continuous and not known.is_a_place
+    restored = known.continuous and not known.last_id_exists
     lost = orphans_lost or restored or not (known.continuous or reaches_back)
+    missed = in_order(missed)  # stable: at equal IDs the global entry goes first
     return Plan(_with_rising_ids(missed, last_id), in_flight, gap=lost)
 
 
@@ -123,11 +118,16 @@ def second_look(
     The client is live since the first look: it has all of `known`. Parameters as for `plan`.
     """
     there = {entry.id: entry for entry in [*in_flight, *channel_entries]}
-    alone, _ = _matched(sorted(there.values()), known.entries)
+    alone, _ = _matched(in_order(there.values()), known.entries)
     looked_for = {entry.id for entry in in_flight}
     orphans, still = _by_age([e for e in alone if e.id in looked_for], now_ms)
     place = max(last_id, known.entries[-1].id) if known.entries else last_id
     return Plan(_with_rising_ids(orphans, place), still, gap=False)
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries ascending."""
+    return sorted(entries, key=attrgetter("id"))
 
 
 def without_twin(
@@ -137,13 +137,13 @@ def without_twin(
     return _matched(channel_entries, global_entries)[0]
 
 
-def twin_windows(entries: Iterable[Entry], reach_ms: int) -> list[tuple[StreamId, StreamId]]:
-    """Where in the global stream to look for the twins of `entries`: ranges, both ends included.
+def twin_windows(entries: Iterable[Entry], reach_ms: int) -> list[Window]:
+    """Where in the global stream to look for the twins of `entries`.
 
     :param entries: of the channel's stream, ascending.
     :param reach_ms: how long after the first half the second one is looked for.
     """
-    windows: list[tuple[StreamId, StreamId]] = []
+    windows: list[Window] = []
     for entry in entries:
         start = StreamId(entry.id.ms, 0)  # the sequence numbers of two streams can't be compared
         end = StreamId(entry.id.ms + reach_ms, MAX_SEQUENCE)
@@ -162,21 +162,21 @@ def _matched(
 ) -> tuple[Sequence[Entry], Sequence[Entry]]:
     """Those of either stream that have no twin in the other, ascending.
 
-    Events may be alike (`events.identity`), so they are matched one to one, the newest first. The
+    Events may be alike (`Entry.identity`), so they are matched one to one, the newest first. The
     second half never comes before the first: that tells most of the alike ones apart.
     """
     twins: defaultdict[bytes, list[Entry]] = defaultdict(list)
     for entry in global_entries:
-        twins[identity(entry.data)].append(entry)
+        twins[entry.identity].append(entry)
     left = []
     for entry in reversed(channel_entries):
-        candidates = twins.get(identity(entry.data))
+        candidates = twins.get(entry.identity)
         if candidates and candidates[-1].id.ms >= entry.id.ms:
             candidates.pop()
         else:
             left.append(entry)
     left.reverse()
-    return left, sorted(entry for candidates in twins.values() for entry in candidates)
+    return left, in_order(entry for candidates in twins.values() for entry in candidates)
 
 
 def _by_age(alone: Iterable[Entry], now_ms: int) -> tuple[Sequence[Entry], Sequence[Entry]]:
@@ -203,5 +203,5 @@ def _with_rising_ids(entries: Iterable[Entry], start: StreamId) -> list[Entry]:
     rising = []
     for entry in entries:
         start = max(start, entry.id)
-        rising.append(Entry(start, entry.data))
+        rising.append(entry.at(start))
     return rising

@@ -37,6 +37,16 @@ class StreamId(NamedTuple):
             return StreamId(self.ms, self.seq - 1)
         return StreamId(self.ms - 1, MAX_SEQUENCE) if self.ms else self
 
+    def successor(self) -> StreamId:
+        """The smallest ID above this one."""
+        if self.seq < MAX_SEQUENCE:
+            return StreamId(self.ms, self.seq + 1)
+        return StreamId(self.ms + 1, 0)
+
+    def earlier(self, ms: int) -> StreamId:
+        """The first ID of the millisecond that was `ms` milliseconds before this one's."""
+        return StreamId(max(0, self.ms - ms), 0)
+
     def __bytes__(self) -> bytes:
         return b"%d-%d" % self
 

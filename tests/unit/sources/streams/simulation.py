@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small world in memory: Redis's two streams, producers, workers, clients, all in one thread.
 
-The workers run the real `CatchUp`, `Fanout`, `History` and `Registry`; only Redis, the sockets and
+The workers run the real `CatchUp`, `Fanout`, `History` and `Hub`; only Redis, the sockets and
 the clock are simulated. A world is driven by a script of steps, so hypothesis can search for bad
 interleavings and shrink them.
 """
@@ -12,19 +12,21 @@ import itertools
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from wsgi_ws.hub import Registry
+from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams import replay
-from wsgi_ws.sources.streams.catchup import CatchUp, Request
+from wsgi_ws.sources.streams.archive import Archive, Snapshot
+from wsgi_ws.sources.streams.catchup import CatchUp
+from wsgi_ws.sources.streams.entry import Entry, RawEntry
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.history import History
-from wsgi_ws.sources.streams.replay import Entry
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
-from wsgi_ws.websocket.connection import Connection, State
+from wsgi_ws.websocket.closing import State
+from wsgi_ws.websocket.connection import Connection
 
 PREFIX = "p-"
 FULL = PREFIX + "full"
@@ -122,10 +124,10 @@ class Stream:
         self.entries: list[Entry] = []
         self.last = ZERO
 
-    def add(self, now_ms: int, data: bytes) -> StreamId:
+    def add(self, now_ms: int, channel: str, data: bytes) -> StreamId:
         ms, seq = self.last
         self.last = StreamId(now_ms, 0) if now_ms > ms else StreamId(ms, seq + 1)
-        self.entries.append(Entry(self.last, data))
+        self.entries.append(Entry(self.last, channel, data))
         return self.last
 
     def between(self, start: StreamId, end: StreamId) -> list[Entry]:
@@ -170,7 +172,7 @@ class Pipeline:
         return [self._redis.execute_command(*args) for args in self._commands]
 
 
-def raw(entry: Entry) -> tuple[bytes, list[bytes]]:
+def raw(entry: Entry) -> RawEntry:
     return bytes(entry.id), [b"data", entry.data]
 
 
@@ -263,31 +265,45 @@ class Counters:
 # --- a worker ------------------------------------------------------------------------------------
 
 
-class Worker(CatchUp):
+class SimulatedArchive(Archive):
+    """The real archive; nobody waits for the follower, since it always reads on in time."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker.world.redis, PREFIX, worker.history)
+        self._worker = worker
+
+    def snapshot(self, clients: Sequence[tuple[str, StreamId]]) -> Snapshot:
+        snapshot = super().snapshot(clients)
+        while self._worker.history.position < snapshot.newest:
+            self._worker.follow(1)
+        return snapshot
+
+
+class Worker:
     """The real catch-up, fan-out and history; simulated time and waiting."""
 
     def __init__(self, world: World, history_bytes: int, prefill: int) -> None:
         self.world = world
         self.counters = Counters()
         self.history = History(history_bytes)
-        self.registry = Registry()
+        self.hub = Hub()
         metrics = cast(Metrics, self.counters)
-        super().__init__(
-            world.redis,
-            PREFIX,
-            registry=self.registry,
-            history=self.history,
+        self.catch_up = CatchUp(
+            SimulatedArchive(self),
+            self.history,
+            hub=self.hub,
             metrics=metrics,
             max_backlog_bytes=0,
+            later=self._later,
         )
         self.fanout = Fanout(
-            self.registry,
+            self.hub,
             self.history,
             metrics,
-            on_progress=lambda: None,
+            on_progress=self.catch_up.on_progress,
             on_gap=lambda position: None,  # the follower's matter
         )
-        self.later: list[tuple[int, Request]] = []
+        self._timers: list[tuple[float, Callable[[Any], object], Any]] = []
         past = world.redis.stream(FULL).entries
         position = past[-1].id if past else ZERO
         self.followed = position
@@ -304,24 +320,18 @@ class Worker(CatchUp):
 
     def serve(self) -> None:
         """All catch-ups that wait, and second looks that are due."""
-        due = [request for at, request in self.later if at <= self.world.now_ms]
-        self.later = [(at, r) for at, r in self.later if at > self.world.now_ms]
-        for request in due:
-            self._queue.put(request)
-        while not self._queue.empty():
-            request = self._queue.get()
-            if request.connection.state is State.OPEN:
-                gaps = self.counters.gaps
-                self._serve([request])
-                self.world.client_of(request.connection).gaps += self.counters.gaps - gaps
+        due = [timer for timer in self._timers if timer[0] <= self.world.now_ms]
+        self._timers = [timer for timer in self._timers if timer[0] > self.world.now_ms]
+        for _, function, argument in due:
+            function(argument)
+        while len(self.catch_up):
+            gaps = self.counters.gaps
+            clients = self.catch_up.next_clients(1)
+            self.catch_up.serve(clients)
+            self.world.client_of(clients[0].connection).gaps += self.counters.gaps - gaps
 
-    def _await_follower(self, position: StreamId) -> None:
-        while self.history.position < position:
-            self.follow(1)
-
-    def _look_again_later(self, request: Request, in_flight: Sequence[Entry]) -> None:
-        again = Request(request.connection, request.last_id, recheck=in_flight)
-        self.later.append((self.world.now_ms + replay.TWIN_GRACE_MS, again))
+    def _later(self, seconds: float, function: Callable[[Any], object], argument: Any) -> None:
+        self._timers.append((self.world.now_ms + seconds * 1000, function, argument))
 
 
 # --- the world -----------------------------------------------------------------------------------
@@ -422,7 +432,10 @@ class World:
         members = {"channel_id": channel, "job_id": str(number), "status": "done"}
         data = json.dumps(members).encode()
         event = Event(
-            number, channel, data, self.redis.stream(PREFIX + channel).add(self.now_ms, data)
+            number,
+            channel,
+            data,
+            self.redis.stream(PREFIX + channel).add(self.now_ms, channel, data),
         )
         self.events.append(event)
         self.pending.append(event)
@@ -430,7 +443,7 @@ class World:
 
     def second(self, event: Event) -> None:
         self.pending.remove(event)
-        event.global_id = self.redis.stream(FULL).add(self.now_ms, event.data)
+        event.global_id = self.redis.stream(FULL).add(self.now_ms, event.channel, event.data)
         self.log.append(event)
 
     def connect(self, client: Client, worker: Worker) -> None:
@@ -439,15 +452,15 @@ class World:
         client.socket, client.worker = Socket(client.channel), worker
         connection = cast(Connection, client.socket)
         self._sockets[id(connection)] = client
-        worker.registry.add(connection)
+        worker.hub.add(connection)
         if client.last_id is None:
             client.accepted_at = len(self.log)
             client.first_due = sum(
                 1 for event in self.log if (event.global_id or ZERO) <= worker.history.position
             )
-            worker.registry.subscribe(connection)
+            worker.hub.subscribe(connection, client.channel)
         else:
-            worker.enqueue(connection, client.last_id)
+            worker.catch_up.enqueue(connection, client.last_id)
 
     def drop(self, client: Client, unread: int) -> None:
         socket, worker = client.socket, client.worker
@@ -459,7 +472,7 @@ class World:
         client.got += numbers
         client.per_connection.append(numbers)
         socket.state = State.ENDED
-        worker.registry.remove(cast(Connection, socket))
+        worker.hub.remove(cast(Connection, socket))
         client.socket = client.worker = None
 
     def restart(self, index: int, prefill: int, history_bytes: int) -> None:

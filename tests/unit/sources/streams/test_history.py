@@ -10,26 +10,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History, Past
+from wsgi_ws.sources.streams.entry import Entry
+from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History, Kept
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 CHANNELS = ["a", "b", "c"]
 PLENTY = 10**9
 
 
-def past(number: int, channel: str = "a", size: int = 0) -> Past:
-    return Past(b"%d-0" % number, channel, b"x" * size)
+def past(number: int, channel: str = "a", size: int = 0) -> Entry:
+    return Entry(StreamId(number, 0), channel, b"x" * size)
 
 
-def number_of(entry: Past) -> int:
-    return StreamId.parse(entry.id).ms
+def kept(chunk: Iterable[Entry]) -> list[Kept]:
+    """In the form in which the fan-out hands them over."""
+    return [(bytes(entry.id), entry.channel, entry.data) for entry in chunk]
 
 
-def filled(*chunks: Iterable[Past], max_bytes: int = PLENTY) -> History:
+def number_of(entry: Entry) -> int:
+    return entry.id.ms
+
+
+def filled(*chunks: Iterable[Entry], max_bytes: int = PLENTY) -> History:
     """A history that got these chunks, whose IDs must ascend."""
     history = History(max_bytes)
     for chunk in map(list, chunks):
-        history.append(chunk, chunk[-1].id)
+        history.append(kept(chunk), bytes(chunk[-1].id))
     return history
 
 
@@ -81,12 +87,38 @@ def test_the_answer_belongs_to_the_caller() -> None:
     assert history.of_channel("a") == [past(1)]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0, 99, [1, 3, 5, 7, 9]),
+        (3, 7, [3, 5, 7]),
+        (2, 8, [3, 5, 7]),
+        (1, 1, [1]),
+        (4, 4, []),
+        (9, 99, [9]),
+        (10, 99, []),
+        (0, 0, []),
+    ],
+)
+@pytest.mark.parametrize("indexed", [0, 1, 3])
+def test_entries_of_all_channels_between_two_ids_come_out(
+    start: int, end: int, expected: list[int], indexed: int
+) -> None:
+    history = History(PLENTY)
+    for number, chunk in enumerate([[past(1, "a"), past(3, "b")], [past(5)], [past(7), past(9)]]):
+        if number == indexed:
+            history.of_channel("a")  # so that what is there is indexed, what follows is not
+        history.append(kept(chunk), bytes(chunk[-1].id))
+    found = history.between(StreamId(start, 0), StreamId(end, 0))
+    assert [StreamId.parse(entry_id).ms for entry_id, _, _ in found] == expected
+
+
 # --- where it begins and ends --------------------------------------------------------------------
 
 
 def test_the_position_is_the_chunks_last_id_even_if_that_entry_was_malformed() -> None:
     history = History(PLENTY)
-    history.append([past(1)], b"7-3")
+    history.append(kept([past(1)]), b"7-3")
     assert history.position == StreamId(7, 3)
 
 
@@ -99,7 +131,7 @@ def test_a_beginning_sets_floor_and_position() -> None:
 def test_a_beginning_forgets_what_was_before() -> None:
     history = filled([past(1)], [past(2)])
     history.of_channel("a")  # indexed
-    history.append([past(3)], b"3-0")  # not indexed yet
+    history.append(kept([past(3)]), b"3-0")  # not indexed yet
     history.start_at(StreamId(5, 0))
     assert (history.of_channel("a"), history.size_bytes) == ([], 0)
 
@@ -107,7 +139,7 @@ def test_a_beginning_forgets_what_was_before() -> None:
 def test_the_floor_stays_while_nothing_is_forgotten() -> None:
     history = History(room_for(2))
     history.start_at(StreamId(5, 0))
-    history.append([past(6)], b"6-0")
+    history.append(kept([past(6)]), b"6-0")
     assert history.floor == StreamId(5, 0)
 
 
@@ -121,7 +153,7 @@ def test_the_oldest_is_forgotten_first(asked_before: bool) -> None:
     history = filled([past(1)], [past(2)], max_bytes=room_for(2))
     if asked_before:
         history.of_channel("a")
-    history.append([past(3)], b"3-0")
+    history.append(kept([past(3)]), b"3-0")
     assert history.of_channel("a") == [past(2), past(3)]
 
 
@@ -153,17 +185,17 @@ class Model:
     """The same by brute force: all chunks there ever were, and how many of them are forgotten."""
 
     def __init__(self, max_bytes: int) -> None:
-        self.chunks: list[list[Past]] = []
+        self.chunks: list[list[Entry]] = []
         self.max_bytes = max_bytes
 
-    def kept(self) -> list[Past]:
+    def kept(self) -> list[Entry]:
         chunks = list(self.chunks)
         while sum(cost(chunk) for chunk in chunks) > self.max_bytes:
             chunks.pop(0)
         return [entry for chunk in chunks for entry in chunk]
 
 
-def cost(chunk: list[Past]) -> int:
+def cost(chunk: list[Entry]) -> int:
     return sum(len(entry.data) + ENTRY_OVERHEAD_BYTES for entry in chunk)
 
 
@@ -179,7 +211,7 @@ def replayed(steps: list[list[tuple[str, int]] | str], max_bytes: int) -> tuple[
             number += 1
             chunk.append(past(number, channel, size))
         number += 1  # a malformed entry at the end, or an empty chunk's only one
-        history.append(chunk, b"%d-0" % number)
+        history.append(kept(chunk), b"%d-0" % number)
         model.chunks.append(chunk)
     return history, model
 
@@ -202,7 +234,7 @@ def test_every_entry_between_floor_and_position_is_there(
 ) -> None:
     history, model = replayed(steps, bound)
     everything = [entry for chunk in model.chunks for entry in chunk]
-    within = [p for p in everything if history.floor < StreamId.parse(p.id) <= history.position]
+    within = [p for p in everything if history.floor < p.id <= history.position]
     found = [p for channel in CHANNELS for p in history.of_channel(channel)]
     assert sorted(found, key=number_of) == within
 

@@ -32,7 +32,7 @@ from tests.unit.sources.streams.simulation import (
     Trim,
     World,
 )
-from wsgi_ws.sources.streams import catchup, replay
+from wsgi_ws.sources.streams import archive, replay
 
 WORKERS = st.integers(0, 1)
 WHICH = st.integers(0, 3)
@@ -84,8 +84,8 @@ PATIENT = settings(
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a handful of entries makes several pages; and no bound, which is not meant here."""
-    monkeypatch.setattr(catchup, "PAGE", 3)
-    monkeypatch.setattr(catchup, "SEARCH_PAGES", 10**6)
+    monkeypatch.setattr(archive, "PAGE", 3)
+    monkeypatch.setattr(archive, "SEARCH_PAGES", 10**6)
 
 
 def end_of(script: Sequence[Step], history_bytes: int) -> World:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.replay import (
     ORPHAN_LOOK_BACK_MS,
     TWIN_GRACE_MS,
-    Entry,
     Knowledge,
     Plan,
     is_from_the_future,
@@ -33,7 +33,7 @@ def at(ms: int, seq: int = 0) -> StreamId:
 
 def entry(ms: int, job: str, seq: int = 0) -> Entry:
     data = json.dumps({"channel_id": "c", "job_id": job, "status": "done"})
-    return Entry(at(ms, seq), data.encode())
+    return Entry(at(ms, seq), "c", data.encode())
 
 
 def jobs(entries: Sequence[Entry]) -> list[str]:
@@ -200,7 +200,7 @@ def test_a_second_half_is_never_older_than_the_first() -> None:
 
 def test_members_that_superset_does_not_know_make_no_difference() -> None:
     one, other = (
-        Entry(at(1), json.dumps({"channel_id": "c", "job_id": "j", "sent_at": n}).encode())
+        Entry(at(1), "c", json.dumps({"channel_id": "c", "job_id": "j", "sent_at": n}).encode())
         for n in (1, 2)
     )
     assert without_twin([one], [other]) == []
@@ -254,7 +254,7 @@ def test_no_gap_for_a_last_id_of_another_channel() -> None:
 def test_a_gap_when_last_id_is_not_where_it_must_be() -> None:
     """Redis was restored from a copy that is older."""
     full = [entry(1, "older"), entry(9, "newer")]
-    known = Knowledge(full, continuous=True, is_a_place=False)
+    known = Knowledge(full, continuous=True, last_id_exists=False)
     assert plan(at(5), full, known, NOW).gap
 
 

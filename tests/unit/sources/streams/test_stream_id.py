@@ -100,6 +100,30 @@ def test_a_predecessor_is_the_largest_id_below(stream_id: StreamId, expected: St
     assert stream_id.predecessor() == expected
 
 
+@pytest.mark.parametrize(
+    ("stream_id", "expected"),
+    [
+        (ZERO, StreamId(0, 1)),
+        (StreamId(5, 3), StreamId(5, 4)),
+        (StreamId(5, 2**64 - 1), StreamId(6, 0)),
+    ],
+)
+def test_a_successor_is_the_smallest_id_above(stream_id: StreamId, expected: StreamId) -> None:
+    assert stream_id.successor() == expected
+
+
+@given(IDS)
+def test_an_id_is_its_successors_predecessor(stream_id: StreamId) -> None:
+    assert stream_id.successor().predecessor() == stream_id
+
+
+@pytest.mark.parametrize(("ms", "expected"), [(0, 5), (1, 4), (5, 0), (6, 0)])
+def test_an_earlier_id_is_the_first_of_its_millisecond_and_not_below_zero(
+    ms: int, expected: int
+) -> None:
+    assert StreamId(5, 3).earlier(ms) == StreamId(expected, 0)
+
+
 @given(st.text() | st.from_regex(r"[0-9]{0,17}-[0-9]{0,12}"))
 def test_a_client_is_believed_exactly_when_the_seeds_rule_holds(text: str) -> None:
     allowed = bool(re.fullmatch(r"[0-9]{1,15}-[0-9]{1,10}", text))

@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from wsgi_ws.cli.checks.findings import Level, green, red, worst, yellow
 from wsgi_ws.cli.checks.report import Report, Value, as_json, as_text
+from wsgi_ws.cli.checks.words import Level, green, red, worst, yellow
+from wsgi_ws.config.set_by import NOBODY, Kind, SetBy
 
-VALUE = Value("redis.db", "1", "config.json")
+VALUE = Value("redis.db", "1", SetBy(Kind.FILE, "config.json"))
 MIXED = Report([VALUE], [red("redis", "it is down"), green("port", "it is free")])
 
 
@@ -36,7 +37,7 @@ def test_what_is_wrong_comes_last_where_eyes_are() -> None:
 
 
 def test_what_nobody_has_set_takes_little_room() -> None:
-    defaults = [Value(f"key{n}", str(n), "default") for n in range(50)]
+    defaults = [Value(f"key{n}", str(n), NOBODY) for n in range(50)]
     lines = as_text(Report([VALUE, *defaults], []), colours=False, width=80).splitlines()
     assert lines[2].startswith("  by default: key0=0 key1=1 ")
     assert len(lines) < 16

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real redis-server that is out of reach, wants a password, permissions or TLS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+from testbed.check import StartRedis, assert_named
+from testbed.servers import free_port
+from wsgi_ws.cli.checks.whole import CheckOptions, check_all
+from wsgi_ws.cli.checks.words import Level
+
+
+def test_the_loopback_inside_a_container(environ: dict[str, str]) -> None:
+    in_kubernetes = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "REDIS_PORT": str(free_port())}
+    report = check_all(environ | in_kubernetes, CheckOptions())
+    assert_named(report, Level.RED, "127.0.0.1", "is the container itself", "REDIS_HOST")
+
+
+def test_a_host_name_that_nobody_knows(environ: dict[str, str]) -> None:
+    report = check_all(environ | {"REDIS_HOST": "redis.invalid"}, CheckOptions())
+    assert_named(report, Level.RED, "redis.invalid", "host name", "environment variable REDIS_HOST")
+
+
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [("", ("wants a password", "REDIS_PASSWORD")), ("wrong", ("refuses the password",))],
+)
+def test_a_password_that_is_wrong(
+    environ: dict[str, str],
+    own_redis: StartRedis,
+    password: str,
+    words: tuple[str, ...],
+) -> None:
+    server = own_redis(password="right")
+    changed = {"REDIS_PORT": str(server.port), "REDIS_PASSWORD": password}
+    assert_named(check_all(environ | changed, CheckOptions()), Level.RED, *words)
+
+
+def test_a_password_that_nobody_wants(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"redis": {"username": ""}}')
+    report = check_all(environ | {"REDIS_PASSWORD": "x"}, CheckOptions())
+    assert_named(report, Level.RED, "has no password, but redis.password is set")
+
+
+def test_permissions_that_are_missing(environ: dict[str, str], own_redis: StartRedis) -> None:
+    server = own_redis()
+    server.client.execute_command(
+        *("ACL", "SETUSER", "ws", "on", ">pw", "~async-events-*", "+xread", "+xrange", "+time")
+    )
+    del environ["REDIS_STREAM_PREFIX"]
+    changed = {"REDIS_PORT": str(server.port), "REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
+    report = check_all(environ | changed, CheckOptions())
+    assert_named(
+        report, Level.RED, "user ws may not do XREVRANGE on async-events-*", "ACL SETUSER ws"
+    )
+    server.client.execute_command("ACL", "SETUSER", "ws", "+xrevrange")
+    report = check_all(environ | changed, CheckOptions())
+    assert_named(report, Level.GREEN, "user ws may do XREAD")
+
+
+def test_the_keys_of_another_prefix_are_not_permitted(
+    environ: dict[str, str], own_redis: StartRedis
+) -> None:
+    server = own_redis()
+    server.client.execute_command(
+        *("ACL", "SETUSER", "ws", "on", ">pw", "~bi-*", "+@read", "+@connection", "+time")
+    )
+    del environ["REDIS_STREAM_PREFIX"]
+    changed = {"REDIS_PORT": str(server.port), "REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
+    report = check_all(environ | changed, CheckOptions())
+    assert_named(report, Level.RED, "may not do", "XREAD", "~async-events-*")
+
+
+@pytest.fixture
+def tls_port(tmp_path: Path, own_redis: StartRedis) -> int:
+    """A Redis that speaks TLS on this port, with a certificate of an unknown authority."""
+    certificate = trustme.CA().issue_cert("localhost", "127.0.0.1")
+    for name, pems in (
+        ("cert.pem", certificate.cert_chain_pems),
+        ("key.pem", [certificate.private_key_pem]),
+    ):
+        for pem in pems:
+            pem.write_to_path(str(tmp_path / name), append=True)
+    port = free_port()
+    own_redis(
+        *("--tls-port", str(port), "--tls-auth-clients", "no"),
+        *("--tls-cert-file", str(tmp_path / "cert.pem")),
+        *("--tls-key-file", str(tmp_path / "key.pem")),
+        *("--tls-ca-cert-file", str(tmp_path / "cert.pem")),
+    )
+    return port
+
+
+def test_plain_speech_where_redis_wants_tls(environ: dict[str, str], tls_port: int) -> None:
+    report = check_all(environ | {"REDIS_PORT": str(tls_port)}, CheckOptions())
+    assert_named(report, Level.RED, "ends the connection at once", "REDIS_SSL=true")
+
+
+def test_a_redis_with_a_certificate_of_an_unknown_authority(
+    environ: dict[str, str], tls_port: int
+) -> None:
+    report = check_all(environ | {"REDIS_PORT": str(tls_port), "REDIS_SSL": "true"}, CheckOptions())
+    assert_named(report, Level.RED, "certificate that is not trusted", "redis.sslCaCerts")
+
+
+def test_tls_where_redis_speaks_none(environ: dict[str, str]) -> None:
+    report = check_all(environ | {"REDIS_SSL": "true"}, CheckOptions())
+    assert_named(report, Level.RED, "speaks no TLS", "redis.ssl")

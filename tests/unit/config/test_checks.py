@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must be so for the service to start: values that make sense together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from testbed.configuration import MARK, error_of, load_with
+from wsgi_ws.config.keys import RedisSettings, Settings
+from wsgi_ws.config.load import ConfigError, load
+
+
+def test_the_port_for_metrics_is_another_one(tmp_path: Path) -> None:
+    text = error_of(tmp_path, {"metricsPort": 8080})
+    assert "metricsPort (from " in text
+    assert "the port of the service itself" in text
+
+
+# --- the secret ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", ["x" * 32, "é" * 16])
+def test_a_secret_of_32_bytes_is_long_enough(secret: str, tmp_path: Path) -> None:
+    assert load_with(tmp_path, environ={"JWT_SECRET": secret}).settings.jwt_secret == secret
+
+
+@pytest.mark.parametrize(("secret", "size"), [("x" * 31, 31), ("é" * 15, 30)])
+def test_a_shorter_secret_stops_the_start(secret: str, size: int, tmp_path: Path) -> None:
+    message = error_of(tmp_path, None, {"JWT_SECRET": secret})
+    assert f"has {size} bytes (from environment variable JWT_SECRET)" in message
+    assert "GLOBAL_ASYNC_QUERIES_JWT_SECRET" in message
+
+
+def test_a_missing_secret_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="jwtSecret is not set and needs at least 32"):
+        load({}, tmp_path)
+
+
+def test_a_secret_that_can_not_be_encoded_stops_the_start(tmp_path: Path) -> None:
+    assert "jwtSecret" in error_of(tmp_path, None, {"JWT_SECRET": "\udcff" * 40})
+
+
+@pytest.mark.parametrize("start", ["CHANGE-ME", "change-me"])
+def test_the_examples_secret_warns(start: str, tmp_path: Path) -> None:
+    (warning,) = load_with(tmp_path, environ={"JWT_SECRET": start + "x" * 32}).warnings
+    assert "jwtSecret (from environment variable JWT_SECRET) is the example's" in warning
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"jwtSecret": MARK},
+        {"jwtSecret": "CHANGE-ME" + MARK * 8},
+        {"jwtSecret": [MARK]},
+        {"jwtSecret": {MARK: MARK}},
+        {"jwtSecrets": MARK},
+        {"redis": {"password": [MARK]}},
+        {"redis": {"password": {MARK: MARK}}},
+        {"redis": {"pasword": MARK}},
+        {"redis": {"password": MARK}, "port": "x"},
+        {"redis": f"redis://:{MARK}@redis:6379"},
+        {"redis": [MARK]},
+    ],
+)
+def test_no_secret_of_the_file_is_in_any_message(document: object, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    try:
+        messages = load({}, tmp_path).warnings
+    except ConfigError as error:
+        messages = (str(error),)
+    assert not [message for message in messages if MARK in message]
+
+
+@pytest.mark.parametrize("value", [MARK, "CHANGE-ME" + MARK * 8, f"tcp://{MARK}"])
+@pytest.mark.parametrize(
+    "variable", ["JWT_SECRET", "REDIS_PASSWORD", "REDIS_URL", "REDIS_SENTINEL_PASSWORD"]
+)
+def test_no_secret_of_the_environment_is_in_any_message(
+    variable: str, value: str, tmp_path: Path
+) -> None:
+    try:
+        messages = load({variable: value, "PORT": "x"}, tmp_path).warnings
+    except ConfigError as error:
+        messages = (str(error),)
+    assert not [message for message in messages if MARK in message]
+
+
+def test_json_that_is_broken_near_the_secret_does_not_show_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(f'{{"jwtSecret": "{MARK}')
+    with pytest.raises(ConfigError) as caught:
+        load_with(tmp_path)
+    assert MARK not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(jwt_secret=MARK), Settings(redis=RedisSettings(password=MARK))]
+)
+def test_no_secret_is_in_the_representation_of_settings(settings: Settings) -> None:
+    assert MARK not in repr(settings)
+
+
+# --- algorithms ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["none", "None", "NONE"])
+def test_the_algorithm_none_is_refused(name: str, tmp_path: Path) -> None:
+    assert "forged" in error_of(tmp_path, {"jwtAlgorithms": ["HS256", name]})
+
+
+def test_no_algorithm_at_all_is_refused(tmp_path: Path) -> None:
+    assert "jwtAlgorithms" in error_of(tmp_path, {"jwtAlgorithms": []})
+
+
+def test_an_unknown_algorithm_is_refused_with_those_allowed(tmp_path: Path) -> None:
+    message = error_of(tmp_path, {"jwtAlgorithms": ["HS257"]})
+    assert "contains HS257: allowed are HS256" in message

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker's clients, each from the handshake's 101 to the end of its socket.
+
+Limits, the expiry of tokens, pings, closing at a stop, and the access line at the end. What a
+client gets in between is its source's and the hub's business.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.http.handshake import Admitted
+from wsgi_ws.hub import Hub
+from wsgi_ws.loop import give_way
+from wsgi_ws.observe.access_log import AccessLog
+from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
+from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.source import Source
+from wsgi_ws.websocket.closing import Ending
+from wsgi_ws.websocket.connection import Connection, Limits
+from wsgi_ws.websocket.frames import CloseCode, Data
+from wsgi_ws.websocket.heartbeat import Heartbeat
+
+log = logging.getLogger(__name__)
+
+PIECE = 1000  # sockets to look at without giving way: a fraction of a millisecond
+
+
+class Clients:
+    """The clients of one worker; owner of their connections."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        source: Source,
+        metrics: Metrics,
+        *,
+        access_log: AccessLog,
+        log_limiter: LogLimiter,
+    ) -> None:
+        self.loop = gevent.get_hub().loop
+        self.limits = Limits(
+            max_message_bytes=settings.max_message_bytes,
+            max_backlog_bytes=settings.max_socket_buffer_bytes,
+            close_timeout=settings.close_timeout,
+            max_frames_per_second=settings.max_frames_per_second,
+            max_bytes_per_second=settings.max_bytes_per_second,
+        )
+        self._settings = settings
+        self._hub = hub
+        self._source = source
+        self._metrics = metrics
+        self._access_log = access_log
+        self._log_limiter = log_limiter
+        self._heartbeat = Heartbeat(
+            settings.ping_sockets_interval, settings.socket_response_timeout
+        )
+        self._expiries: dict[Connection, Any] = {}  # timers, for tokens that have an `exp`
+        self._numbers = itertools.count(1)
+
+    # --- for the worker --------------------------------------------------------------------------
+
+    def jobs(self) -> Sequence[Callable[[], None]]:
+        """What must run in greenlets, until killed."""
+        return (self._heartbeat.run, self._sweep)
+
+    def backlog_and_pings(self) -> tuple[int, int]:
+        """Bytes that wait for clients, and how many clients have not answered a ping.
+
+        Gives way in between.
+        """
+        backlog = pinged = 0
+        connections = list(self._hub)
+        for start in range(0, len(connections), PIECE):
+            for connection in connections[start : start + PIECE]:
+                backlog += connection.backlog_bytes
+                pinged += connection.unanswered_since is not None
+            give_way()
+        return backlog, pinged
+
+    def close_all(self, begin: float, spread: float) -> None:
+        """Begin to close every connection that is there now, evenly spread over some time.
+
+        :param begin: of that time, by `time.monotonic`.
+        :param spread: its length in seconds.
+        """
+        connections = list(self._hub)
+        for number, connection in enumerate(connections):
+            turn = begin + spread * number / len(connections)
+            if turn > time.monotonic():
+                gevent.sleep(turn - time.monotonic())
+            connection.close(CloseCode.GOING_AWAY, "server is stopping")
+
+    # --- the beginning ---------------------------------------------------------------------------
+
+    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
+        """Take over a client that is admitted; returns its number."""
+        channel = admitted.identity.channel
+        connection = Connection(self, sock, channel, next(self._numbers))
+        try:
+            connection.send(admitted.answer)
+            limit = self._limit_reached(channel)
+            if limit:
+                self._turn_away(connection, limit)
+            else:
+                self._welcome(connection, admitted, early)
+        except BaseException:
+            connection.terminate("it could not be taken over")
+            raise
+        return connection.number
+
+    def _welcome(self, connection: Connection, admitted: Admitted, early: bytes) -> None:
+        identity = admitted.identity
+        self._hub.add(connection)
+        self._heartbeat.add(connection)
+        self._metrics.client_connected()
+        if identity.expires_at is not None:
+            self._expire_at(connection, identity.expires_at)
+        if early:
+            connection.receive(early)
+        self._source.join(connection, admitted.last_id)
+
+    def _limit_reached(self, channel: str) -> str | None:
+        """The key of the limit that leaves no place for one more connection, or None."""
+        settings = self._settings
+        if 0 < settings.max_total_connections <= len(self._hub):
+            return "maxTotalConnections"
+        if 0 < settings.max_connections_per_channel <= self._hub.count(channel):
+            return "maxConnectionsPerChannel"
+        return None
+
+    def _turn_away(self, connection: Connection, limit: str) -> None:
+        held_back = self._log_limiter.admit(limit, time.monotonic())
+        if held_back is not None:
+            more = and_more(held_back)
+            log.warning("%r is closed with 1013: %s is reached%s", connection, limit, more)
+        self._metrics.connection_rejected(limit)
+        connection.close(CloseCode.TRY_AGAIN_LATER, f"{limit} is reached")
+
+    def _expire_at(self, connection: Connection, expires_at: float) -> None:
+        """Close when the token expires. `exp` is a time of day, so this counts from now on."""
+        timer = self.loop.timer(max(0.0, expires_at - time.time()))
+        timer.start(connection.close, CloseCode.POLICY_VIOLATION, "the token has expired")
+        self._expiries[connection] = timer
+
+    # --- told by connections, on the loop --------------------------------------------------------
+
+    def on_data(self, connection: Connection, message: Data) -> None:
+        """Clients have nothing to say in this protocol: what they send is dropped."""
+
+    def on_send_error(self, connection: Connection, error: OSError) -> None:
+        """A write failed."""
+        self._metrics.client_send_error()
+        log.debug("%r: send failed: %s", connection, error)
+
+    def on_slow(self, connection: Connection) -> None:
+        """A client reads more slowly than its events come."""
+        self._metrics.client_too_slow()
+        log.warning(
+            "%r is cut: it left more than maxSocketBufferBytes (%d) unread",
+            connection,
+            self.limits.max_backlog_bytes,
+        )
+
+    def on_ended(self, connection: Connection, ending: Ending) -> None:
+        """A connection is over."""
+        self._hub.remove(connection)
+        self._heartbeat.remove(connection)
+        expiry = self._expiries.pop(connection, None)
+        if expiry is not None:
+            expiry.close()
+        self._metrics.client_gone(ending.by, ending.code)
+        if self._access_log.wanted:
+            self._log_close(connection, ending)
+
+    def _log_close(self, connection: Connection, ending: Ending) -> None:
+        line = CloseLine(
+            socket=connection.number,
+            channel=abbreviated(connection.channel),
+            code=int(ending.code),
+            reason=printable(ending.reason),
+            by=ending.by,
+            lifetime_s=round(time.monotonic() - connection.opened_at, 3),
+            events_sent=connection.events_sent,
+        )
+        self._access_log.write(line)
+
+    # --- greenlets -------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        while True:
+            gevent.sleep(self._settings.gc_channels_interval)
+            stale = self._hub.sweep()
+            if stale:
+                log.error("%d ended sockets were still registered; removed", stale)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environment as a level: a variable for most keys. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wsgi_ws.config.draft import Draft
+from wsgi_ws.config.keys import keys
+from wsgi_ws.config.meanings import BadValue, shown
+from wsgi_ws.config.set_by import Kind, SetBy
+from wsgi_ws.config.values import from_text, kubernetes_hint
+
+
+def lay_environment(draft: Draft, environ: Mapping[str, str]) -> None:
+    """Take the variables' values. One that is wrong warns, and what lies below it stays."""
+    for key in keys():
+        text = environ.get(key.env, "") if key.env else ""
+        if not text.strip():
+            continue
+        if not key.secret:  # Superset's HMAC takes the secret to the byte
+            text = text.strip()
+        source = SetBy(Kind.ENVIRONMENT, str(key.env))
+        try:
+            draft.put(key.path, from_text(key, text), source)
+        except BadValue as error:
+            below = draft.set_by(key.path)
+            draft.warnings.append(
+                f"{source}={shown(text, key.secret)} is ignored ({error}); {key.path} stays at the "
+                f"value of {below}{kubernetes_hint(text, str(key.env))}"
+            )

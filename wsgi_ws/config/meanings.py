@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a value of the file means: networks, addresses, seconds. Pure.
+
+Each function takes a value as it stands in the file and returns what the service uses, or raises
+`BadValue`: the conversion is the check.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Any
+
+REDIS_HOST = "127.0.0.1"
+REDIS_PORT = 6379
+SENTINEL_PORT = 26379
+# `optional` is no third one: a client either verifies the server's certificate or doesn't.
+CERTIFICATE_REQUIREMENTS = ("required", "none")
+
+Network = IPv4Network | IPv6Network
+
+_HOST_AND_PORT = re.compile(
+    r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<name>[^:\[\]\s/@]+))(?::(?P<port>[0-9]{1,5}))?"
+    r"|(?P<bare>[^\[\]]+)"  # an IPv6 address without port
+)
+
+
+class BadValue(ValueError):
+    """Its text follows the key: `must be true or false, not 5`. No secret is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens.
+
+    :ivar text: as it was written, for messages.
+    """
+
+    host: str
+    port: int
+    text: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def shown(value: Any, secret: bool = False) -> str:
+    """A value in a message, as it would stand in the file, and not too long."""
+    if secret:
+        return "(secret)"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def seconds(milliseconds: int) -> float:
+    return milliseconds / 1000
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """
+    :param texts: addresses or networks in CIDR notation; `10.0.0.7/8` is `10.0.0.0/8`.
+    """
+    return tuple(map(_network, texts))
+
+
+def sentinels(texts: Iterable[str]) -> tuple[Address, ...]:
+    """
+    :param texts: `host:port`, `host`, `[IPv6]:port` or an IPv6 address.
+    """
+    return tuple(map(_sentinel, texts))
+
+
+def valid_port(port: int | None, default: int) -> int:
+    """A port that may be left out."""
+    if port is None:
+        return default
+    if not 1 <= port <= 65535:
+        raise BadValue("has a port that is not between 1 and 65535")
+    return port
+
+
+def certificate_requirement(word: str) -> str:
+    """`none` or `required`, from redis-py's word or from ssl's (`CERT_NONE`), in any case."""
+    plain = word.lower().removeprefix("cert_")
+    if plain not in (*CERTIFICATE_REQUIREMENTS, "optional"):
+        raise BadValue("is neither none nor required")
+    return "none" if plain == "none" else "required"
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise BadValue(
+            f"contains {shown(text)}: write addresses or networks, like 127.0.0.1 or 10.0.0.0/8"
+        ) from None
+
+
+def _sentinel(text: str) -> Address:
+    try:
+        host, port = _split(text)
+    except BadValue as error:
+        raise BadValue(
+            f"contains {shown(text)}, which {error}: write host:port, like sentinel-1:26379"
+        ) from None
+    return Address(host, port, text)
+
+
+def _split(text: str) -> tuple[str, int]:
+    found = _HOST_AND_PORT.fullmatch(text)
+    if not found:
+        raise BadValue("is not of the form host:port")
+    host = found["name"] or found["bracketed"] or found["bare"]
+    if not found["name"]:
+        try:
+            IPv6Address(host)
+        except ValueError:
+            raise BadValue("is not of the form host:port") from None
+    port = found["port"]
+    return host, valid_port(int(port) if port else None, SENTINEL_PORT)

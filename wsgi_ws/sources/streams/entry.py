@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An entry of a stream in its two forms: as Redis sends it, and as an event with a place. Pure.
+
+The producer puts the event as JSON into the one field `data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wsgi_ws.event import MalformedEntry, channel_of, frame_of, identity, members_of
+from wsgi_ws.sources.streams.stream_id import StreamId
+
+RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as hiredis gives them
+
+
+@dataclass(slots=True)
+class Entry:
+    """An event at a place in a stream, for catch-ups. Its JSON is parsed once, when it is needed.
+
+    :ivar data: the event as the producer wrote it; of its members only the channel is known to be
+        well-formed.
+    """
+
+    id: StreamId
+    channel: str
+    data: bytes
+    _members: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    _identity: bytes | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, raw: RawEntry) -> Entry:
+        """From Redis's form.
+
+        :raises MalformedEntry: no field `data`, not JSON, not an object, no channel.
+        """
+        data = data_of(raw[1])
+        return cls(StreamId.parse(raw[0]), channel_of(data), data)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The event's members.
+
+        :raises MalformedEntry: not UTF-8, or not JSON.
+        """
+        if self._members is None:
+            self._members = members_of(self.data)
+        return self._members
+
+    @property
+    def identity(self) -> bytes:
+        """What tells two copies of one event from two events; see `event.identity`."""
+        if self._identity is None:
+            try:
+                self._identity = identity(self.data, self.members)
+            except MalformedEntry:
+                self._identity = self.data
+        return self._identity
+
+    def frame(self) -> bytes:
+        """The WebSocket frame for browsers, with this entry's ID.
+
+        :raises MalformedEntry: not UTF-8, not JSON, or nested too deeply.
+        """
+        return frame_of(bytes(self.id), self.members)
+
+    def at(self, place: StreamId) -> Entry:
+        """The same event at another place, which shares what has been parsed."""
+        return Entry(place, self.channel, self.data, self._members, self._identity)
+
+
+def data_of(fields: Sequence[bytes]) -> bytes:
+    """The value of the field `data`.
+
+    :raises MalformedEntry: there is none.
+    """
+    if len(fields) == 2 and fields[0] == b"data":  # Superset writes exactly this one field
+        return fields[1]
+    for i in range(0, len(fields) - 1, 2):
+        if fields[i] == b"data":
+            return fields[i + 1]
+    raise MalformedEntry("it has no field data")

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The source for Superset's streams: composes follower, fan-out, history and catch-up.
+
+Topics are channels: each socket subscribes to its own, at once, or at the end of its catch-up.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import gevent
+from gevent.event import Event
+
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.hub import Hub
+from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.sources.streams import finder
+from wsgi_ws.sources.streams.archive import Archive
+from wsgi_ws.sources.streams.catchup import CatchUp
+from wsgi_ws.sources.streams.fanout import Fanout
+from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
+from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History
+from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.websocket.connection import Connection
+
+log = logging.getLogger(__name__)
+
+READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
+TYPICAL_EVENT_BYTES = 250
+SILENCE_PATIENCE = 60.0  # seconds with sockets, but without any stream, before a hint
+SILENCE_INTERVAL = 5.0  # seconds
+
+
+class StreamSource:
+    """The events of the global stream, for the sockets of one hub. A `Source`."""
+
+    def __init__(self, settings: Settings, hub: Hub, metrics: Metrics) -> None:
+        """Nothing runs or connects before the `jobs` do."""
+        self._settings = settings
+        self._hub = hub
+        self._metrics = metrics
+        self._history = History(settings.history_bytes)
+        self._catch_up = self._make_catch_up()
+        self._follower = self._make_follower()
+        self._caught_up_at = time.monotonic()
+
+    # --- for the worker --------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> Event:
+        """Set while Redis can be read."""
+        return self._follower.connected
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the last read brought all that there was."""
+        return self._follower.caught_up
+
+    @property
+    def reconnects(self) -> int:
+        """Outages survived."""
+        return self._follower.reconnects
+
+    def lag(self) -> float:
+        """Seconds: the age of what was read last, but not longer than since the last time that
+        nothing was left to read. The age alone says nothing while nothing is written."""
+        now = time.monotonic()
+        if self.connected.is_set() and self.caught_up:
+            self._caught_up_at = now
+            return 0.0
+        age = max(0.0, time.time() - self._history.position.ms / 1000)
+        return min(age, now - self._caught_up_at)
+
+    def unreadiness(self) -> str | None:
+        """Why events don't reach sockets at once; None when they do."""
+        if not self.connected.is_set():
+            return f"Redis at {describe(self._settings.redis)} can't be read"
+        if not self.caught_up:
+            return "catching up with the stream"
+        return None
+
+    def jobs(self) -> Sequence[Callable[[], None]]:
+        """What must run in greenlets."""
+        return (self._follower.run, self._catch_up.run, self._hint_at_silence)
+
+    def join(self, connection: Connection, last_id: str | None) -> None:
+        """Subscribe a connection to its channel, if it must after a catch-up from `last_id`."""
+        place = place_of(last_id)
+        if place is None:
+            self._hub.subscribe(connection, connection.channel)
+        else:
+            self._catch_up.enqueue(connection, place)
+
+    # --- live sockets that have missed something -------------------------------------------------
+
+    def _resynchronize(self, position: StreamId) -> None:
+        """Live sockets have every event up to `position`: let them catch up from there."""
+        for channel, connections in list(self._hub.by_topic.items()):
+            for connection in list(connections):
+                self._hub.unsubscribe(connection, channel)
+                self._catch_up.enqueue(connection, position)
+
+    # --- sockets without a stream ----------------------------------------------------------------
+
+    def _hint_at_silence(self) -> None:
+        """Say once that browsers come, but no stream with events for them."""
+        silence = 0.0
+        while self._history.position == ZERO:
+            if silence >= SILENCE_PATIENCE:
+                self._hint()
+                return
+            gevent.sleep(SILENCE_INTERVAL)
+            waiting = len(self._hub) and self.connected.is_set()
+            silence = silence + SILENCE_INTERVAL if waiting else 0.0
+
+    def _hint(self) -> None:
+        redis, prefix = self._settings.redis, self._settings.redis_stream_prefix
+        log.warning(
+            "%d sockets are open, but there is no stream %sfull at %s%s; "
+            "python -m wsgi_ws check --superset superset_config.py compares the settings",
+            len(self._hub),
+            prefix,
+            describe(redis),
+            finder.hint(finder.find(redis, prefix), redis, prefix),
+        )
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    def _make_catch_up(self) -> CatchUp:
+        settings = self._settings
+        archive = Archive(
+            connect(settings.redis, read_timeout=READ_TIMEOUT),
+            settings.redis_stream_prefix,
+            self._history,
+        )
+        return CatchUp(
+            archive,
+            self._history,
+            hub=self._hub,
+            metrics=self._metrics,
+            max_backlog_bytes=settings.max_socket_buffer_bytes,
+        )
+
+    def _make_follower(self) -> StreamFollower:
+        settings = self._settings
+        fanout = Fanout(
+            self._hub,
+            self._history,
+            self._metrics,
+            on_progress=self._catch_up.on_progress,
+            on_gap=self._resynchronize,
+        )
+        block = settings.redis_stream_read_block_ms
+        page_bytes = PAGE * (TYPICAL_EVENT_BYTES + ENTRY_OVERHEAD_BYTES)
+        return StreamFollower(
+            connect(settings.redis, read_timeout=block / 1000 + READ_MARGIN),
+            settings.redis_stream_prefix + "full",
+            fanout,
+            count=settings.redis_stream_read_count,
+            block_ms=block,
+            history_pages=-(-settings.history_bytes // page_bytes),
+        )
+
+
+def place_of(last_id: str | None) -> StreamId | None:
+    """The place in the global stream that a client's `last_id` names.
+
+    A malformed one is ignored with a warning, as in the Node server.
+    """
+    place = None if last_id is None else StreamId.from_client(last_id)
+    if place is None and last_id is not None:
+        log.warning("last_id %.40r is ignored: it is not like 1700000000000-0", last_id)
+    return place
