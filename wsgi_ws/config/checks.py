@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What single values of the configuration can't tell: whether they make sense together, and whether
-the files that they name can be used."""
+"""Checks of the whole configuration: its values fit together, and the files that they name can be
+used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
 
 
 def check_whole(draft: Draft) -> None:
-    """Note everything that is wrong or doubtful in what is otherwise complete."""
+    """Record every problem and every doubt of a draft that has all its levels."""
     by_sentinel = bool(draft.right_values().get("redis.sentinels"))  # even if none is an address
     _check_meanings(draft)
     settings = draft.settings()
@@ -48,7 +48,7 @@ def check_whole(draft: Draft) -> None:
 
 
 def _check_meanings(draft: Draft) -> None:
-    """Only the value that wins must have a meaning, whichever level it comes from."""
+    """Convert each value once. Only the level that wins is asked: the others have no effect."""
     for key in keys():
         if key.path in draft.values:
             try:
@@ -79,8 +79,10 @@ def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
 
 def _check_redis(draft: Draft, redis: RedisSettings, *, by_sentinel: bool) -> None:
     def warn_of(names: Iterable[str], why: str) -> None:
-        """One line about the keys among these that were changed in vain, as far as one can tell
-        while others are wrong."""
+        """Warn in one line of those keys that somebody has set without effect.
+
+        Says nothing while a key of Redis is wrong: the effect of the others isn't known.
+        """
         default = RedisSettings()
         vain = [redis_key(n) for n in names if getattr(redis, n) != getattr(default, n)]
         if vain and not any(path.startswith("redis") for path in draft.problems):

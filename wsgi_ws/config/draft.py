@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A configuration while it is put together, level over level. Pure.
 
-What is wrong is noted and the rest goes on, so that an operator hears of everything at once.
+A problem is recorded and the rest goes on, so that an operator hears of everything at once.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Draft:
     problems: dict[str, str] = field(default_factory=dict)
 
     def put(self, path: str, value: Any, source: SetBy) -> None:
-        """Set a key, over what it was."""
+        """Set a key; its earlier value is lost."""
         self.values[path] = value
         self.sources[path] = source
 
     def reject(self, path: str, sentence: str) -> None:
-        """Note what is wrong with a key; what follows from that is not told."""
+        """Record a key's first problem; later ones are usually its consequences."""
         self.problems.setdefault(path, sentence)
 
     def set_by(self, path: str) -> SetBy:

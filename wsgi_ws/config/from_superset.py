@@ -40,9 +40,9 @@ _ADDRESS = (*ADDRESS_KEYS, "redis.sentinelMaster", "redis.sentinelPassword")
 
 
 def lay_superset(draft: Draft, environ: Mapping[str, str]) -> None:
-    """Take what Superset's settings say for every key that neither file nor environment has.
+    """Set every key that neither file nor environment has set and that Superset's settings know.
 
-    :raises SupersetError: when they can't be read: then nothing is known of what they would give.
+    :raises SupersetError: when they can't be read: then nobody knows what they would set.
     """
     target = draft.values.get("supersetConfig", "").strip()
     if not target:
@@ -69,7 +69,7 @@ def lay_superset(draft: Draft, environ: Mapping[str, str]) -> None:
 
 
 def _compare(draft: Draft, path: str, said: Said) -> None:
-    """What is set here too wins; the operator hears of it if it differs."""
+    """Warn when our value differs from Superset's; ours wins."""
     if path in draft.problems or _agree(draft.values[path], said.value):
         return
     how = "differs from" if key_of(path).secret else f"is {shown(draft.values[path])}, unlike"
@@ -77,7 +77,7 @@ def _compare(draft: Draft, path: str, said: Said) -> None:
 
 
 def _has_other_address(draft: Draft, said: Mapping[str, Said]) -> bool:
-    """Whether file or environment have an address of another kind than Superset."""
+    """Whether file or environment name an address of another kind than Superset."""
     for path in ("redis.sentinels", "redis.unixSocketPath", "redis.host"):
         if draft.values.get(path):
             return path != _address_kind(said)
@@ -101,9 +101,9 @@ def _agree(ours: Any, theirs: Any) -> bool:
 
 
 def own_values(superset: SupersetSettings) -> dict[str, Said]:
-    """What the settings mean here, by dotted key of the configuration.
+    """Superset's settings as values of our keys, in the file's form, by dotted key.
 
-    A value may be `UNKNOWN`; what isn't of the right type is, too.
+    A value is `UNKNOWN` when it can't be known here or has the wrong type.
     """
     values = dict(_redis_values(superset))
     values["redisStreamPrefix"] = superset.said(PREFIX)

@@ -14,9 +14,9 @@ from wsgi_ws.config.set_by import Kind, SetBy
 
 
 def spell_out_url(draft: Draft) -> Mapping[str, Any]:
-    """Put what `redis.url` says into the keys that it stands for, over their values so far.
+    """Set the keys that `redis.url` stands for; the URL wins over their values so far.
 
-    Called at each level (file, environment) that a URL may come from.
+    To be called after each level that may have a URL: the file, the environment.
 
     :returns: what it has set, by dotted key; nothing without a URL.
     """
@@ -47,9 +47,9 @@ def spell_out_url(draft: Draft) -> Mapping[str, Any]:
 
 
 def warn_of_overruled_parts(draft: Draft, said: Mapping[str, Any]) -> None:
-    """Half of an address from here and half from there is rarely meant.
+    """Warn when the environment changes a part of the file's URL: that is rarely meant.
 
-    :param said: what a URL of the file has set before the environment came.
+    :param said: what the file's URL has set before the environment came.
     """
     overruling = sorted(path for path, value in said.items() if draft.values[path] != value)
     if overruling:

@@ -30,10 +30,10 @@ class Loaded:
     """The outcome of `load`.
 
     :ivar sources: dotted key → who has set it; a key at its default is absent.
-    :ivar warnings: lines for the operator, to be logged by whoever starts the service.
+    :ivar warnings: lines for the operator; gunicorn's master logs them.
     :ivar values: dotted key → its value as in the file; a key at its default is absent.
-    :ivar wrong: dotted keys, or whole blocks, that are at their default because what was set can't
-        be used; empty unless this is the rest of a `ConfigError`.
+    :ivar wrong: dotted keys, or whole blocks, that have a problem and are therefore at their
+        default; empty unless this is the rest of a `ConfigError`.
     """
 
     settings: Settings
@@ -76,7 +76,7 @@ class ConfigError(Exception):
 
 
 def load(environ: Mapping[str, str], directory: Path | None = None) -> Loaded:
-    """Read the configuration file, lay the environment over it, validate.
+    """Read all levels and check the result.
 
     :param environ: the environment variables (an empty or blank one counts as not set).
     :param directory: where the file's path starts from; the working directory by default.
