@@ -56,7 +56,13 @@ def shown(value: Any, secret: bool = False) -> str:
 
 
 def seconds(milliseconds: int) -> float:
-    return milliseconds / 1000
+    """
+    :raises BadValue: for a number that no time can be.
+    """
+    try:
+        return milliseconds / 1000
+    except OverflowError:
+        raise BadValue("is longer than any time") from None
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

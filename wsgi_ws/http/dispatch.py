@@ -41,6 +41,8 @@ from wsgi_ws.observe.log_lines import (
 
 log = logging.getLogger(__name__)
 
+RETRY_LATER = (("Retry-After", "5"),)
+
 
 class Owner(Protocol):
     """Decides about handshakes, takes admitted clients over, and hears of the others."""
@@ -121,6 +123,9 @@ class Dispatcher:
             if has_lost_its_upgrade(request.environ):
                 self._refuse(pending, request, lost_upgrade())
                 return
+        if self._plain.is_full:  # to wait for a place would hold up every handshake behind this
+            pending.reject("503 Service Unavailable", "too many open requests", RETRY_LATER)
+            return
         with pending.handing_over() as sock:
             self._plain.serve(sock, pending.peer, head + rest, pending.endpoint.environ)
 

@@ -52,7 +52,7 @@ class PlainServer:
         """
         :param application: a WSGI application.
         :param environ: what the environ of every request has besides the usual.
-        :param capacity: requests that are answered at one time; `serve` waits when there are more.
+        :param capacity: requests that are answered at one time.
         :param timeout: seconds for the rest of a request and for the answer.
         """
         # Never started, so it doesn't listen: handlers ask it for application, environ and logs.
@@ -62,6 +62,11 @@ class PlainServer:
 
     def __len__(self) -> int:
         return len(self._pool)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `serve` would have to wait."""
+        return bool(self._pool.full())
 
     def serve(self, sock: RawSocket, peer: Any, read: bytes, environ: Mapping[str, Any]) -> None:
         """Answer a request in a greenlet of its own.

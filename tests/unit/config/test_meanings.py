@@ -81,3 +81,8 @@ def test_an_address_of_a_sentinel(text: str, address: tuple[str, int]) -> None:
 def test_what_is_no_address_of_a_sentinel_is_refused(text: str) -> None:
     with pytest.raises(BadValue):
         sentinels([text])
+
+
+def test_a_number_that_no_time_can_be_is_named() -> None:
+    with pytest.raises(BadValue, match="longer than any time"):
+        seconds(10**400)

@@ -75,6 +75,8 @@ class Owner:
 class Plain:
     """Takes plain requests and leaves them without an answer."""
 
+    is_full = False
+
     def __init__(self) -> None:
         self.served: list[tuple[bytes, Mapping[str, Any]]] = []
         self.kept: list[_socket.socket] = []
@@ -171,6 +173,14 @@ def test_what_came_behind_a_handshake_goes_with_it(bench: Bench) -> None:
 def test_a_plain_request_goes_to_the_wsgi_server(bench: Bench) -> None:
     bench.ask(PLAIN + b"rest")
     assert bench.plain.served == [(PLAIN + b"rest", {})]
+
+
+def test_a_plain_request_that_would_have_to_wait_is_told_to_come_back(bench: Bench) -> None:
+    bench.plain.is_full = True
+    told = answer(bench.ask(PLAIN))
+    assert told.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 5\r\n" in told
+    assert bench.plain.served == []
 
 
 def test_where_no_upgrades_are_taken_a_handshake_is_a_plain_request(bench: Bench) -> None:
