@@ -25,16 +25,17 @@ RULES: dict[str, set[str]] = {
     "server": {"config", "http", "observe", "service"},
     "service": {"clients", "config", "http", "hub", "observe", "sources"},
     "clients": {"config", "http", "hub", "loop", "observe", "sources", "websocket"},
-    "http": {"addresses", "loop", "observe"},
+    "http": {"addresses", "loop", "observe", "web_origin"},
     "sources": {"config", "event", "hub", "loop", "observe", "superset", "websocket"},
     "hub": {"websocket"},
     "event": {"websocket"},
     "observe": {"config", "loop"},
     "websocket": {"loop"},
-    "config": {"superset"},
+    "config": {"superset", "web_origin"},
     "superset": set(),
     "loop": set(),
     "addresses": set(),
+    "web_origin": {"addresses"},
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
@@ -203,7 +204,14 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 
 # Pure: the same input gives the same output. No I/O, no clock, no event loop, through all imports.
 PURE = {
-    *("addresses", "config.draft", "config.keys", "config.meanings", "config.redis_url"),
+    *(
+        "addresses",
+        "web_origin",
+        "config.draft",
+        "config.keys",
+        "config.meanings",
+        "config.redis_url",
+    ),
     *("config.from_environment", "config.from_url", "config.set_by", "config.values"),
     *("event", "http.auth", "http.handshake", "http.origin", "http.paths", "http.refusals"),
     "http.request",

@@ -160,7 +160,7 @@ class Settings:
     socket_response_timeout: float = _duration(60000, "SOCKET_RESPONSE_TIMEOUT_MS")
     ping_sockets_interval: float = _duration(20000, "PING_SOCKETS_INTERVAL_MS")
     gc_channels_interval: float = _duration(120000, "GC_CHANNELS_INTERVAL_MS")
-    allowed_origins: tuple[str, ...] = _list((), "ALLOWED_ORIGINS")
+    allowed_origins: tuple[str, ...] = _list((), "ALLOWED_ORIGINS", meanings.origins)
     trusted_proxies: tuple[Network, ...] = _list((), "TRUSTED_PROXIES", meanings.networks)
     max_total_connections: int = option(0, env="MAX_TOTAL_CONNECTIONS")
     max_connections_per_channel: int = option(0, env="MAX_CONNECTIONS_PER_CHANNEL")

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
 
+from wsgi_ws.web_origin import problem_with
+
 REDIS_HOST = "127.0.0.1"
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
@@ -70,6 +72,18 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     :param texts: addresses or networks in CIDR notation; `10.0.0.7/8` is `10.0.0.0/8`.
     """
     return tuple(map(_network, texts))
+
+
+def origins(texts: Iterable[str]) -> tuple[str, ...]:
+    """
+    :param texts: origins of pages, as `https://bi.example.com`; see `web_origin.problem_with`.
+    """
+    found = tuple(texts)
+    for text in found:
+        problem = problem_with(text)
+        if problem:
+            raise BadValue(f"contains {shown(text)}, which matches no page: it {problem}")
+    return found
 
 
 def sentinels(texts: Iterable[str]) -> tuple[Address, ...]:

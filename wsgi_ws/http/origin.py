@@ -11,9 +11,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-from wsgi_ws.addresses import port_of, unmapped, unmapped_text
+from wsgi_ws.addresses import unmapped, unmapped_text
+from wsgi_ws.web_origin import ANY, OPAQUE, parse_origin
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -21,16 +21,21 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def is_allowed(origin: str, asked_host: str, allowed: Sequence[str]) -> bool:
     """Whether a page of this origin may connect.
 
+    A page without a host (`null`: a sandboxed frame of any site, a file) needs `null` in `allowed`.
+
     :param origin: the `Origin` header; pages send it, other programs don't and are let through.
     :param asked_host: the host (with or without port) that the client asked for.
     :param allowed: more origins (`https://bi.example.com`), or `*` for all.
     """
-    if not origin or "*" in allowed:
+    if not origin or ANY in allowed:
         return True
-    if _normal(origin) in {_normal(entry) for entry in allowed}:
+    page = parse_origin(origin)
+    if page is None:
+        return origin == OPAQUE and OPAQUE in allowed
+    if page in {parse_origin(entry) for entry in allowed}:
         return True
-    _, name, _ = _normal(origin)
-    return bool(name) and name == _host_name("//" + asked_host)
+    asked = parse_origin("http://" + asked_host)
+    return asked is not None and page.host == asked.host
 
 
 def asked_host(environ: Mapping[str, Any], trusted_proxies: Sequence[Network]) -> str:
@@ -80,20 +85,3 @@ def _without_port(hop: str) -> str:
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
-
-
-def _host_name(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-def _normal(origin: str) -> tuple[str, str, int | None]:
-    """Scheme, host name and port, so that `https://a` and `https://A:443/` are one."""
-    try:
-        parts = urlsplit(origin)
-        port = port_of(parts)
-    except ValueError:
-        return (origin, "", None)
-    return (parts.scheme, _host_name(origin), port)

@@ -70,6 +70,21 @@ def test_a_page_of_the_same_host_name_is_admitted(server: Server) -> None:
         pass
 
 
+@pytest.mark.parametrize("entry", ["bi.example.com", '["https://bi.example.com"]', "https://*.org"])
+def test_an_entry_that_matches_no_page_stops_the_start_with_the_right_form(
+    start_server: StartServer, entry: str
+) -> None:
+    server = start_server(environ={"ALLOWED_ORIGINS": entry}, wait=False)
+    assert server.process.wait(DEADLINE) == 1
+    (line,) = server.log_text().splitlines()
+    assert "allowedOrigins (from environment variable ALLOWED_ORIGINS)" in line
+    assert "write https://" in line or "like https://" in line
+
+
+def test_a_sandboxed_frame_of_any_site_is_refused(server: Server) -> None:
+    assert status_of_refusal(server, Origin="null") == 403
+
+
 def test_a_configured_origin_is_admitted(start_server: StartServer) -> None:
     server = start_server(environ={"ALLOWED_ORIGINS": "https://a.example.org, https://b.example"})
     with open_tab(server, Origin="https://b.example"):

@@ -149,6 +149,8 @@ def test_global_tags_are_a_list_or_an_object(
         ({"statsd": {"globalTags": "a"}}, ["statsd.globalTags", "texts or an object"]),
         ({"redisStreamPrefix": ""}, ["redisStreamPrefix is empty", "async-events-"]),
         ({"trustedProxies": ["proxy"]}, ["trustedProxies", '"proxy"', "10.0.0.0/8"]),
+        ({"allowedOrigins": ["a.org"]}, ["allowedOrigins", '"a.org"', "write https://a.org"]),
+        ({"allowedOrigins": [""]}, ["allowedOrigins", 'contains ""', "is empty"]),
     ],
 )
 def test_a_wrong_value_in_the_file_is_refused_with_key_place_and_remedy(

@@ -63,6 +63,16 @@ def test_a_configured_origin_is_meant_exactly(entry: str) -> None:
     assert not is_allowed("https://app.example.org", HERE, [entry])
 
 
+@pytest.mark.parametrize("origin", ["null", "file://", "nonsense"])
+@pytest.mark.parametrize("entry", ["bi.example.com", "", '"https://a"', '["https://a"]', "//a"])
+def test_a_page_without_a_host_is_not_let_in_by_a_malformed_entry(origin: str, entry: str) -> None:
+    assert not is_allowed(origin, HERE, [entry])
+
+
+def test_only_the_literal_null_lets_in_a_page_without_a_host() -> None:
+    assert is_allowed("null", HERE, ["null"])
+
+
 def test_a_star_lets_every_page_connect() -> None:
     assert is_allowed("https://evil.org", HERE, ["*"])
 
