@@ -56,7 +56,7 @@ def is_trusted(peer: str | None, trusted_proxies: Sequence[Network]) -> bool:
         return False
     if peer is None:
         return True
-    address = unmapped(ipaddress.ip_address(peer.split("%")[0]))
+    address = unmapped(ipaddress.ip_address(_without_scope(peer)))
     return any(address in network for network in trusted_proxies)
 
 
@@ -71,13 +71,18 @@ def client_address(peer: str | None, forwarded_for: str, trusted_proxies: Sequen
         return address
     for text in reversed(forwarded_for.split(",")):
         try:
-            hop = str(ipaddress.ip_address(_without_port(text.strip())))
+            hop = str(ipaddress.ip_address(_without_scope(_without_port(text.strip()))))
         except ValueError:  # "unknown", or nonsense: beyond this nothing is known
             break
         address = unmapped_text(hop)
         if not is_trusted(hop, trusted_proxies):
             break
     return address
+
+
+def _without_scope(hop: str) -> str:
+    """`fe80::1%eth0` without its scope (RFC 4007 §11), which may be any text for a log line."""
+    return hop.partition("%")[0]
 
 
 def _without_port(hop: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.http.auth import Authenticator, Identity
+from wsgi_ws.http.auth import MAX_TOKENS, Authenticator, Identity
 from wsgi_ws.http.refusals import Refusal
 
 SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
@@ -99,6 +99,15 @@ def test_the_cookie_is_found_among_others(header: str) -> None:
 def test_of_several_cookies_of_the_name_any_valid_one_admits(order: int) -> None:
     both = [cookie(token()), cookie(token(OTHER_SECRET))][::order]
     assert HS256.identify("; ".join(both), NOW).channel == "c1"
+
+
+def test_a_quote_that_another_cookie_opens_does_not_swallow_ours() -> None:
+    assert HS256.identify('x="abc; ' + cookie(token()), NOW).channel == "c1"
+
+
+def test_only_the_first_few_cookies_of_the_name_are_looked_at() -> None:
+    many = [cookie(token(OTHER_SECRET))] * MAX_TOKENS + [cookie(token())]
+    assert refusal("; ".join(many)).reason == "bad_signature"
 
 
 def test_other_cookies_need_not_be_utf8() -> None:

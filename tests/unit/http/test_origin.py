@@ -113,6 +113,7 @@ PROXIES = networks(["10.0.0.0/8", "127.0.0.1"])
         pytest.param("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3", id="a client inside"),
         pytest.param("10.0.0.1", "unknown, 10.0.0.2", "10.0.0.2", id="a hop that hides"),
         pytest.param("10.0.0.1", "x\x1b[31m", "10.0.0.1", id="nonsense"),
+        pytest.param("10.0.0.1", "fe80::1%\x1b[2Jx", "fe80::1", id="nonsense behind a scope"),
         pytest.param("10.0.0.1", "203.0.113.7:50123", "203.0.113.7", id="with a port"),
         pytest.param("10.0.0.1", "[2001:db8::1]:50123", "2001:db8::1", id="IPv6 with a port"),
         pytest.param("10.0.0.1", "2001:db8::1", "2001:db8::1", id="IPv6"),
