@@ -44,7 +44,8 @@ RECEIVE_BYTES = 16384  # more than a client of this protocol sends in its life
 class Limits:
     """Bounds of one connection.
 
-    :ivar max_backlog_bytes: what a client may leave unread; 0 = no bound.
+    :ivar max_backlog_bytes: what a client may leave unread when the next message comes; 0 = no
+        bound. The backlog is at most this and one message.
     :ivar close_timeout: seconds until a client that does not answer a close is cut.
     :ivar max_frames_per_second: from the client, fragments included; 0 = no bound.
     :ivar max_bytes_per_second: from the client; 0 = no bound.
@@ -156,7 +157,7 @@ class Connection:
             if sent == len(frame):
                 return
             frame = frame[sent:]
-        elif self.state is not State.OPEN:
+        elif self.state is not State.OPEN or self._is_cut_as_slow():
             return
         self._queue(frame)
 
@@ -164,7 +165,7 @@ class Connection:
         """Send a ping; `unanswered_since` is its time unless an earlier one is unanswered."""
         if self.unanswered_since is None:
             self.unanswered_since = now
-        self.send(PING_FRAME)
+        self._send_control(PING_FRAME)
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake after what is queued; cut it after the close timeout."""
@@ -271,7 +272,7 @@ class Connection:
         elif self.state is not State.OPEN:
             return
         elif isinstance(frame, Ping):
-            self.send(pong_frame(frame.payload))
+            self._send_control(pong_frame(frame.payload))
         else:
             self._owner.on_data(self, frame)
 
@@ -315,15 +316,29 @@ class Connection:
         except OSError as error:
             self._advance(Event.LOST, Ending.of_error(error))
 
+    def _send_control(self, frame: bytes) -> None:
+        """A ping or pong is no reason to cut a client that is reading a large message."""
+        if self._backlog is None:
+            self.send(frame)
+        elif self.state is State.OPEN:
+            self._queue(frame)
+
+    def _is_cut_as_slow(self) -> bool:
+        """Cut a client that leaves too much unread; the next message does not count.
+
+        If it did, a message larger than the limit would never arrive, nor anything behind it.
+        """
+        limit, unread = self._owner.limits.max_backlog_bytes, self.backlog_bytes
+        if not limit or unread <= limit:
+            return False
+        self._owner.on_slow(self)
+        self.terminate(f"{unread} bytes unread")
+        return True
+
     def _queue(self, chunk: bytes) -> None:
         backlog = self._backlog
         if backlog is None:
             backlog = self._backlog = _Backlog()
-        limit = self._owner.limits.max_backlog_bytes
-        if limit and backlog.size + len(chunk) > limit:
-            self._owner.on_slow(self)
-            self.terminate(f"{backlog.size} bytes unread")
-            return
         backlog.chunks.append(chunk)
         backlog.size += len(chunk)
         self._start_writing()
