@@ -115,8 +115,13 @@ MALFORMED = {
 
 @pytest.mark.parametrize("fields", MALFORMED.values(), ids=MALFORMED.keys())
 def test_a_malformed_entry_is_logged_and_the_stream_goes_on(
-    server: Server, redis_server: RedisServer, prefix: str, say: Any, fields: dict[Any, Any]
+    start_server: StartServer,
+    redis_server: RedisServer,
+    prefix: str,
+    say: Any,
+    fields: dict[Any, Any],
 ) -> None:
+    server = start_server()  # one of its own: a second line of a kind would be held back
     channel = new_channel()
     with tab(server, channel) as socket:
         say(channel, job_id="before")

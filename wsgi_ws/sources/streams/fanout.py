@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
+from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams.entry import RawEntry, data_of
 from wsgi_ws.sources.streams.history import History, Kept
@@ -25,6 +28,7 @@ log = logging.getLogger(__name__)
 # send(). Large enough for a thousand sockets that get events in turn; some 10 ms of work, in which
 # the loop does not turn.
 PIECE = 2000
+ALIKE_INTERVAL = 60.0  # seconds between two log lines of one kind of malformed entry
 
 
 class Fanout:
@@ -48,6 +52,7 @@ class Fanout:
         self._hub = hub
         self._history = history
         self._metrics = metrics
+        self._limiter = LogLimiter(ALIKE_INTERVAL)
 
     def start(self, past: Sequence[RawEntry], position: StreamId) -> None:
         """Take the newest entries of the past, for catch-ups only.
@@ -96,6 +101,14 @@ class Fanout:
             self._deliver_piece(entries[start : start + PIECE])
             give_way()
 
+    def _skip(self, entry_id: bytes, error: MalformedEntry) -> None:
+        """Count a malformed entry, and tell of the first of its kind in a minute."""
+        self._metrics.malformed_entry()
+        held_back = self._limiter.admit(str(error), time.monotonic())
+        if held_back is not None:
+            more = and_more(held_back)
+            log.warning("entry %s of the stream is skipped: %s%s", entry_id.decode(), error, more)
+
     def _deliver_piece(self, entries: Sequence[RawEntry]) -> None:
         """Parse all, then send: a socket gets its events of a piece in one `send`, in order."""
         subscribed = self._hub.by_topic  # whose topics are channels
@@ -109,8 +122,7 @@ class Fanout:
                     frame = frame_of(entry_id, members_of(data))
                     frames.setdefault(channel, []).append(frame)
             except MalformedEntry as error:
-                self._metrics.malformed_entry()
-                log.warning("entry %s of the stream is skipped: %s", entry_id.decode(), error)
+                self._skip(entry_id, error)
                 continue
             kept.append((entry_id, channel, data))
         matched, sent = self._hub.deliver(frames)
