@@ -135,6 +135,7 @@ class Server:
         wait: bool = True,
         port: int | None = None,
         max_files: int | None = None,
+        console: int | None = None,
     ) -> None:
         """
         :param directory: where config.json and the log are put.
@@ -142,6 +143,7 @@ class Server:
         :param arguments: more options for gunicorn.
         :param max_files: limit of open descriptors, soft and hard.
         :param wait: until it answers; False for servers that are not meant to start.
+        :param console: a descriptor for its output, which is then not in `log_text`.
         """
         self.port = port or free_port()
         self.log_path = directory / f"server-{self.port}.log"
@@ -170,7 +172,7 @@ class Server:
                 command,
                 cwd=directory,
                 env={k: v for k, v in (inherited | own | dict(environ or {})).items() if v},
-                stdout=log,
+                stdout=log if console is None else console,
                 stderr=subprocess.STDOUT,
             )
         if wait:

@@ -26,6 +26,7 @@ from wsgi_ws.http.refusals import REFUSALS, Refusal
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.observe.log_output import lines_dropped
 from wsgi_ws.observe.metrics import Metrics, Stock
 from wsgi_ws.observe.reporter import Reporter
 from wsgi_ws.observe.statsd import StatsdClient
@@ -177,6 +178,7 @@ class Service:
             ready=source.connected.is_set() and source.caught_up,
             lag=source.lag(),
             redis_reconnects=source.reconnects,
+            log_lines_dropped=lines_dropped(),
         )
 
     def _make_admission(self) -> Admission:

@@ -86,5 +86,9 @@ SEND_ERRORS = Count(
     statsd="ws_client_send_error",
 )
 REDIS_RECONNECTS = Count("wsgi_ws_redis_reconnects_total", "Outages of Redis that were survived.")
+LOG_LINES_DROPPED = Count(
+    "wsgi_ws_log_lines_dropped_total",
+    "Log lines that could not be written: a full disk, a file out of reach, nobody who reads.",
+)
 
 COUNTS = tuple(value for value in vars().values() if isinstance(value, Count))

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from wsgi_ws.config.keys import Settings
+from wsgi_ws.observe.log_output import ConsoleHandler, FileHandler
 
 # The Node server's level names → Python's.
 _LEVELS = {
@@ -77,17 +78,10 @@ _FORMATTERS: dict[str, type[logging.Formatter]] = {"text": TextFormatter, "json"
 
 def logging_config(settings: Settings) -> dict[str, Any]:
     """A dictionary for `logging.config.dictConfig` (gunicorn's `logconfig_dict`)."""
-    handlers: dict[str, Any] = {
-        "console": {"class": "logging.StreamHandler", "formatter": "line"},
-    }
+    handlers: dict[str, Any] = {"console": {"()": ConsoleHandler, "formatter": "line"}}
     if settings.log_to_file:
-        handlers["file"] = {
-            # Follows a rotated file by itself; gunicorn opens it again at a SIGUSR1.
-            "class": "logging.handlers.WatchedFileHandler",
-            "filename": settings.log_filename,
-            "formatter": "line",
-            "encoding": "utf-8",
-        }
+        file = {"()": FileHandler, "filename": settings.log_filename, "formatter": "line"}
+        handlers["file"] = file
     logger = {
         "level": _LEVELS[settings.log_level],
         "handlers": list(handlers),

@@ -24,6 +24,7 @@ from wsgi_ws.observe.counts import (
     EVENTS_MALFORMED,
     EVENTS_READ,
     EVENTS_UNMATCHED,
+    LOG_LINES_DROPPED,
     REDIS_RECONNECTS,
     REFUSED,
     REJECTED,
@@ -51,7 +52,7 @@ class Stock(NamedTuple):
     """What there is at the moment; its fields name the gauges of `Prometheus`.
 
     :ivar lag: seconds that the reading is behind the stream.
-    :ivar redis_reconnects: since the worker's start.
+    :ivar redis_reconnects: since the worker's start, as `log_lines_dropped`.
     """
 
     connections: int
@@ -61,6 +62,7 @@ class Stock(NamedTuple):
     ready: bool
     lag: float
     redis_reconnects: int
+    log_lines_dropped: int
 
 
 # Close codes that are counted one by one: a client may send any of thousands.
@@ -173,6 +175,7 @@ class Metrics:
         for field, gauge in self._prometheus.gauges.items():
             gauge.set(values[field])
         self._totals[REDIS_RECONNECTS] = stock.redis_reconnects
+        self._totals[LOG_LINES_DROPPED] = stock.log_lines_dropped
         for count, total in self._totals.items():
             if total > self._told[count]:
                 self._tell(count, total - self._told[count])

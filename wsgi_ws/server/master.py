@@ -18,7 +18,8 @@ from typing import Any
 
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import ConfigError, Loaded, load
-from wsgi_ws.server import open_files
+from wsgi_ws.observe.log_output import STDERR, STDOUT, begin_in_worker, standard_stream
+from wsgi_ws.server import log_file, open_files
 from wsgi_ws.server.metrics_directory import DIRECTORY_VARIABLE, MetricsDirectory
 from wsgi_ws.server.metrics_listener import MetricsListener
 from wsgi_ws.server.worker import Prepared, Worker, unsupported
@@ -57,18 +58,19 @@ class Master:
         A wrong one ends the process at the start, with a line for each problem. At a SIGHUP the one
         before stays in use: a slip of the pen must not end a service that runs.
         """
-        try:
-            self._loaded, self._problems = load(environ), ()
-        except ConfigError as error:
-            if self._loaded is None:
-                sys.exit("\n".join(f"wsgi_ws does not start: {line}" for line in error.problems))
-            self._problems = error.problems
+        loaded, self._problems = _load(environ)
+        if loaded is not None:
+            self._loaded = loaded
+        elif self._loaded is None:
+            sys.exit("\n".join(f"wsgi_ws does not start: {line}" for line in self._problems))
         return self.loaded.settings
 
     # --- gunicorn's hooks, in the order in which they are called ----------------------------------
 
     def on_starting(self, server: Any) -> None:
         """Refuse what can't work, warn of what may not be meant. Logging works from here on."""
+        # Whoever prints, in the workers too, must not wait for a reader any more than a log line.
+        sys.stdout, sys.stderr = standard_stream(STDOUT), standard_stream(STDERR)
         self._stop_at(unsupported(server.cfg))
         open_files.raise_limit(self.loaded.settings.max_total_connections)
         self._stop_at(self._listen_for_metrics())
@@ -94,6 +96,7 @@ class Master:
         # gunicorn sets it after the patch only. Until then the master's handler, which a worker has
         # inherited, would lose the signal, and the worker would be left running.
         signal.signal(signal.SIGTERM, worker.handle_exit)
+        begin_in_worker()
         self._metrics_directory.enter_worker(os.environ)
         worker.prepared = Prepared(
             self.loaded.settings, self._metrics_directory.path, self._metrics_listener.socket
@@ -130,6 +133,16 @@ class Master:
                 "choose another port, or 0 for none"
             )
         return None
+
+
+def _load(environ: Mapping[str, str]) -> tuple[Loaded | None, tuple[str, ...]]:
+    """A configuration that can be used, or what is wrong with it."""
+    try:
+        loaded = load(environ)
+    except ConfigError as error:
+        return None, error.problems
+    problem = log_file.problem_with(loaded)
+    return (None, (problem,)) if problem else (loaded, ())
 
 
 def _replaces_another(environ: Mapping[str, str]) -> bool:

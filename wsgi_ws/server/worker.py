@@ -161,8 +161,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             gevent.sleep(0.05)
 
     def _on_failure(self, name: str, error: BaseException | None) -> None:
-        self.log.error("%s died (%r): this worker ends and is replaced", name, error)
         self._failed = True
         self.alive = False
         if self._wake is not None:
             self._wake.set()
+        self.log.error("%s died (%r): this worker ends and is replaced", name, error)

@@ -20,6 +20,7 @@ STOCK = Stock(
     ready=True,
     lag=0.25,
     redis_reconnects=1,
+    log_lines_dropped=0,
 )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This machine: the port, the limit of open files, StatsD, the libraries' versions.
+"""This machine: the port, the log file, the limit of open files, StatsD, the libraries' versions.
 
 Knows the settings, but neither Redis nor Superset.
 """
@@ -22,7 +22,7 @@ from packaging.version import InvalidVersion, Version
 from wsgi_ws.cli.checks.words import Finding, green, red, yellow
 from wsgi_ws.config.keys import StatsdSettings
 from wsgi_ws.config.load import Loaded
-from wsgi_ws.server import open_files
+from wsgi_ws.server import log_file, open_files
 
 FEW_DESCRIPTORS = 4096
 HTTP_TIMEOUT = 3.0  # seconds
@@ -67,6 +67,8 @@ def check_machine(loaded: Loaded) -> Iterator[Finding]:
     if settings.metrics_port:
         host = settings.metrics_host
         yield check_port(Place("metricsPort", "METRICS_PORT", settings.metrics_port, host))
+    if settings.log_to_file:
+        yield check_log_file(loaded)
     yield check_descriptors(
         settings.max_total_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     )
@@ -150,6 +152,17 @@ def _get(place: Place, path: str) -> tuple[int, str]:
         return 0, ""
     finally:
         connection.close()
+
+
+# --- the log file --------------------------------------------------------------------------------
+
+
+def check_log_file(loaded: Loaded) -> Finding:
+    """It must be possible to write to it; whether other users may can't be told."""
+    problem = log_file.problem_with(loaded)
+    if problem:
+        return red("log file", f"the server does not start: {problem}")
+    return green("log file", f"{loaded.settings.log_filename} can be written to by this user")
 
 
 # --- descriptors ---------------------------------------------------------------------------------

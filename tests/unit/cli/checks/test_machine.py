@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from testbed.configuration import load_with
 from wsgi_ws.cli.checks.machine import (
     LIBRARIES,
     check_descriptors,
     check_libraries,
+    check_log_file,
     in_container,
     is_older,
 )
@@ -27,6 +29,14 @@ def test_a_container_is_recognized_by_its_marks(tmp_path: Path) -> None:
     assert in_container({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, tmp_path)
     (tmp_path / ".dockerenv").touch()
     assert in_container({}, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "level"), [("ws.log", Level.GREEN), (".", Level.RED)])
+def test_the_log_file_must_be_one_that_can_be_written_to(
+    tmp_path: Path, name: str, level: Level
+) -> None:
+    document = {"logToFile": True, "logFilename": str(tmp_path / name)}
+    assert check_log_file(load_with(tmp_path, document)).level is level
 
 
 @pytest.mark.parametrize(
