@@ -6,6 +6,7 @@ import os
 import socket
 
 from wsgi_ws.observe.log_formats import logging_config
+from wsgi_ws.server import worker_tmp
 from wsgi_ws.server.master import master_of_this_process
 
 _master = master_of_this_process()
@@ -20,6 +21,7 @@ worker_connections = 10_000
 backlog = 4096  # a storm of reconnecting clients waits here, not in time-outs
 control_socket_disable = True  # nothing here needs it, and it would clash beside Superset's own
 logconfig_dict = logging_config(_settings)
+worker_tmp_dir = worker_tmp.directory()
 
 on_starting = _master.on_starting
 when_ready = _master.when_ready

@@ -161,7 +161,7 @@ def test_importing_the_package_loads_nothing() -> None:
     ("entry_point", "allowed"),
     [
         ("wsgi.py", {"http.app"}),
-        ("gunicorn.conf.py", {"observe.log_formats", "server.master"}),
+        ("gunicorn.conf.py", {"observe.log_formats", "server.master", "server.worker_tmp"}),
     ],
 )
 def test_an_entry_point_hands_over_to_what_it_starts(entry_point: str, allowed: set[str]) -> None:

@@ -19,6 +19,7 @@ from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 
 from wsgi_ws.config.keys import Settings
+from wsgi_ws.server import worker_tmp
 
 if TYPE_CHECKING:
     from wsgi_ws.http.pending_request import Endpoint
@@ -43,6 +44,9 @@ def unsupported(cfg: Any) -> str | None:
         return "max_requests has no meaning for connections that stay: leave it out"
     if 0 < cfg.timeout < 3:
         return f"timeout {cfg.timeout} is shorter than a worker's signs of life: 3 or more, or 0"
+    problem = worker_tmp.problem_with(cfg.worker_tmp_dir)
+    if problem:
+        return f"{problem}: name a directory that it may write to, --worker-tmp-dir /dev/shm"
     return None
 
 
@@ -79,6 +83,16 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
     prepared: Prepared  # set by the hook `post_fork`
     _failed = False
     _wake: Event | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        """Called by gunicorn's master, which an error here would end: and with it the service, when
+        a disk has become read-only since the start."""
+        cfg, log = arguments[-2:]
+        problem = worker_tmp.problem_with(cfg.worker_tmp_dir)
+        if problem:
+            log.warning("%s: %s is used for new workers", problem, worker_tmp.SHARED_MEMORY)
+            cfg.set("worker_tmp_dir", worker_tmp.SHARED_MEMORY)
+        super().__init__(*arguments)
 
     def run(self) -> None:
         """Serve until told to stop. Called by gunicorn in the forked process, patched by then.
