@@ -22,7 +22,7 @@ from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
+from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, counted, printable
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.source import Source
 from wsgi_ws.websocket.closing import Ending
@@ -202,4 +202,4 @@ class Clients:
             gevent.sleep(self._settings.gc_channels_interval)
             stale = self._hub.sweep()
             if stale:
-                log.error("%d ended sockets were still registered; removed", stale)
+                log.error("removed, since still registered: %s", counted(stale, "ended socket"))

@@ -12,10 +12,13 @@ goes through its connections.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from wsgi_ws.websocket.connection import Connection
+
+log = logging.getLogger(__name__)
 
 # The connections of one topic: a list while there are few, since most topics have one connection
 # and a set for it would cost 130 bytes more; then a set, since a list is slow to leave.
@@ -58,6 +61,7 @@ class Hub:
         if topics is not None and topic not in topics:
             self._topics[connection] = (*topics, topic)
             self._join(connection, topic)
+            log.debug("%r is live; missed events sent: %d", connection, connection.events_sent)
 
     def unsubscribe(self, connection: Connection, topic: str) -> None:
         """Stop the topic's events; the connection stays."""

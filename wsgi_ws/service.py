@@ -26,6 +26,7 @@ from wsgi_ws.http.refusals import REFUSALS, Refusal
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.observe.log_lines import counted
 from wsgi_ws.observe.log_output import lines_dropped
 from wsgi_ws.observe.metrics import Metrics, Stock
 from wsgi_ws.observe.reporter import Reporter
@@ -131,7 +132,7 @@ class Service:
         for acceptor in self._acceptors:
             acceptor.close()
         begin, spread = time.monotonic(), self._settings.drain
-        log.info("closing %d sockets", len(self._hub))
+        log.info("closing %s", counted(len(self._hub), "socket"))
         self._clients.close_all(begin, spread)
         deadline = time.monotonic() + self._settings.close_timeout + 0.5
         while (len(self._hub) or self._pending()) and time.monotonic() < deadline:

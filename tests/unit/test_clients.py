@@ -347,4 +347,4 @@ def test_an_ended_socket_that_stays_is_swept_away_with_a_line(
     greenlet = gevent.spawn(sweep)
     wait_until(lambda: not len(world.hub))
     greenlet.kill()
-    assert "1 ended sockets were still registered; removed" in caplog.text
+    assert "removed, since still registered: 1 ended socket" in caplog.text

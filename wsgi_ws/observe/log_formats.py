@@ -82,11 +82,10 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     if settings.log_to_file:
         file = {"()": FileHandler, "filename": settings.log_filename, "formatter": "line"}
         handlers["file"] = file
-    logger = {
-        "level": _LEVELS[settings.log_level],
-        "handlers": list(handlers),
-        "propagate": False,
-    }
+    level = _LEVELS[settings.log_level]
+    # At its debug level gunicorn writes 150 lines of settings, and hardly one of what happens.
+    of_gunicorn = "INFO" if settings.log_level in ("verbose", "debug") else level
+    logger = {"level": level, "handlers": list(handlers), "propagate": False}
     access = {"level": "NOTSET" if settings.access_log else "WARNING"}
     return {
         "version": 1,
@@ -94,5 +93,9 @@ def logging_config(settings: Settings) -> dict[str, Any]:
         "formatters": {"line": {"()": _FORMATTERS[settings.log_format]}},
         "handlers": handlers,
         "root": {"level": "WARNING", "handlers": list(handlers)},
-        "loggers": {"gunicorn.error": logger, "wsgi_ws": logger, "wsgi_ws.access": access},
+        "loggers": {
+            "gunicorn.error": logger | {"level": of_gunicorn},
+            "wsgi_ws": logger,
+            "wsgi_ws.access": access,
+        },
     }

@@ -50,7 +50,7 @@ class CloseLine(NamedTuple):
         reason = f" ({self.reason})" if self.reason else ""
         return (
             f"socket {self.socket} of channel {self.channel} closed by {self.by}: {self.code}"
-            f"{reason}, after {self.lifetime_s:.1f} s and {self.events_sent} events"
+            f"{reason}, after {self.lifetime_s:.1f} s and {counted(self.events_sent, 'event')}"
         )
 
 
@@ -94,12 +94,13 @@ class SummaryLine(NamedTuple):
     def __str__(self) -> str:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.refused.items()))
         return (
-            f"{self.sockets} sockets of {self.channels} channels, lag {self.lag_s:.1f} s; "
+            f"{counted(self.sockets, 'socket')} of {counted(self.channels, 'channel')}, "
+            f"lag {self.lag_s:.1f} s; "
             f"in {self.seconds:.0f} s: events {self.events_read} read, "
             f"{self.events_delivered} delivered, {self.events_malformed} malformed; "
             f"handshakes {self.admitted} admitted, {sum(self.refused.values())} refused"
             f"{f' ({reasons})' if reasons else ''}; "
-            f"{self.catch_ups} catch-ups, {self.gaps} gaps"
+            f"{counted(self.catch_ups, 'catch-up')}, {counted(self.gaps, 'gap')}"
         )
 
 
@@ -119,6 +120,11 @@ def printable(text: str, limit: int = 200) -> str:
 def request_id(header: str) -> str | None:
     """An `X-Request-ID` that may be repeated in logs and headers; None for any other text."""
     return header if _REQUEST_ID.fullmatch(header) else None
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, of which there may be one or several."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def and_more(held_back: int) -> str:

@@ -23,6 +23,8 @@ from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's pat
 from collections import deque
 from typing import Any, Protocol, TextIO
 
+from wsgi_ws.observe.log_lines import counted
+
 log = logging.getLogger(__name__)
 
 STDOUT, STDERR = 1, 2
@@ -144,9 +146,8 @@ class LineHandler(logging.Handler):
 
     def _tell_end(self) -> None:
         if self._lost and (self._in_outage or self._may_tell()):
-            sentence = "%s takes log lines again; %d %s dropped"
-            were = "was" if self._lost == 1 else "were"
-            self._news = (logging.WARNING, sentence, self._place, self._lost, were)
+            sentence, lost = "%s takes log lines again; dropped: %s", counted(self._lost, "line")
+            self._news = (logging.WARNING, sentence, self._place, lost)
             self._lost = 0
         self._in_outage = False
 

@@ -124,6 +124,25 @@ def test_missed_events_count_as_sent(
     assert closed.endswith("and 3 events")
 
 
+def test_debug_tells_what_happens_to_events(
+    start_server: StartServer, redis_server: RedisServer, prefix: str
+) -> None:
+    server = start_server(environ={"LOG_LEVEL": "debug"})
+    channel = new_channel()
+    first, _ = publish(redis_server.client, prefix, channel)
+    for _ in range(3):
+        publish(redis_server.client, prefix, channel)
+    headers = {"Cookie": cookie(channel)}
+    with connect(server.url(f"/?last_id={first}"), additional_headers=headers) as client:
+        for _ in range(3):
+            client.recv(timeout=DEADLINE)
+        who = f"socket 1 of channel {channel[:8]}"
+        lines_with(server, f"{who} is live; missed events sent: 3")
+        last, _ = publish(redis_server.client, prefix, channel)
+        lines_with(server, f"read up to {last}: 1 event, 1 for sockets here, deliveries: 1")
+    assert "Current configuration" not in server.log_text()  # gunicorn's
+
+
 def test_access_lines_can_be_switched_off(
     start_server: StartServer, redis_server: RedisServer, prefix: str
 ) -> None:

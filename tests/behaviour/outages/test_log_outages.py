@@ -89,7 +89,7 @@ def test_its_return_is_told_with_what_was_dropped(with_file: Server, file: Path)
     refuse(with_file)
     (line,) = eventually(lambda: lines_of(with_file, worker, WORKS), "it is told")
     # Five access lines, the reason of the first, and what was told about the file itself.
-    assert line.endswith("7 were dropped")
+    assert line.endswith("dropped: 7 lines")
     assert line in file.read_text()
     eventually(lambda: dropped(with_file) == 7, "they are counted")
 
@@ -177,7 +177,7 @@ def test_output_that_nobody_reads_stops_nothing(
         return WORKS in "".join(seen)
 
     eventually(told, "it is told when somebody reads again", DEADLINE)
-    assert re.search(r"standard error takes log lines again; \d+ were dropped\n", "".join(seen))
+    assert re.search(r"standard error takes log lines again; dropped: \d+ lines\n", "".join(seen))
 
 
 def test_a_reload_and_a_stop_wait_for_no_reader(

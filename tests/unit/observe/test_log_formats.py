@@ -74,10 +74,18 @@ def test_there_is_no_file_unless_it_is_wanted(tmp_path: Path) -> None:
         ("silly", logging.DEBUG),
     ],
 )
-@pytest.mark.parametrize("logger", ["wsgi_ws", "gunicorn.error"])
-def test_a_level_of_the_seed_is_one_of_pythons(logger: str, level: str, expected: int) -> None:
+def test_a_level_of_the_seed_is_one_of_pythons(level: str, expected: int) -> None:
     config = logging_config(Settings(log_level=level))
-    assert logging.getLevelName(config["loggers"][logger]["level"]) == expected
+    assert logging.getLevelName(config["loggers"]["wsgi_ws"]["level"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("error", "ERROR"), ("info", "INFO"), ("debug", "INFO"), ("silly", "DEBUG")],
+)
+def test_gunicorn_goes_into_details_at_the_last_level_only(level: str, expected: str) -> None:
+    config = logging_config(Settings(log_level=level))
+    assert config["loggers"]["gunicorn.error"]["level"] == expected
 
 
 @pytest.mark.parametrize("level", LOG_LEVELS)

@@ -38,6 +38,10 @@ from wsgi_ws.observe.log_lines import (
             "socket 7 of channel 1a2b3c4d closed by server: 1001, after 0.0 s and 0 events",
         ),
         (
+            CloseLine(7, "1a2b3c4d", 1001, "", "server", 1.0, 1),
+            "socket 7 of channel 1a2b3c4d closed by server: 1001, after 1.0 s and 1 event",
+        ),
+        (
             RefusalLine("::1", "expired", "the token has expired", "Reload", 0),
             "handshake from ::1 refused: the token has expired. Reload",
         ),
@@ -51,6 +55,11 @@ from wsgi_ws.observe.log_lines import (
             "5 sockets of 3 channels, lag 0.0 s; in 60 s: events 100 read, 40 delivered, "
             "1 malformed; handshakes 7 admitted, 3 refused (closed 1, expired 2); "
             "4 catch-ups, 0 gaps",
+        ),
+        (
+            SummaryLine(60.0, 1, 1, 1, 1, 0, 1, {}, 1, 1, 0.0),
+            "1 socket of 1 channel, lag 0.0 s; in 60 s: events 1 read, 1 delivered, 0 malformed; "
+            "handshakes 1 admitted, 0 refused; 1 catch-up, 1 gap",
         ),
     ],
 )

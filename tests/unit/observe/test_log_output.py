@@ -120,7 +120,7 @@ def test_an_outage_is_told_at_its_begin_and_end(
     assert news() == [
         "no log lines can be written to the output (No space left on device): they are dropped "
         "until they can",
-        "the output takes log lines again; 3 were dropped",
+        "the output takes log lines again; dropped: 3 lines",
     ]
 
 
@@ -140,7 +140,7 @@ def test_what_was_not_told_is_told_later(
     handler.say(*"abcd")
     monkeypatch.setattr(log_output, "NEWS_INTERVAL", 0.0)
     handler.say("e")
-    assert news()[2:] == ["the output takes log lines again; 1 was dropped"]
+    assert news()[2:] == ["the output takes log lines again; dropped: 1 line"]
 
 
 # --- files ---------------------------------------------------------------------------------------

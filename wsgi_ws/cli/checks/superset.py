@@ -46,9 +46,10 @@ def check_superset(
 def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
     """Superset's settings were read, perhaps without packages that are missing here."""
     if superset.missing:
+        are = "is" if len(superset.missing) == 1 else "are"
         yield yellow(
             WHAT,
-            f"{superset.file} was read without {', '.join(superset.missing)}, which are not "
+            f"{superset.file} was read without {', '.join(superset.missing)}, which {are} not "
             "installed here: values that depend on them are unknown; --python names Superset's own "
             "interpreter",
         )

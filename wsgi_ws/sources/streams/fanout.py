@@ -16,7 +16,7 @@ from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import and_more
+from wsgi_ws.observe.log_lines import and_more, counted
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams.entry import RawEntry, data_of
 from wsgi_ws.sources.streams.history import History, Kept
@@ -126,6 +126,14 @@ class Fanout:
                 continue
             kept.append((entry_id, channel, data))
         matched, sent = self._hub.deliver(frames)
+        if log.isEnabledFor(logging.DEBUG):  # on the way of every event
+            log.debug(
+                "read up to %s: %s, %d for sockets here, deliveries: %d",
+                entries[-1][0].decode(),
+                counted(len(entries), "event"),
+                matched,
+                sent,
+            )
         self._history.append(kept, entries[-1][0])
         self._metrics.delivered(len(kept), matched, sent, entries[0][0])
         self._on_progress()

@@ -211,7 +211,9 @@ def test_settings_that_import_what_is_not_installed_here(
     program = "from not_here.schedules import crontab\nCELERY = crontab(minute=1)\n"
     superset.path.write_text(program + superset.path.read_text())
     report = check_all(environ, CheckOptions(superset=path))
-    assert_named(report, Level.YELLOW, "was read without not_here", "--python")
+    assert_named(
+        report, Level.YELLOW, "was read without not_here, which is not installed", "--python"
+    )
     assert_named(report, Level.GREEN, "equal on both sides", "jwtSecret")
 
 
