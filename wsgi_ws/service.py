@@ -52,8 +52,8 @@ class Service:
         :param plain: answers the requests that are not handshakes.
         """
         self._settings = settings
-        statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
-        self._metrics = Metrics(statsd, reasons=REFUSALS)
+        self._statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
+        self._metrics = Metrics(self._statsd, reasons=REFUSALS)
         self._hub = Hub()
         self._source: Source = StreamSource(settings, self._hub, self._metrics)
         self.access_log = AccessLog()
@@ -89,6 +89,7 @@ class Service:
             self._reporter.run,
             self.access_log.run,
             self._watchdog.run,
+            self._statsd.run,
         ):
             greenlet = gevent.spawn(job)
             greenlet.name = job.__qualname__

@@ -6,16 +6,21 @@ It is UDP: sending never blocks, and a server that does not listen is no error.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 from collections.abc import Iterable
+from typing import Any
 
+import gevent
+from gevent.event import Event
 from statsd.client.base import StatsClientBase
 
 from wsgi_ws.config.keys import StatsdSettings
 
 log = logging.getLogger(__name__)
+
+LOOK_UP_INTERVAL = 30.0  # seconds
+LOOK_UP_PAUSE = 5.0  # seconds between two look-ups, after errors too
 
 
 class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no types
@@ -29,28 +34,63 @@ class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no
     """
 
     def __init__(self, settings: StatsdSettings, extra_tags: Iterable[str] = ()) -> None:
-        """:param extra_tags: of every metric, after the configured ones."""
+        """Nothing is sent before the first `look_up`.
+
+        :param extra_tags: of every metric, after the configured ones.
+        """
         self._prefix = ""  # the package would put a dot behind it, hot-shots doesn't
         self._settings = settings
         self._tags = [*settings.global_tags, *extra_tags]
         self._buffer: list[bytes] = []
         self._buffered = 0
-        self._socket: socket.socket | None = None
-        if not settings.mock:
-            self._open()
+        self._socket: socket.socket | None = None  # until the name is known: metrics are dropped
+        self._peer: Any = None  # its address there
+        self._in_trouble = False  # the name can't be used, and this has been told
+        self._doubtful = Event()  # an error may mean that the name has moved
 
-    def _open(self) -> None:
+    def run(self) -> None:
+        """Look the name up until killed: it may be unknown at first, and move later."""
+        while not self._settings.mock:
+            self.look_up()
+            gevent.sleep(LOOK_UP_PAUSE)  # an error may come with each metric
+            self._doubtful.wait(LOOK_UP_INTERVAL - LOOK_UP_PAUSE)
+            self._doubtful.clear()
+
+    def look_up(self) -> None:
+        """Send to the address that the name has now. One that works is kept as long as it has it.
+
+        Without an answer it goes on with the one before. May give way to other greenlets.
+        """
         host, port = self._settings.host, self._settings.port
         try:
-            family, kind, proto, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_DGRAM
-            )[0]
-            self._socket = socket.socket(family, kind, proto)
-            self._socket.setblocking(False)
-            self._socket.connect(address)
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+            if self._socket is None or self._peer not in [each[4] for each in found]:
+                self._send_to(found[0])
         except (OSError, UnicodeError) as error:  # a name may also be none at all
-            log.warning("no StatsD metrics: statsd.host %r can't be used (%s)", host, error)
-            self._socket = None
+            if self._socket is None and not self._in_trouble:
+                self._in_trouble = True
+                log.warning(
+                    "no StatsD metrics: statsd.host %r can't be used (%s); "
+                    "it is tried again every %.0f s",
+                    *(host, error, LOOK_UP_INTERVAL),
+                )
+
+    def _send_to(self, found: tuple[Any, ...]) -> None:
+        """:param found: an address as `getaddrinfo` gives it."""
+        family, kind, proto, _, address = found
+        opened = socket.socket(family, kind, proto)
+        try:
+            opened.setblocking(False)
+            opened.connect(address)
+        except BaseException:
+            opened.close()
+            raise
+        before, self._socket, self._peer = self._socket, opened, address
+        if before is not None:
+            before.close()
+        if before is not None or self._in_trouble:
+            log.info("StatsD metrics go to %s, the address of %s", address[0], self._settings.host)
+        self._in_trouble = False
 
     def incr(self, stat: str, count: int = 1, rate: float = 1, tags: Iterable[str] = ()) -> None:
         """Count; `tags` are added to the client's."""
@@ -99,5 +139,9 @@ class StatsdClient(StatsClientBase):  # type: ignore[misc]  # the package has no
     def _transmit(self, data: bytes) -> None:
         if self._socket is None:
             return
-        with contextlib.suppress(OSError):  # nobody listens, or the buffer is full
+        try:
             self._socket.send(data)
+        except BlockingIOError:  # the buffer is full
+            pass
+        except OSError:  # nobody listens, at least not there
+            self._doubtful.set()

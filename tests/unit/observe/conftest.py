@@ -53,6 +53,8 @@ def make_client(listener: Listener) -> Iterator[MakeClient]:
     def make(extra_tags: list[str] | None = None, **options: Any) -> StatsdClient:
         settings = StatsdSettings(**{"port": listener.port} | options)
         made.append(StatsdClient(settings, extra_tags or []))
+        if not settings.mock:
+            made[-1].look_up()
         return made[-1]
 
     yield make

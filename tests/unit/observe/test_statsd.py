@@ -5,11 +5,22 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import gevent
 import pytest
 
 from tests.unit.observe.conftest import Listener, MakeClient
+from wsgi_ws.observe import statsd
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Let greenlets run until something is true."""
+    with gevent.Timeout(30):
+        while not condition():
+            gevent.sleep(0.001)
+
 
 # --- the form of a line --------------------------------------------------------------------------
 
@@ -204,3 +215,122 @@ def test_a_tag_that_can_not_be_encoded_is_no_error(
     make_client(global_tags=("x:\udcff",)).incr("hits")  # a byte of the environment, not UTF-8
     (packet,) = listener.packets()
     assert packet.startswith("hits:1|c|#x:")
+
+
+# --- a name whose address is unknown or changes ---------------------------------------------------
+
+
+class Names:
+    """Stands in for the resolver: the addresses of every name, none of which is asked for."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+        self.asked = 0
+
+    def getaddrinfo(self, _host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        self.asked += 1
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        kind = (socket.AF_INET, socket.SOCK_DGRAM, 0, "")
+        return [(*kind, (address, port)) for address in self.addresses]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    names = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+    return names
+
+
+@pytest.fixture
+def elsewhere(listener: Listener) -> Iterator[socket.socket]:
+    """The same port at another address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.2", listener.port))
+        other.setblocking(False)
+        yield other
+
+
+def test_a_name_may_be_unknown_at_first(
+    make_client: MakeClient, listener: Listener, names: Names
+) -> None:
+    client = make_client(host="statsd")
+    client.incr("lost")
+    names.addresses = ["127.0.0.1"]
+    client.look_up()
+    client.incr("hits")
+    assert listener.packets() == ["hits:1|c"]
+
+
+def test_it_is_told_once_and_when_it_is_over(
+    make_client: MakeClient, names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = make_client(host="statsd")
+    client.look_up()
+    names.addresses = ["127.0.0.1"]
+    client.look_up()
+    client.look_up()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert (
+        caplog.records[-1].getMessage() == "StatsD metrics go to 127.0.0.1, the address of statsd"
+    )
+
+
+def test_a_name_that_moves_is_followed(
+    make_client: MakeClient, listener: Listener, names: Names, elsewhere: socket.socket
+) -> None:
+    names.addresses = ["127.0.0.1"]
+    client = make_client(host="statsd")
+    names.addresses = ["127.0.0.2"]
+    client.look_up()
+    client.incr("hits")
+    assert (listener.packets(), elsewhere.recv(100)) == ([], b"hits:1|c")
+
+
+def test_an_address_is_kept_as_long_as_the_name_has_it(
+    make_client: MakeClient, listener: Listener, names: Names
+) -> None:
+    names.addresses = ["127.0.0.1"]
+    client = make_client(host="statsd")
+    names.addresses = ["127.0.0.2", "127.0.0.1"]
+    client.look_up()
+    client.incr("hits")
+    assert listener.packets() == ["hits:1|c"]
+
+
+def test_a_resolver_that_fails_later_changes_nothing(
+    make_client: MakeClient, listener: Listener, names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    names.addresses = ["127.0.0.1"]
+    client = make_client(host="statsd")
+    names.addresses = []
+    client.look_up()
+    client.incr("hits")
+    assert listener.packets() == ["hits:1|c"]
+    assert caplog.records == []
+
+
+def test_an_error_asks_for_the_name_again(
+    make_client: MakeClient, listener: Listener, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statsd, "LOOK_UP_PAUSE", 0.001)
+    names.addresses = ["127.0.0.1"]
+    client = make_client(host="statsd")
+    listener.close()
+    job = gevent.spawn(client.run)
+    wait_until(lambda: names.asked == 2)  # the first of the job
+    client.incr("refused")
+    client.incr("told")
+    wait_until(lambda: names.asked == 3)
+    job.kill()
+
+
+def test_it_asks_again_without_an_error(
+    make_client: MakeClient, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statsd, "LOOK_UP_PAUSE", 0.001)
+    monkeypatch.setattr(statsd, "LOOK_UP_INTERVAL", 0.002)
+    job = gevent.spawn(make_client(host="statsd").run)
+    wait_until(lambda: names.asked >= 5)
+    job.kill()
