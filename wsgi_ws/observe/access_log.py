@@ -2,10 +2,12 @@
 """Access lines: handed in where something happens, written some moments later by one greenlet.
 
 The handshake or the close that hands in a line does not wait until it is formatted and written.
+Other lines do: a warning about a socket stands behind the line of its handshake.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -40,6 +42,8 @@ class AccessLog:
 
     def run(self) -> None:
         """Write until killed."""
+        for handler in logging.getLogger("wsgi_ws").handlers:
+            handler.addFilter(self._write_first)
         while True:
             self._some.wait()
             gevent.sleep(PAUSE)
@@ -49,9 +53,19 @@ class AccessLog:
     def flush(self) -> None:
         """Write the lines handed in so far; gives way in between."""
         while self._lines:
-            at, line = self._lines.popleft()
-            name, level = self._logger.name, logging.INFO
-            record = self._logger.makeRecord(name, level, "", 0, line, (), None)
-            record.created, record.msecs = at, at % 1 * 1000
-            self._logger.handle(record)
+            self._write_one(*self._lines.popleft())
             give_way()
+
+    def _write_first(self, record: logging.LogRecord) -> bool:
+        """What was handed in before a line of another logger; called with each line."""
+        if record.name != self._logger.name:
+            with contextlib.suppress(IndexError):  # the watchdog has a thread of its own
+                while self._lines:
+                    self._write_one(*self._lines.popleft())
+        return True
+
+    def _write_one(self, at: float, line: HandshakeLine | CloseLine) -> None:
+        name, level = self._logger.name, logging.INFO
+        record = self._logger.makeRecord(name, level, "", 0, line, (), None)
+        record.created, record.msecs = at, at % 1 * 1000
+        self._logger.handle(record)
