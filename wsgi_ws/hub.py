@@ -12,13 +12,10 @@ goes through its connections.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from wsgi_ws.websocket.connection import Connection
-
-log = logging.getLogger(__name__)
 
 # The connections of one topic: a list while there are few, since most topics have one connection
 # and a set for it would cost 130 bytes more; then a set, since a list is slow to leave.
@@ -61,7 +58,6 @@ class Hub:
         if topics is not None and topic not in topics:
             self._topics[connection] = (*topics, topic)
             self._join(connection, topic)
-            log.debug("%r is live; missed events sent: %d", connection, connection.events_sent)
 
     def unsubscribe(self, connection: Connection, topic: str) -> None:
         """Stop the topic's events; the connection stays."""
@@ -69,6 +65,10 @@ class Hub:
         if topic in topics:
             self._topics[connection] = tuple(other for other in topics if other != topic)
             self._leave(connection, topic)
+
+    def is_subscribed(self, connection: Connection, topic: str) -> bool:
+        """Whether the connection gets the topic's events."""
+        return topic in self._topics.get(connection, ())
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection, and each topic whose last connection it was."""

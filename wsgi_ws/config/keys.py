@@ -170,6 +170,7 @@ class Settings:
     max_frames_per_second: int = option(50, env="MAX_FRAMES_PER_SECOND")
     max_bytes_per_second: int = option(65536, env="MAX_BYTES_PER_SECOND")
     history_bytes: int = option(33554432, env="HISTORY_BYTES")
+    first_catch_up: float = _duration(60000, "FIRST_CATCH_UP_MS", minimum=0)
     handshake_timeout: float = _duration(10000, "HANDSHAKE_TIMEOUT_MS")
     drain: float = _duration(2000, "DRAIN_MS", minimum=0, maximum=600000)
     close_timeout: float = _duration(5000, "CLOSE_TIMEOUT_MS")

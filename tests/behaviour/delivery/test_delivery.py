@@ -176,13 +176,3 @@ def test_a_burst_larger_than_a_read_arrives_in_order(
         assert [received(socket)["job_id"] for _ in range(3000)] == [
             f"{number}" for number in range(3000)
         ]
-
-
-def test_an_event_before_the_connection_is_not_sent(server: Server, say: Any) -> None:
-    channel = new_channel()
-    with tab(server, channel) as witness:
-        say(channel, job_id="before")
-        received(witness)
-        with tab(server, channel) as socket:
-            say(channel, job_id="after")
-            assert received(socket)["job_id"] == "after"

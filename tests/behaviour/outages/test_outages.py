@@ -117,7 +117,9 @@ def test_sockets_that_waited_for_redis_from_the_start_get_what_came_since(
     time.sleep(0.05)  # the server's start is later, to Redis's clock too
     proxy.cut()
     server = start_server(
-        redis_port=proxy.port, environ={"HISTORY_BYTES": history_bytes}, wait=False
+        redis_port=proxy.port,
+        environ={"HISTORY_BYTES": history_bytes, "FIRST_CATCH_UP_MS": "0"},
+        wait=False,
     )
     await_log(server, "sockets are accepted and held")
     with open_tab(server, channel) as client:

@@ -10,103 +10,25 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from testbed.servers import DEADLINE, RedisServer, Server, eventually
+from testbed.servers import RedisServer, Server, eventually
 from testbed.superset import cookie, event, new_channel, publish
+from tests.behaviour.reconnection.tabs import (
+    END,
+    Superset,
+    close_code,
+    jobs,
+    jobs_until_end,
+    message,
+    tab,
+)
 from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
-from wsgi_ws.superset.producer import STREAM_LIMIT_FIREHOSE
 
 StartServer = Callable[..., Server]
-END = "the end"
 IMPATIENT = Path(__file__).with_name("impatient_conf.py")
-
-
-class Superset:
-    """A producer, whole or in halves."""
-
-    def __init__(self, client: Any, prefix: str) -> None:
-        self.client = client
-        self.full = prefix + "full"
-        self._prefix = prefix
-
-    def says(self, channel: str, *jobs: str) -> list[str]:
-        """Publish events; returns their IDs in the global stream."""
-        return [publish(self.client, self._prefix, channel, job_id=job)[0] for job in jobs]
-
-    def says_raw(self, channel: str, data: bytes) -> None:
-        """Publish an event as it stands."""
-        self.client.xadd(self.stream(channel), {"data": data})
-        self.client.xadd(self.full, {"data": data})
-
-    def says_half(self, channel: str, job: str) -> str:
-        """Only the first XADD; returns the event as it was written."""
-        data = json.dumps(event(channel, job_id=job))
-        self.client.xadd(self.stream(channel), {"data": data})
-        return data
-
-    def says_the_rest(self, data: str) -> str:
-        """The second XADD."""
-        entry_id: bytes = self.client.xadd(self.full, {"data": data}, maxlen=STREAM_LIMIT_FIREHOSE)
-        return entry_id.decode()
-
-    def stream(self, channel: str) -> str:
-        """The name of the channel's stream."""
-        return self._prefix + channel
-
-
-@pytest.fixture
-def superset(redis_server: RedisServer, prefix: str) -> Superset:
-    return Superset(redis_server.client, prefix)
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A redis-server that the test may stop or flush; it keeps its data over a restart."""
-    directory = tmp_path / "redis"
-    directory.mkdir()
-    server = RedisServer(directory, "--appendonly", "yes", "--appendfsync", "always")
-    yield server
-    server.close()
-
-
-@contextlib.contextmanager
-def tab(server: Server, channel: str, last_id: str | None = None) -> Iterator[ClientConnection]:
-    """A browser tab, new or come back."""
-    path = f"/?last_id={last_id}" if last_id else "/"
-    headers = {"Cookie": cookie(channel)}
-    with connect(
-        server.url(path), additional_headers=headers, max_queue=None, compression=None
-    ) as ws:
-        yield ws
-
-
-def message(ws: ClientConnection) -> dict[str, Any]:
-    """The next event."""
-    return dict(json.loads(ws.recv(timeout=DEADLINE)))
-
-
-def jobs(ws: ClientConnection, count: int) -> list[str]:
-    """The jobs of the next events."""
-    return [message(ws)["job_id"] for _ in range(count)]
-
-
-def jobs_until_end(ws: ClientConnection) -> list[str]:
-    """The jobs of all events up to the one called END."""
-    return list(iter(lambda: message(ws)["job_id"], END))
-
-
-def close_code(ws: ClientConnection) -> int:
-    """With which code the server ends it, whatever comes before."""
-    with contextlib.suppress(ConnectionClosed):
-        while True:
-            ws.recv(timeout=DEADLINE)
-    assert ws.close_code is not None
-    return ws.close_code
 
 
 def let_the_grace_pass() -> None:
@@ -185,18 +107,6 @@ def test_nothing_comes_to_a_client_that_missed_nothing(server: Server, superset:
     with tab(server, channel, last_id) as ws:
         superset.says(channel, END)
         assert jobs_until_end(ws) == []
-
-
-def test_a_first_connection_gets_only_what_comes_after_it(
-    server: Server, superset: Superset
-) -> None:
-    channel = new_channel()
-    with tab(server, channel) as witness:
-        superset.says(channel, "before")
-        jobs(witness, 1)
-        with tab(server, channel) as ws:
-            superset.says(channel, "after", END)
-            assert jobs_until_end(ws) == ["after"]
 
 
 def test_a_malformed_last_id_is_ignored_with_a_warning(server: Server, superset: Superset) -> None:
@@ -552,28 +462,20 @@ def big_catch_up(superset: Superset, channel: str, count: int) -> str:
     return last_id
 
 
-def test_a_client_that_does_not_read_its_catch_up_is_sent_away_and_loses_nothing(
+def test_a_client_that_begins_to_read_late_gets_its_whole_catch_up_on_one_connection(
     start_server: StartServer, superset: Superset
 ) -> None:
     channel, count = new_channel(), 900
-    last_id: str | None = big_catch_up(superset, channel, count)
+    last_id = big_catch_up(superset, channel, count)
     server = start_server(environ={"MAX_SOCKET_BUFFER_BYTES": "1000000"})
-    codes: list[int | None] = []
-    got: list[str] = []
-    while len(got) < count:
-        assert len(codes) < 100, "it gets no further"
-        with stalled(server, channel, last_id) as ws, contextlib.suppress(ConnectionClosed):
-            while len(got) < count:
-                event_ = message(ws)
-                got.append(event_["job_id"])
-                last_id = event_["id"]
-        codes.append(ws.close_code)
-    assert (got, codes[0]) == ([str(number) for number in range(count)], 1013)
+    with stalled(server, channel, last_id) as ws:
+        superset.says(channel, END)
+        assert jobs_until_end(ws) == [str(number) for number in range(count)]
 
 
 @contextlib.contextmanager
 def stalled(server: Server, channel: str, last_id: str | None) -> Iterator[ClientConnection]:
-    """A tab with a small receive buffer that begins to read when the server has given up."""
+    """A tab with a small receive buffer that begins to read when the server can't send more."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     sock.connect(("127.0.0.1", server.port))

@@ -1,26 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of the past for a catch-up: the history's part, and from Redis all the rest.
 
-Everything that a catch-up reads of Redis is read here, on a connection of its own.
+Everything that a catch-up reads of Redis is read here, on a connection of its own, in portions that
+have a bound in bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import redis
 
 from wsgi_ws.event import MalformedEntry
-from wsgi_ws.sources.redis_client import StreamClient, clock_ms
+from wsgi_ws.sources.ration import Ration
+from wsgi_ws.sources.redis_client import StreamClient
+from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.entry import Entry, RawEntry
 from wsgi_ws.sources.streams.follower import PAGE
 from wsgi_ws.sources.streams.history import History
-from wsgi_ws.sources.streams.replay import Knowledge, Window
+from wsgi_ws.sources.streams.replay import Knowledge, Place, Whose, Window
 from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.superset.stream_names import channel_stream, global_stream
 
+# How much of a channel's stream is read for a client at once. It gets the events of this part, and
+# then the next part is read.
+PART_BYTES = 2**20
 # How much of the global stream is searched for what neither the history nor the channel's stream
 # has any more: pages. A client may ask for it with any last_id it likes.
 SEARCH_PAGES = 10
@@ -28,30 +37,52 @@ SEARCH_PAGES = 10
 # what is read at each step grows with the whole stream's rate.
 REACHES_MS = (20, 200, replay.TWIN_GRACE_MS)
 WINDOWS = 32  # of the global stream, read in one round trip
+ENTRIES_AT_LEAST = 8  # per client of a round trip: fewer clients rather than fewer entries
 _END = StreamId(MAX_SEQUENCE, MAX_SEQUENCE)
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a channel's stream.
+
+    :ivar end: all entries up to here are among them, and this is the end of a millisecond, since
+        finer than that the IDs of two streams can't be compared; None at the end of the stream.
+    """
+
+    entries: Sequence[Entry]
+    end: StreamId | None = None
+
+
+@dataclass(slots=True)
 class Snapshot:
     """What one round trip has read, for all of its clients.
 
+    :ivar generation: the history's, before anything was read.
     :ivar now_ms: Redis's clock before that.
-    :ivar channels: for each client its channel's stream; taken out by the catch-up one by one, so
-        that what has been served needs no memory.
+    :ivar pages: for each client the beginning of what it needs of its channel's stream, or why that
+        can't be read. `Archive.next_part` takes them out one by one, so that what has been served
+        needs no memory.
+    :ivar count: how many entries a page has that is not the last one.
     :ivar newest: the global stream's newest ID, read last.
     :ivar existing: whether the global stream has an entry with an ID, as far as that was asked.
+    :ivar tail: what has been searched of the global stream for one of the clients.
     """
 
+    generation: int
     now_ms: int
-    channels: deque[Sequence[Entry]]
+    pages: deque[Sequence[RawEntry] | redis.ResponseError]
+    count: int
     newest: StreamId
     existing: dict[StreamId, bool] = field(default_factory=dict)
+    tail: _Backwards | None = None
 
 
 class Archive:
     """The past as the history and Redis know it together."""
 
-    def __init__(self, client: StreamClient, prefix: str, history: History) -> None:
+    def __init__(
+        self, client: StreamClient, prefix: str, history: History, clock: RedisClock
+    ) -> None:
         """
         :param client: used by nobody else.
         :param prefix: of the streams' keys.
@@ -59,61 +90,101 @@ class Archive:
         self._client = client
         self._prefix = prefix
         self._history = history
-        self._global = _GlobalStream(client, global_stream(prefix))
+        self._clock = clock
+        self._ration = Ration()
+        self._global = _GlobalStream(client, global_stream(prefix), self._ration)
 
-    def snapshot(self, clients: Sequence[tuple[str, StreamId]]) -> Snapshot:
+    @property
+    def clients_at_once(self) -> int:
+        """How many clients one round trip may serve."""
+        return max(1, self._ration.entries // ENTRIES_AT_LEAST)
+
+    def snapshot(self, clients: Sequence[tuple[str, Place]]) -> Snapshot:
         """Read the streams of some clients: first the clock, last the global stream's end.
 
         The order makes the ages of entries right: see `replay.plan`.
 
-        :param clients: channel and last_id of each.
+        :param clients: channel and place of each.
         :raises redis.RedisError: also OSError, as everything here that reads Redis.
         """
-        pipe = self._client.pipeline(transaction=False)
-        pipe.execute_command("TIME")
-        for channel, last_id in clients:
-            key = channel_stream(self._prefix, channel)
-            start = bytes(replay.look_back_from(last_id))
-            pipe.execute_command("XRANGE", key, start, "+", "COUNT", PAGE)
-        pipe.execute_command("XREVRANGE", self._global.key, "+", "-", "COUNT", 1)
-        time_reply, *pages, newest = pipe.execute()
-        channels = deque(
-            self._whole_stream(channel, page)
-            for (channel, _), page in zip(clients, pages, strict=True)
-        )
+        generation = self._history.generation
+        count = min(PAGE, max(1, self._ration.entries // len(clients)))
+        try:
+            time_reply, *pages, newest = self._ask(clients, count)
+        except (redis.ConnectionError, OSError):
+            self._ration.refuse()
+            raise
+        if isinstance(newest, redis.RedisError):
+            raise newest
+        good_pages = [page for page in pages if not isinstance(page, redis.RedisError)]
+        self._ration.weigh(sum(map(len, good_pages)), sum(map(_weight, good_pages)))
         newest_id = StreamId.parse(newest[0][0]) if newest else ZERO
-        return Snapshot(clock_ms(time_reply), channels, newest_id)
+        return Snapshot(generation, self._clock.read(time_reply), deque(pages), count, newest_id)
 
-    def knowledge(
-        self, channel: str, last_id: StreamId, channel_entries: Sequence[Entry], snapshot: Snapshot
-    ) -> Knowledge:
+    def next_part(self, channel: str, place: Place, snapshot: Snapshot) -> Part:
+        """What the next client of a snapshot needs of its channel's stream.
+
+        Reads on until there is something behind the place, but not more than is good at once. That
+        this is later than the end of the global stream in the snapshot does no harm: what is old by
+        the snapshot's clock had its second half by then, and the rest is in flight.
+
+        :raises redis.ResponseError: this stream can't be read.
+        """
+        page, count = snapshot.pages.popleft(), snapshot.count
+        if isinstance(page, redis.ResponseError):
+            raise page
+        key = channel_stream(self._prefix, channel)
+        entries, size = _of_channel(page, channel), _weight(page)
+        while len(page) == count:
+            last = StreamId.parse(page[-1][0])
+            end = StreamId(last.ms, 0).predecessor()
+            if size >= PART_BYTES and end > place.id:
+                return Part(entries, end)
+            count = min(PAGE, self._ration.entries)
+            page = _page(self._client, key, last.successor(), _END, count, self._ration)
+            entries += _of_channel(page, channel)
+            size += _weight(page)
+        return Part(entries)
+
+    def knowledge(self, channel: str, place: Place, part: Part, snapshot: Snapshot) -> Knowledge:
         """What is known of the global stream for a client.
 
         The last step is a look into the history: until the caller lets other greenlets run, the
         answer has everything that was handed to live sockets.
 
-        :param channel_entries: the client's part of the snapshot.
+        :param part: the client's part of the snapshot.
         """
-        after = replay.look_back_from(last_id).predecessor()
-        remembered = self._history.of_channel(channel, after)
-        exists = _has(channel_entries, last_id) or _has(remembered, last_id)
+        after = replay.look_back_from(place).predecessor()
+        remembered = self._remembered(channel, after, part)
+        exists = place.is_ours or _has(part.entries, place.id) or _has(remembered, place.id)
         if not exists:  # in this channel
-            exists = self._exists(last_id, snapshot)
-            remembered = self._history.of_channel(channel, after)
+            exists = self._exists(place.id, snapshot)
+            remembered = self._remembered(channel, after, part)
         floor = self._history.floor
-        if last_id > floor and not _alone(channel_entries, remembered, floor):
+        if place.id > floor and not _alone(part.entries, remembered, floor):
             return Knowledge(remembered, True, exists)
         found = _by_id(remembered)
-        continuous = self._search(channel, last_id, channel_entries, snapshot.now_ms, found)
+        continuous = self._search(channel, place, part, snapshot, found)
         return Knowledge(replay.in_order(found.values()), continuous, exists)
 
-    def _whole_stream(self, channel: str, page: Sequence[RawEntry]) -> Sequence[Entry]:
-        entries = _of_channel(page, channel)
-        if len(page) == PAGE:
-            start = StreamId.parse(page[-1][0]).successor()
+    def _ask(self, clients: Sequence[tuple[str, Place]], count: int) -> list[Any]:
+        pipe = self._client.pipeline(transaction=False)
+        pipe.execute_command("TIME")
+        for channel, place in clients:
             key = channel_stream(self._prefix, channel)
-            entries += _between(self._client, key, channel, start, _END)
-        return entries
+            start = bytes(replay.look_back_from(place))
+            pipe.execute_command("XRANGE", key, start, "+", "COUNT", count)
+        pipe.execute_command("XREVRANGE", self._global.key, "+", "-", "COUNT", 1)
+        replies: list[Any] = pipe.execute(raise_on_error=False)
+        return replies
+
+    def _remembered(self, channel: str, after: StreamId, part: Part) -> list[Entry]:
+        entries = self._history.of_channel(channel, after)
+        if part.end is None:
+            return entries
+        # Of what is behind the part, only the second halves of its last entries are of interest.
+        end = StreamId(part.end.ms + replay.TWIN_GRACE_MS, MAX_SEQUENCE)
+        return [entry for entry in entries if entry.id <= end]
 
     def _exists(self, last_id: StreamId, snapshot: Snapshot) -> bool:
         if last_id not in snapshot.existing:
@@ -125,30 +196,52 @@ class Archive:
     def _search(
         self,
         channel: str,
-        last_id: StreamId,
-        channel_entries: Sequence[Entry],
-        now_ms: int,
+        place: Place,
+        part: Part,
+        snapshot: Snapshot,
         found: dict[StreamId, Entry],
     ) -> bool:
-        """Add to `found` what the history does not have. Is nothing after `last_id` missing then?
+        """Add to `found` what the history does not have. Is nothing after the place missing then?
 
         This reads only the places of the global stream where the channel's entries must be, and
         what is newer than these if the history has forgotten that, too.
         """
         floor = self._history.floor
-        read_to = min(self._history.position, StreamId(now_ms, 0))
+        read_to = min(self._history.position, StreamId(snapshot.now_ms, 0))
         continuous = True
-        if last_id <= floor:
-            end = max(last_id, min(floor, _end_of_first_twin(channel_entries)))
-            lost, continuous = self._global.back_to(last_id, end, channel)
+        # A browser that has no place yet waits for nothing that its channel's stream has lost.
+        if place.id <= floor and place.whose is not Whose.FIRST:
+            lost, continuous = self._lost(channel, place.id, part.entries, snapshot)
             found.update(_by_id(lost))
-        alone = _alone(channel_entries, replay.in_order(found.values()), floor)
+        alone = _alone(part.entries, replay.in_order(found.values()), floor)
         self._find_twins(channel, alone, floor, found)
         while read_to < self._history.floor:  # which goes on during the search
             start, read_to = read_to, self._history.floor
             found.update(_by_id(self._global.between(channel, start, read_to)))
         found.update(_by_id(self._history.of_channel(channel, read_to)))
         return continuous
+
+    def _lost(
+        self, channel: str, last_id: StreamId, channel_entries: Sequence[Entry], snapshot: Snapshot
+    ) -> tuple[Sequence[Entry], bool]:
+        """The channel's entries from `last_id` on whose twins the channel's stream may have lost.
+
+        The search has a bound and begins with the newest. Clients whose channels have nothing, as
+        on the morning after, need the same of the global stream: it is read once for them.
+
+        :returns: the entries, and whether none is missing.
+        """
+        floor = self._history.floor
+        end = max(last_id, min(floor, _end_of_first_twin(channel_entries)))
+        if end < floor:
+            return _back_to(
+                last_id, channel, self._global.backwards(end, 1 if end == last_id else PAGE)
+            )
+        if snapshot.tail is None:
+            snapshot.tail = self._global.backwards(end, PAGE)
+        newer = list(self._global.between(channel, snapshot.tail.end.successor(), end))
+        lost, continuous = _back_to(last_id, channel, snapshot.tail)
+        return [*lost, *newer], continuous
 
     def _find_twins(
         self, channel: str, alone: Sequence[Entry], floor: StreamId, found: dict[StreamId, Entry]
@@ -165,68 +258,112 @@ class Archive:
 class _GlobalStream:
     """Parts of the global stream in Redis, page by page."""
 
-    def __init__(self, client: StreamClient, key: str) -> None:
+    def __init__(self, client: StreamClient, key: str, ration: Ration) -> None:
         self.key = key
         self._client = client
+        self._ration = ration
 
     def newest(self, end: StreamId, start: StreamId, count: int) -> Sequence[RawEntry]:
         """The newest entries between two IDs, the newest first."""
         page: Sequence[RawEntry] = self._client.execute_command(
             "XREVRANGE", self.key, bytes(end), bytes(start), "COUNT", count
         )
+        self._ration.weigh(len(page), _weight(page))
         return page
+
+    def backwards(self, end: StreamId, count: int) -> _Backwards:
+        """The pages up to an ID, the newest first."""
+        if count > 1:  # then a page has room for the last entry of the one before and for another
+            count = max(2, min(count, self._ration.entries))
+        return _Backwards(lambda end: self.newest(end, ZERO, count), end, count)
 
     def between(self, channel: str, start: StreamId, end: StreamId) -> Iterator[Entry]:
         """The channel's entries between two IDs, both included."""
-        return _between(self._client, self.key, channel, start, end)
+        while start <= end:
+            count = min(PAGE, self._ration.entries)
+            page = _page(self._client, self.key, start, end, count, self._ration)
+            yield from _of_channel(page, channel)
+            if len(page) < count:
+                break
+            start = StreamId.parse(page[-1][0]).successor()
 
     def windows(self, channel: str, windows: Iterable[Window]) -> Iterator[Entry]:
         """The channel's entries in some parts, many parts in one round trip."""
         waiting = deque(windows)
         while waiting:
             batch = [waiting.popleft() for _ in range(min(WINDOWS, len(waiting)))]
+            count = min(PAGE, max(1, self._ration.entries // len(batch)))
             pipe = self._client.pipeline(transaction=False)
             for start, end in batch:
-                pipe.execute_command("XRANGE", self.key, bytes(start), bytes(end), "COUNT", PAGE)
+                pipe.execute_command("XRANGE", self.key, bytes(start), bytes(end), "COUNT", count)
             for (_, end), page in zip(batch, pipe.execute(), strict=True):
+                self._ration.weigh(len(page), _weight(page))
                 yield from _of_channel(page, channel)
-                if len(page) == PAGE:
+                if len(page) == count:
                     waiting.append((StreamId.parse(page[-1][0]).successor(), end))
 
-    def back_to(
-        self, last_id: StreamId, end: StreamId, channel: str
-    ) -> tuple[Sequence[Entry], bool]:
-        """The channel's entries from `last_id` on whose twins the channel's stream may have lost.
 
-        The search has a bound and begins with the newest.
+class _Backwards:
+    """Pages of a stream from a place on back, each read when somebody needs it first.
 
-        :returns: the entries, and whether nothing between `last_id` and `end` is missing.
+    Each page but the first begins with the last entry of the one before.
+    """
+
+    def __init__(
+        self, read: Callable[[StreamId], Sequence[RawEntry]], end: StreamId, count: int
+    ) -> None:
         """
-        count = PAGE if end > last_id else 1
-        entries: list[Entry] = []
-        for _ in range(SEARCH_PAGES):
-            page = self.newest(end, ZERO, count)
-            entries += [e for e in _of_channel(page, channel) if e.id >= last_id]
-            if len(page) < count or StreamId.parse(page[-1][0]) <= last_id:
-                break
+        :param read: gives the page up to an ID, the newest entry first.
+        :param count: how many entries a page has that is not the last one.
+        """
+        self.end = end
+        self._read = read
+        self._count = count
+        self._pages: list[Sequence[RawEntry]] = []
+
+    def __iter__(self) -> Iterator[Sequence[RawEntry]]:
+        end = self.end
+        for number in range(SEARCH_PAGES):
+            if number == len(self._pages):
+                self._pages.append(self._read(end))
+            page = self._pages[number]
+            yield page
+            if len(page) < self._count or len(page) <= 1:
+                return
             end = StreamId.parse(page[-1][0])
-        # Something at or before last_id is still there: the stream has not been trimmed past it.
-        return entries, bool(page) and StreamId.parse(page[-1][0]) <= last_id
 
 
 # --- helpers -------------------------------------------------------------------------------------
 
 
-def _between(
-    client: StreamClient, key: str, channel: str, start: StreamId, end: StreamId
-) -> Iterator[Entry]:
-    """The channel's entries in a part of a stream, both ends included."""
-    while start <= end:
-        page = client.execute_command("XRANGE", key, bytes(start), bytes(end), "COUNT", PAGE)
-        yield from _of_channel(page, channel)
-        if len(page) < PAGE:
-            break
-        start = StreamId.parse(page[-1][0]).successor()
+def _page(
+    client: StreamClient, key: str, start: StreamId, end: StreamId, count: int, ration: Ration
+) -> Sequence[RawEntry]:
+    page: Sequence[RawEntry] = client.execute_command(
+        "XRANGE", key, bytes(start), bytes(end), "COUNT", count
+    )
+    ration.weigh(len(page), _weight(page))
+    return page
+
+
+def _weight(page: Sequence[RawEntry]) -> int:
+    return sum([len(value) for _, fields in page for value in fields])
+
+
+def _back_to(
+    last_id: StreamId, channel: str, pages: Iterable[Sequence[RawEntry]]
+) -> tuple[Sequence[Entry], bool]:
+    """The channel's entries in pages, the newest first, until one reaches `last_id`.
+
+    :returns: the entries from `last_id` on, and whether something at or before it is still there:
+        then the stream has not been trimmed past it.
+    """
+    entries: list[Entry] = []
+    for page in pages:
+        entries += [entry for entry in _of_channel(page, channel) if entry.id >= last_id]
+        if page and StreamId.parse(page[-1][0]) <= last_id:
+            return entries, True
+    return entries, False
 
 
 def _of_channel(page: Iterable[RawEntry], channel: str) -> list[Entry]:

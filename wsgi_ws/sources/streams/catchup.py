@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Catch-ups: what reconnecting clients have missed, sent to them before they are live again.
+"""Catch-ups: what clients have missed, sent to them before they are live.
 
-One greenlet per worker serves a queue, many clients at once. `archive` reads what is there, and
+One greenlet per worker serves the queue, many clients at once. `archive` reads what is there, and
 `replay` decides what of it a client has missed. The last step of each catch-up (look into the
 history, send, subscribe) runs without a switch to another greenlet, so that no event can fall
 between the past and the live stream.
@@ -9,26 +9,28 @@ between the past and the live stream.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import gevent
 import redis
 from gevent.event import Event
-from gevent.queue import SimpleQueue
 
-from wsgi_ws.event import MalformedEntry
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
+from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.fair_queue import FairQueue
 from wsgi_ws.sources.streams import replay
-from wsgi_ws.sources.streams.archive import Archive, Snapshot
+from wsgi_ws.sources.streams.archive import Archive, Part, Snapshot
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.history import History
+from wsgi_ws.sources.streams.replay import Place, Whose
+from wsgi_ws.sources.streams.sending import Drains, Sender
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 from wsgi_ws.websocket.closing import State
 from wsgi_ws.websocket.connection import Connection
@@ -36,28 +38,67 @@ from wsgi_ws.websocket.frames import CloseCode
 
 log = logging.getLogger(__name__)
 
-BATCH = 128  # clients per round trip: 10 missed events each make a reply of half a megabyte
-PATIENCE = 15.0  # seconds that a client waits while Redis fails, before it is sent away
+BATCH = 128  # clients per round trip whose place the history knows: these need little more of Redis
+SEARCH_BATCH = 16  # and others, each of which may need a search of some 50 ms
+PATIENCE = 15.0  # seconds that a client waits before it is sent away
 RETRY_DELAY = 0.25  # seconds
-SEND_CHUNK = 65536  # bytes handed to a socket at once
+ALIKE_INTERVAL = 60.0  # seconds between two log lines of one kind
+
+# A gap is told once per channel in this time, in seconds: a browser sends one `last_id` at each
+# load of a page, and all of a user's tabs share it.
+GAP_INTERVAL = 3600.0
+GAPS_REMEMBERED = 10_000  # channels
+# A browser that has been away for this long, and for whose channel nothing is left, waits for
+# nothing any more: no page of Superset waits for a chart longer than some minutes. Milliseconds.
+OLD_PLACE_MS = 600_000
 
 
-@dataclass(slots=True)
-class ReturningClient:
-    """A client that waits for its catch-up.
+class Stale(Exception):
+    """The history has begun anew since Redis was read: what was read must be read again."""
 
-    :ivar in_flight: set for a second look: entries that were in flight at the last one.
-    :ivar since: when it came, by `time.monotonic`.
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What connections of one channel need: several when they come for the first time.
+
+    :ivar in_flight: entries that were in flight at the last look, to be looked at again.
+    :ivar is_second_look: the connections are live, and `in_flight` is all that is of interest.
+    :ivar reached: the last ID sent.
+    :ivar sent: events so far.
+    :ivar came_at: by `time.monotonic`; `waits_since` that it is in the queue.
     """
 
-    connection: Connection
-    last_id: StreamId
+    connections: list[Connection]
+    place: Place
     in_flight: Sequence[Entry] = ()
-    since: float = field(default_factory=time.monotonic)
+    is_second_look: bool = False
+    reached: StreamId = ZERO
+    sent: int = 0
+    came_at: float = field(default_factory=time.monotonic)
+    waits_since: float = field(default_factory=time.monotonic)
+
+    @property
+    def channel(self) -> str:
+        """Of all its connections."""
+        return self.connections[0].channel
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody is still there."""
+        return any(connection.state is State.OPEN for connection in self.connections)
+
+    def __repr__(self) -> str:
+        more = len(self.connections) - 1
+        return f"{self.connections[0]!r}" + (f" and {more} more" if more else "")
+
+    def close(self, code: int, reason: str) -> None:
+        """Send the clients away; they come back with what they have got."""
+        for connection in self.connections:
+            connection.close(code, reason)
 
 
 class CatchUp:
-    """The queue of reconnecting clients of one worker, and the steps that each goes through."""
+    """The queue of one worker's clients that have missed something, and the steps of each."""
 
     def __init__(
         self,
@@ -77,18 +118,44 @@ class CatchUp:
         self._history = history
         self._hub = hub
         self._metrics = metrics
-        self._max_backlog_bytes = max_backlog_bytes
         self._later = later
-        self._queue: SimpleQueue[ReturningClient] = SimpleQueue()
+        self._sender = Sender(max_backlog_bytes)
+        self._drains = Drains(self._sender)
+        self._recent: FairQueue[Request] = FairQueue()
+        self._old: FairQueue[Request] = FairQueue()
+        self._first: dict[str, Request] = {}  # by channel: those that wait in `_old`
+        self._arrived = Event()
         self._progress = Event()
+        self._gaps = _Gaps()
+        self._limiter = LogLimiter(ALIKE_INTERVAL)
 
     def __len__(self) -> int:
         """How many wait in the queue."""
-        return self._queue.qsize()
+        return len(self._recent) + len(self._old)
+
+    def jobs(self) -> Sequence[Callable[[], None]]:
+        """What must run in greenlets, until killed."""
+        return (self.run, self._drains.run)
 
     def enqueue(self, connection: Connection, last_id: StreamId) -> None:
-        """Let a new connection catch up; it is subscribed to live events at the end of it."""
-        self._queue.put(ReturningClient(connection, last_id))
+        """Let a connection catch up; it is subscribed to live events at the end of it."""
+        self._put(Request([connection], Place(last_id)))
+
+    def welcome(self, connection: Connection, since: StreamId) -> None:
+        """Give a connection that has never got an event what there is since a place.
+
+        It comes from memory whenever that reaches back, at once and without Redis.
+        """
+        request = Request([connection], Place(since, Whose.FIRST))
+        if self._history.floor <= since:
+            self._give(request, self._history.of_channel(request.channel, since))
+            return
+        waiting = self._first.get(request.channel)
+        if waiting is None:
+            self._first[request.channel] = request
+            self._put(request)
+        else:  # what is read for the one that waits already is good for both
+            waiting.connections.append(connection)
 
     def on_progress(self) -> None:
         """The follower has handed out more of the global stream."""
@@ -97,31 +164,52 @@ class CatchUp:
     def run(self) -> None:
         """Serve the queue until killed."""
         while True:
-            self.serve(self.next_clients(BATCH))
+            self._arrived.wait()
+            self.serve(self.next_requests())
+            if not len(self):
+                self._arrived.clear()
 
-    def next_clients(self, limit: int) -> Sequence[ReturningClient]:
-        """Take clients from the queue, waiting for the first."""
-        clients = [self._queue.get()]
-        while len(clients) < limit and not self._queue.empty():
-            clients.append(self._queue.get())
-        return clients
+    def next_requests(self) -> Sequence[Request]:
+        """Take the next ones from the queue, one of a channel; those that came too long ago are
+        sent away."""
+        at_once = self._archive.clients_at_once
+        requests = self._recent.take(min(BATCH, at_once))
+        old = self._old.take(min(SEARCH_BATCH, at_once))
+        for request in old:
+            if self._first.get(request.channel) is request:
+                del self._first[request.channel]
+        now = time.monotonic()
+        return [request for request in (*requests, *old) if self._is_patient(request, now)]
 
-    def serve(self, clients: Iterable[ReturningClient]) -> None:
-        """Let clients catch up; try again while Redis fails and their patience lasts."""
-        waiting = deque(c for c in clients if c.connection.state is State.OPEN)
+    def serve(self, requests: Iterable[Request]) -> None:
+        """Serve requests; try again while Redis fails and their patience lasts."""
+        waiting = deque(request for request in requests if request.is_open)
         while waiting:
             try:
-                snapshot = self._archive.snapshot(
-                    [(client.connection.channel, client.last_id) for client in waiting]
-                )
-                self._await_follower(snapshot.newest)
-                while waiting:
-                    self._serve_one(waiting[0], snapshot.channels.popleft(), snapshot)
-                    waiting.popleft()
-                    give_way()
+                self._serve_all(waiting)
+            except Stale:
+                continue
             except (redis.RedisError, OSError) as error:
-                waiting = _still_patient(waiting, error)
+                waiting = self._still_patient(waiting, error)
                 gevent.sleep(RETRY_DELAY)
+
+    def _put(self, request: Request) -> None:
+        is_recent = request.place.id > self._history.floor
+        (self._recent if is_recent else self._old).put(request.channel, request)
+        self._arrived.set()
+
+    def _serve_all(self, waiting: deque[Request]) -> None:
+        """Serve from the left; who is served is taken out.
+
+        :raises Stale: read again for those that are left.
+        :raises redis.RedisError: also OSError; likewise.
+        """
+        snapshot = self._archive.snapshot([(one.channel, one.place) for one in waiting])
+        self._await_follower(snapshot.newest)
+        while waiting:
+            self._serve_one(waiting[0], snapshot)
+            waiting.popleft()
+            give_way()
 
     def _await_follower(self, position: StreamId) -> None:
         """Wait until the follower has handed out the global stream up to `position`."""
@@ -131,146 +219,202 @@ class CatchUp:
             if not self._progress.wait(timeout=max(0.0, deadline - time.monotonic())):
                 raise redis.TimeoutError("the global stream is not being followed")
 
-    # --- one client ------------------------------------------------------------------------------
+    # --- one request -----------------------------------------------------------------------------
 
-    def _serve_one(
-        self, client: ReturningClient, entries: Sequence[Entry], snapshot: Snapshot
-    ) -> None:
-        """
-        :param entries: of the client's channel, from the snapshot.
-        """
-        if client.in_flight:
-            self._look_again(client, entries, snapshot)
-        elif self._is_from_the_future(client, entries, snapshot):
-            self._start_over(client)
-        else:
-            self._look(client, entries, snapshot)
+    def _serve_one(self, request: Request, snapshot: Snapshot) -> None:
+        """What is wrong with one channel, or with the code that looks at it, costs this request its
+        connections, and nobody else anything."""
+        try:
+            self._look(request, snapshot)
+        except redis.ResponseError as error:
+            self._fail(request, str(error))
+        except (Stale, redis.RedisError, OSError):
+            raise
+        except Exception as error:
+            log.exception("%r: a defect in its catch-up", request)
+            self._fail(request, type(error).__name__)
 
-    def _is_from_the_future(
-        self, client: ReturningClient, entries: Sequence[Entry], snapshot: Snapshot
-    ) -> bool:
-        newest = max(snapshot.newest, self._history.position)
-        return client.last_id != ZERO and replay.is_from_the_future(client.last_id, newest, entries)
-
-    def _start_over(self, client: ReturningClient) -> None:
-        """Its place means nothing in the streams as they are now: let it get all that is there."""
-        log.warning(
-            "%r: last_id %s is newer than anything in Redis (flushed or restored?): "
-            "sending all that is there",
-            client.connection,
-            client.last_id,
-        )
-        self._metrics.stream_gap()
-        self._queue.put(ReturningClient(client.connection, ZERO, since=client.since))
-
-    def _look(self, client: ReturningClient, entries: Sequence[Entry], snapshot: Snapshot) -> None:
-        last_id, connection = client.last_id, client.connection
-        known = self._archive.knowledge(connection.channel, last_id, entries, snapshot)
+    def _look(self, request: Request, snapshot: Snapshot) -> None:
+        part = self._archive.next_part(request.channel, request.place, snapshot)
+        if self._is_from_the_future(request, part, snapshot):
+            self._start_over(request)
+            return
+        known = self._archive.knowledge(request.channel, request.place, part, snapshot)
+        if self._history.generation != snapshot.generation:
+            raise Stale
         # No switch to another greenlet from here on: `known` is what has been handed out.
-        plan = replay.plan(last_id, entries, known, snapshot.now_ms)
-        if plan.gap and last_id != ZERO:
-            self._note_gap(client, plan)
-        sent = self._send(connection, plan.missed)
-        if sent is not None:
-            self._hub.subscribe(connection, connection.channel)
-            self._metrics.caught_up(sent, time.monotonic() - client.since)
-            self._look_later(client, plan.in_flight)
+        if request.is_second_look:
+            plan = replay.second_look(
+                request.in_flight, request.reached, part.entries, known, snapshot.now_ms
+            )
+            self._give_orphans(request, plan)
+            return
+        plan = replay.plan(request.place, part.entries, known, snapshot.now_ms, part.end)
+        if plan.gap:
+            self._note_gap(request, plan, part, snapshot)
+        self._give(request, plan.missed, plan.in_flight, part.end)
 
-    def _look_again(
-        self, client: ReturningClient, entries: Sequence[Entry], snapshot: Snapshot
+    def _is_from_the_future(self, request: Request, part: Part, snapshot: Snapshot) -> bool:
+        newest = max(snapshot.newest, self._history.position)
+        return not request.place.is_ours and replay.is_from_the_future(
+            request.place.id, newest, part.entries
+        )
+
+    def _start_over(self, request: Request) -> None:
+        """Its place means nothing in the streams as they are now: let it get all that is there."""
+        if self._gaps.is_news(request.channel):
+            self._metrics.stream_gap()
+            log.warning(
+                "%r: last_id %s is newer than anything in Redis (flushed or restored?): "
+                "sending all that is there",
+                *(request, request.place.id),
+            )
+        request.place = Place(ZERO, Whose.GOING_ON)
+        self._put(request)
+
+    def _give(
+        self,
+        request: Request,
+        missed: Sequence[Entry],
+        in_flight: Sequence[Entry] = (),
+        end: StreamId | None = None,
     ) -> None:
-        last_id, connection = client.last_id, client.connection
-        known = self._archive.knowledge(connection.channel, last_id, entries, snapshot)
-        plan = replay.second_look(client.in_flight, last_id, entries, known, snapshot.now_ms)
-        if self._send(connection, plan.missed) is not None:
-            self._look_later(client, plan.in_flight)
+        """Send what was missed, or as much of it as is good now; then a connection is live, or goes
+        on from where it is.
 
-    def _look_later(self, client: ReturningClient, in_flight: Sequence[Entry]) -> None:
+        :param end: `missed` is what there is up to here; None: it is all.
+        """
+        for connection in request.connections:
+            done, events = self._sender.send(connection, missed)
+            connection.events_sent += events
+            reached = missed[done - 1].id if done else request.place.id
+            if done == len(missed):
+                reached = max(reached, end or ZERO)
+            if done < len(missed) or end or not self._sender.may_send(connection):
+                self._go_on_later(connection, request, reached, in_flight, events)
+            else:
+                self._hub.subscribe(connection, connection.channel)
+                self._note_caught_up(connection, request, events)
+                self._look_later(connection, reached, [*request.in_flight, *in_flight])
+
+    def _go_on_later(
+        self,
+        connection: Connection,
+        request: Request,
+        reached: StreamId,
+        in_flight: Sequence[Entry],
+        events: int,
+    ) -> None:
+        """When the client has read what it got. Nothing but the place is kept until then, and what
+        of the entries in flight lies before it."""
+        rest = Request(
+            [connection],
+            Place(reached, Whose.GOING_ON),
+            [*request.in_flight, *(entry for entry in in_flight if entry.id <= reached)],
+            sent=request.sent + events,
+            came_at=request.came_at,
+        )
+
+        def go_on() -> None:
+            rest.waits_since = time.monotonic()
+            self._put(rest)
+
+        self._drains.add(connection, go_on)
+
+    def _look_later(
+        self, connection: Connection, reached: StreamId, in_flight: Sequence[Entry]
+    ) -> None:
         """Entries in flight are looked at again when they must have come."""
         if in_flight:
-            again = ReturningClient(client.connection, client.last_id, in_flight)
-            self._later(replay.TWIN_GRACE_MS / 1000, self._queue.put, again)
+            first = Place(in_flight[0].id.predecessor(), Whose.FIRST)
+            again = Request([connection], first, in_flight, is_second_look=True, reached=reached)
+            self._later(replay.TWIN_GRACE_MS / 1000, self._look_again, again)
 
-    def _note_gap(self, client: ReturningClient, plan: replay.Plan) -> None:
+    def _look_again(self, request: Request) -> None:
+        request.waits_since = time.monotonic()
+        self._put(request)
+
+    def _give_orphans(self, request: Request, plan: replay.Plan) -> None:
+        """What a second look has found. A connection that has to catch up once more, after a gap in
+        the live stream, gets it then."""
+        connection = request.connections[0]
+        if self._hub.is_subscribed(connection, connection.channel):
+            _, events = self._sender.send(connection, plan.missed)
+            connection.events_sent += events
+            self._look_later(connection, request.reached, plan.in_flight)
+
+    # --- what is said ----------------------------------------------------------------------------
+
+    def _note_caught_up(self, connection: Connection, request: Request, events: int) -> None:
+        sent, seconds = request.sent + events, time.monotonic() - request.came_at
+        if request.place.whose is not Whose.FIRST or sent:
+            self._metrics.caught_up(sent, seconds)
+        log.debug("%r is live after %.3f s; missed events sent: %d", connection, seconds, sent)
+
+    def _note_gap(
+        self, request: Request, plan: replay.Plan, part: Part, snapshot: Snapshot
+    ) -> None:
+        is_old = request.place.id.ms < snapshot.now_ms - OLD_PLACE_MS
+        waits_for_nothing = is_old and not part.entries and not plan.missed
+        if waits_for_nothing or not self._gaps.is_news(request.channel):
+            return
         self._metrics.stream_gap()
         log.warning(
             "%r: events since last_id %s may be lost (the streams were trimmed, flushed or "
             "restored); sending the %d that are left",
-            client.connection,
-            client.last_id,
-            len(plan.missed),
+            *(request, request.place.id, len(plan.missed)),
         )
 
-    def _send(self, connection: Connection, missed: Iterable[Entry]) -> int | None:
-        """Send events to this connection only.
+    # --- who can't be served ---------------------------------------------------------------------
 
-        :returns: how many; None when it can't take them all (it is closed then).
-        """
-        sent = send_in_chunks(connection, missed, self._max_backlog_bytes)
-        connection.events_sent += sent or 0
-        return sent
+    def _fail(self, request: Request, why: str) -> None:
+        held_back = self._limiter.admit("failed", time.monotonic())
+        if held_back is not None:
+            more = and_more(held_back)
+            log.error("%r: its catch-up failed: %s; closed with 1011%s", request, why, more)
+        request.close(CloseCode.INTERNAL_ERROR, "missed events can't be read")
 
+    def _is_patient(self, request: Request, now: float) -> bool:
+        if now - request.waits_since < PATIENCE or not request.is_open:
+            return True
+        held_back = self._limiter.admit("queue", now)
+        if held_back is not None:
+            log.warning(
+                "%r is closed with 1013: its catch-up has waited for %.0f s behind %d others%s",
+                *(request, PATIENCE, len(self), and_more(held_back)),
+            )
+        request.close(CloseCode.TRY_AGAIN_LATER, "too many are catching up")
+        return False
 
-# --- sending -------------------------------------------------------------------------------------
-
-
-def send_in_chunks(
-    connection: Connection, entries: Iterable[Entry], max_backlog_bytes: int
-) -> int | None:
-    """Send entries to one connection.
-
-    One that leaves more than the limit unread is closed. Nothing is lost: the client comes back
-    with the last_id of what it has read by then.
-
-    :param max_backlog_bytes: 0 for no limit.
-    :returns: how many were sent; None when the connection is not open at the end.
-    """
-    count = 0
-    for events, chunk in _chunks(entries, min(SEND_CHUNK, max_backlog_bytes or SEND_CHUNK)):
-        unread = connection.backlog_bytes
-        if max_backlog_bytes and unread and unread + len(chunk) > max_backlog_bytes:
-            connection.close(CloseCode.TRY_AGAIN_LATER, "reconnect to get the rest")
-            return None
-        connection.send(chunk)
-        if connection.state is not State.OPEN:
-            return None
-        count += events
-    return count if connection.state is State.OPEN else None
-
-
-def _chunks(entries: Iterable[Entry], chunk_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """Frames joined as long as they stay below a size, and how many there are in each chunk."""
-    count, buffer = 0, bytearray()
-    for frame in _frames(entries):
-        if buffer and len(buffer) + len(frame) > chunk_bytes:
-            yield count, bytes(buffer)
-            count, buffer = 0, bytearray()
-        buffer += frame
-        count += 1
-    if buffer:
-        yield count, bytes(buffer)
+    def _still_patient(self, requests: Iterable[Request], error: Exception) -> deque[Request]:
+        """Those that wait on while Redis fails; the others are sent away."""
+        now = time.monotonic()
+        patient: deque[Request] = deque()
+        for request in requests:
+            if not request.is_open:
+                continue
+            if now - request.waits_since < PATIENCE:
+                patient.append(request)
+                continue
+            log.error("%r: catch-up failed: %s; closed with 1012", request, error)
+            request.close(CloseCode.SERVICE_RESTART, "missed events can't be read now")
+        return patient
 
 
-def _frames(entries: Iterable[Entry]) -> Iterator[bytes]:
-    """The frames of those that can be sent; the others are skipped, as on the live path."""
-    for entry in entries:
-        with contextlib.suppress(MalformedEntry):
-            yield entry.frame()
+class _Gaps:
+    """Which gaps have been told lately."""
 
+    def __init__(self) -> None:
+        self._told_at: OrderedDict[str, float] = OrderedDict()
 
-# --- when Redis fails ----------------------------------------------------------------------------
-
-
-def _still_patient(clients: Iterable[ReturningClient], error: Exception) -> deque[ReturningClient]:
-    """Those of the clients that wait on; the others are sent away."""
-    now = time.monotonic()
-    patient: deque[ReturningClient] = deque()
-    for client in clients:
-        if client.connection.state is not State.OPEN:
-            continue
-        if now - client.since < PATIENCE:
-            patient.append(client)
-            continue
-        log.error("%r: catch-up failed: %s; closed with 1012", client.connection, error)
-        client.connection.close(CloseCode.SERVICE_RESTART, "missed events can't be read now")
-    return patient
+    def is_news(self, channel: str) -> bool:
+        """Whether none of this channel was told lately; from now on one has been."""
+        now = time.monotonic()
+        told_at = self._told_at.get(channel)
+        if told_at is not None and now - told_at < GAP_INTERVAL:
+            return False
+        self._told_at[channel] = now
+        self._told_at.move_to_end(channel)
+        if len(self._told_at) > GAPS_REMEMBERED:
+            self._told_at.popitem(last=False)
+        return True

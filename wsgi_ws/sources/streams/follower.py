@@ -11,13 +11,13 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import gevent
 import redis
 from gevent.event import Event
 
-from wsgi_ws.sources.redis_client import clock_ms
+from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.streams.entry import RawEntry
 from wsgi_ws.sources.streams.reader import BlockingReader
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
@@ -29,6 +29,7 @@ PAGE = 1000  # entries per XRANGE or XREVRANGE: about 300 KB, a few milliseconds
 
 # How far back to look after an outage: a Sentinel makes an old master a replica within some 20 s.
 LOOK_BEHIND_MS = 60_000
+HEAD_START = 2.0  # seconds: a worker accepts nobody sooner unless the first read has succeeded
 RETRY_DELAY_MIN, RETRY_DELAY_MAX = 0.1, 5.0  # seconds
 READ_MARGIN = 5.0  # seconds that a blocking read may last beyond its BLOCK before it counts as dead
 
@@ -67,10 +68,13 @@ class StreamFollower:
         count: int,
         block_ms: int,
         history_pages: int,
+        clock: RedisClock,
+        reach_ms: int,
     ) -> None:
         """
         :param key: name of the global stream.
         :param history_pages: how many pages of the past the sink gets at most.
+        :param reach_ms: how much of the past is due to sockets that come before the first read.
         """
         self.connected = Event()
         self.caught_up = False  # whether the last read brought all that there was
@@ -81,6 +85,8 @@ class StreamFollower:
         self._count = count
         self._block_ms = block_ms
         self._history_pages = history_pages
+        self._clock = clock
+        self._reach_ms = reach_ms
         self._position: bytes | None = None
         self._delay = RETRY_DELAY_MIN
         self._outage = ""
@@ -102,16 +108,24 @@ class StreamFollower:
                 self._delay = min(self._delay * 2, RETRY_DELAY_MAX)
 
     def _start(self) -> None:
+        now = StreamId(self._clock.read(self._time()), 0)
         past = newest_entries(self._client, self._key, self._history_pages)
-        if not self._outage:
+        waited = time.monotonic() - self._waits_since
+        if waited < HEAD_START:
             self._begin(past)
             return
-        # Redis was not there at first, and sockets have been held: they get what came since.
-        waited_ms = int((time.monotonic() - self._waits_since) * 1000)
-        now = StreamId(clock_ms(self._client.execute_command("TIME")), 0)
-        since = now.earlier(waited_ms)
+        # Redis was not there at first, and sockets have been held: they get what came since, and
+        # what was due to them when they came.
+        since = now.earlier(int(waited * 1000) + self._reach_ms)
         older = [entry for entry in past if StreamId.parse(entry[0]) < since]
         self._begin(older, since.predecessor() if past else ZERO)
+
+    def _time(self) -> Any:
+        """Redis's reply to TIME, or its error: the clock can do without."""
+        try:
+            return self._client.execute_command("TIME")
+        except redis.ResponseError as error:
+            return error
 
     def _begin(self, past: Sequence[RawEntry], beginning: StreamId = ZERO) -> None:
         """:param beginning: where to begin when there is no past."""

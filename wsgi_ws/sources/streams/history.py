@@ -29,10 +29,15 @@ Kept = tuple[bytes, str, bytes]
 
 
 class History:
-    """The last entries of the global stream: all of them in (`floor`, `position`]."""
+    """The last entries of the global stream: all of them in (`floor`, `position`].
+
+    :ivar generation: counts the beginnings. What was read of Redis before the last one says nothing
+        about what is in here.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         """:param max_bytes: about how much memory to use; 0 keeps nothing."""
+        self.generation = 0
         self.floor = ZERO
         self.position = ZERO
         self.size_bytes = 0
@@ -43,6 +48,7 @@ class History:
 
     def start_at(self, floor: StreamId) -> None:
         """Begin anew: what comes next is all that follows `floor`."""
+        self.generation += 1
         self.floor = self.position = floor
         self.size_bytes = 0
         self._indexed.clear()

@@ -17,7 +17,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from operator import attrgetter
+from typing import NamedTuple
 
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
@@ -31,6 +33,27 @@ TWIN_GRACE_MS = 2_000
 ORPHAN_LOOK_BACK_MS = 60_000
 
 Window = tuple[StreamId, StreamId]  # a part of a stream, both ends included
+
+
+class Whose(Enum):
+    """Who has named a place, and so what it says."""
+
+    BROWSER = "last_id of a browser: perhaps of another session, or of another Redis"
+    FIRST = "for a browser that has none: so far back that what it waits for is behind it"
+    GOING_ON = "the client has got everything up to here on this very connection"
+
+
+class Place(NamedTuple):
+    """A place in the global stream from which on a client gets its events."""
+
+    id: StreamId
+    whose: Whose = Whose.BROWSER
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this server has named it: then it need not be an entry's ID, and no orphan from
+        before it is due."""
+        return self.whose is not Whose.BROWSER
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +86,12 @@ class Knowledge:
     last_id_exists: bool = True
 
 
-def look_back_from(last_id: StreamId) -> StreamId:
-    """Where to start reading the channel's stream for a client with this `last_id`."""
-    return last_id.earlier(ORPHAN_LOOK_BACK_MS)
+def look_back_from(place: Place) -> StreamId:
+    """Where to start reading the channel's stream for a client that has got what is before `place`.
+
+    What comes after a place has its first half after this.
+    """
+    return place.id.earlier(TWIN_GRACE_MS if place.is_ours else ORPHAN_LOOK_BACK_MS)
 
 
 def is_from_the_future(
@@ -80,49 +106,61 @@ def is_from_the_future(
 
 
 def plan(
-    last_id: StreamId, channel_entries: Sequence[Entry], known: Knowledge, now_ms: int
+    place: Place,
+    channel_entries: Sequence[Entry],
+    known: Knowledge,
+    now_ms: int,
+    end: StreamId | None = None,
 ) -> Plan:
-    """What a client with this `last_id` has missed.
+    """What a client has missed that comes back with this place.
 
-    :param last_id: `ZERO` when everything available is due.
-    :param channel_entries: the channel's stream from `look_back_from(last_id)` on, ascending.
+    :param channel_entries: the channel's stream from `look_back_from(place)` on, ascending.
     :param now_ms: Redis's clock, read *before* `channel_entries` and before the end of what is
         known of the global stream.
+    :param end: when the channel's stream has not been read to its end: the plan is for what is up
+        to here, the end of a millisecond; `channel_entries` has all of that.
     """
+    last_id = place.id
     alone, trimmed = _matched(channel_entries, known.entries)
+    if place.is_ours:
+        alone = [entry for entry in alone if entry.id > last_id]
     proven = known.continuous and _is_orphan_id(last_id, alone, known.entries)
     orphans, in_flight = _by_age(alone, now_ms)
     missed = [entry for entry in known.entries if entry.id > last_id]
     missed += [entry for entry in orphans if not (proven and entry.id <= last_id)]
     # The twin of a global entry is gone from the channel's stream, and orphans may be gone with it.
     # (It may also have been written after that stream was read, but then it is younger.)
-    orphans_lost = any(last_id <= entry.id and entry.id.ms < now_ms for entry in trimmed)
+    read_to = end or StreamId(now_ms, 0)
+    orphans_lost = any(last_id <= entry.id < read_to for entry in trimmed)
     # Whatever comes after last_id has its first half after this.
     reaches_back = any(entry.id.ms < last_id.ms - TWIN_GRACE_MS for entry in channel_entries)
     # Redis was restored from a copy that is older than last_id.
     restored = known.continuous and not known.last_id_exists
     lost = orphans_lost or restored or not (known.continuous or reaches_back)
-    missed = in_order(missed)  # stable: at equal IDs the global entry goes first
-    return Plan(_with_rising_ids(missed, last_id), in_flight, gap=lost)
+    # Stable: at equal IDs the global entry goes first.
+    missed = in_order(entry for entry in missed if end is None or entry.id <= end)
+    return Plan(_with_rising_ids(missed, last_id), in_flight, gap=lost and not place.is_ours)
 
 
 def second_look(
     in_flight: Sequence[Entry],
-    last_id: StreamId,
+    reached: StreamId,
     channel_entries: Sequence[Entry],
     known: Knowledge,
     now_ms: int,
 ) -> Plan:
     """What of the entries in flight at the first look has turned out to be an orphan.
 
-    The client is live since the first look: it has all of `known`. Parameters as for `plan`.
+    The client is live since the first look: it has all of `known`. Other parameters as for `plan`.
+
+    :param reached: the last ID that the first look has sent.
     """
     there = {entry.id: entry for entry in [*in_flight, *channel_entries]}
     alone, _ = _matched(in_order(there.values()), known.entries)
     looked_for = {entry.id for entry in in_flight}
     orphans, still = _by_age([e for e in alone if e.id in looked_for], now_ms)
-    place = max(last_id, known.entries[-1].id) if known.entries else last_id
-    return Plan(_with_rising_ids(orphans, place), still, gap=False)
+    reached = max(reached, known.entries[-1].id) if known.entries else reached
+    return Plan(_with_rising_ids(orphans, reached), still, gap=False)
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:

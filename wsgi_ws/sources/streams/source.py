@@ -17,6 +17,7 @@ from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.streams import finder
 from wsgi_ws.sources.streams.archive import Archive
 from wsgi_ws.sources.streams.catchup import CatchUp
@@ -43,6 +44,8 @@ class StreamSource:
         self._hub = hub
         self._metrics = metrics
         self._history = History(settings.history_bytes)
+        self._clock = RedisClock()
+        self._first_catch_up_ms = int(settings.first_catch_up * 1000)
         self._catch_up = self._make_catch_up()
         self._follower = self._make_follower()
         self._caught_up_at = time.monotonic()
@@ -84,15 +87,22 @@ class StreamSource:
 
     def jobs(self) -> Sequence[Callable[[], None]]:
         """What must run in greenlets."""
-        return (self._follower.run, self._catch_up.run, self._hint_at_silence)
+        return (self._follower.run, *self._catch_up.jobs(), self._hint_at_silence)
 
     def join(self, connection: Connection, last_id: str | None) -> None:
-        """Subscribe a connection to its channel, if it must after a catch-up from `last_id`."""
+        """Subscribe a connection to its channel after a catch-up.
+
+        A browser that has never got an event has no `last_id` to name when it comes back, and what
+        it waits for may have been written meanwhile: it gets its channel's last minute.
+        """
         place = place_of(last_id)
-        if place is None:
-            self._hub.subscribe(connection, connection.channel)
-        else:
+        if place is not None:
             self._catch_up.enqueue(connection, place)
+        elif self._first_catch_up_ms:
+            since = StreamId(max(0, self._clock.now_ms() - self._first_catch_up_ms), 0)
+            self._catch_up.welcome(connection, since)
+        else:
+            self._hub.subscribe(connection, connection.channel)
 
     # --- live sockets that have missed something -------------------------------------------------
 
@@ -135,6 +145,7 @@ class StreamSource:
             connect(settings.redis, read_timeout=READ_TIMEOUT),
             settings.redis_stream_prefix,
             self._history,
+            self._clock,
         )
         return CatchUp(
             archive,
@@ -162,6 +173,8 @@ class StreamSource:
             count=settings.redis_stream_read_count,
             block_ms=block,
             history_pages=-(-settings.history_bytes // page_bytes),
+            clock=self._clock,
+            reach_ms=self._first_catch_up_ms,
         )
 
 

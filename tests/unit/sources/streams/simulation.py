@@ -16,14 +16,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
+import redis
+
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.archive import Archive, Snapshot
 from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.entry import Entry, RawEntry
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.history import History
+from wsgi_ws.sources.streams.replay import Place
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 from wsgi_ws.websocket.closing import State
 from wsgi_ws.websocket.connection import Connection
@@ -31,6 +35,8 @@ from wsgi_ws.websocket.connection import Connection
 PREFIX = "p-"
 FULL = PREFIX + "full"
 CHANNELS = ("a", "b")
+FIRST_CATCH_UP_MS = 60_000
+LONGEST_SERVE_MS = 30_000  # patience ends sooner: that of clients, and that of a reply
 EPOCH_MS = 1_700_000_000_000
 
 
@@ -109,11 +115,30 @@ class Trim(NamedTuple):
     keep: int
 
 
+class Overtake(NamedTuple):
+    """The global stream loses all but its newest entries before the workers have read them."""
+
+    keep: int
+
+
 class Flush(NamedTuple):
     """FLUSHALL."""
 
 
-Step = Tick | Publish | First | Second | Die | Follow | Reconnect | Serve | Restart | Trim | Flush
+Step = (
+    Tick
+    | Publish
+    | First
+    | Second
+    | Die
+    | Follow
+    | Reconnect
+    | Serve
+    | Restart
+    | Trim
+    | Overtake
+    | Flush
+)
 
 
 # --- Redis ---------------------------------------------------------------------------------------
@@ -130,6 +155,9 @@ class Stream:
         self.entries.append(Entry(self.last, channel, data))
         return self.last
 
+    def trim(self, keep: int) -> None:
+        del self.entries[: max(0, len(self.entries) - keep)]
+
     def between(self, start: StreamId, end: StreamId) -> list[Entry]:
         ids = [entry.id for entry in self.entries]
         return self.entries[bisect_left(ids, start) : bisect_right(ids, end)]
@@ -141,16 +169,22 @@ class Redis:
     def __init__(self, world: World) -> None:
         self._world = world
         self.streams: dict[str, Stream] = {}
+        self.wrong_type: set[str] = set()  # keys that are no streams
+        self.refuses_time = False
 
     def stream(self, key: str) -> Stream:
         return self.streams.setdefault(key, Stream())
 
     def execute_command(self, *args: Any) -> Any:
         self._world.go_on()
+        if args[0] == "TIME" and self.refuses_time:
+            raise redis.ResponseError("NOPERM this user has no permissions to run 'time'")
         if args[0] == "TIME":
             seconds, ms = divmod(self._world.now_ms, 1000)
             return [b"%d" % seconds, b"%d" % (ms * 1000)]
         command, key, one, other, _, count = args
+        if key in self.wrong_type:
+            raise redis.ResponseError("WRONGTYPE Operation against a key of the wrong kind")
         ascending = command == "XRANGE"
         start, end = (one, other) if ascending else (other, one)
         found = self.stream(key).between(_bound(start), _bound(end))
@@ -168,8 +202,16 @@ class Pipeline:
     def execute_command(self, *args: Any) -> None:
         self._commands.append(args)
 
-    def execute(self) -> list[Any]:
-        return [self._redis.execute_command(*args) for args in self._commands]
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        return [self._reply(args, raise_on_error) for args in self._commands]
+
+    def _reply(self, args: tuple[Any, ...], raise_on_error: bool) -> Any:
+        try:
+            return self._redis.execute_command(*args)
+        except redis.ResponseError as error:
+            if raise_on_error:
+                raise
+            return error
 
 
 def raw(entry: Entry) -> RawEntry:
@@ -237,8 +279,9 @@ class Client:
     got: list[int] = field(default_factory=list)
     ids: list[StreamId] = field(default_factory=list)
     per_connection: list[list[int]] = field(default_factory=list)
-    first_due: int = 0  # where in the log of the global stream its worker was when it first came
-    accepted_at: int = 0  # and where the log itself was
+    first_due: int = 0  # where in the log of the global stream its first minute begins
+    first_possible: int = 0  # and where the worker was then: what it had not read may come live
+    accepted_at: int = 0  # where the log was when it first came, or was first served
     gaps: int = 0
 
     @property
@@ -269,10 +312,10 @@ class SimulatedArchive(Archive):
     """The real archive; nobody waits for the follower, since it always reads on in time."""
 
     def __init__(self, worker: Worker) -> None:
-        super().__init__(worker.world.redis, PREFIX, worker.history)
+        super().__init__(worker.world.redis, PREFIX, worker.history, RedisClock())
         self._worker = worker
 
-    def snapshot(self, clients: Sequence[tuple[str, StreamId]]) -> Snapshot:
+    def snapshot(self, clients: Sequence[tuple[str, Place]]) -> Snapshot:
         snapshot = super().snapshot(clients)
         while self._worker.history.position < snapshot.newest:
             self._worker.follow(1)
@@ -301,7 +344,7 @@ class Worker:
             self.history,
             metrics,
             on_progress=self.catch_up.on_progress,
-            on_gap=lambda position: None,  # the follower's matter
+            on_gap=self._resynchronize,
         )
         self._timers: list[tuple[float, Callable[[Any], object], Any]] = []
         past = world.redis.stream(FULL).entries
@@ -318,6 +361,21 @@ class Worker:
             self.fanout.deliver([raw(entry) for entry in entries])
             self.followed = entries[-1].id
 
+    def notice_gap(self) -> None:
+        """What the follower does when it finds that its place has been trimmed away."""
+        entries = self.world.redis.stream(FULL).entries
+        if entries and entries[0].id > self.followed.successor():
+            position, self.followed = self.followed, entries[0].id.predecessor()
+            self.fanout.gap(position, entries[0].id)
+            self.counters.gaps -= 1  # counted with the clients
+
+    def _resynchronize(self, position: StreamId) -> None:
+        """As the source does it."""
+        for connection in list(self.hub):
+            if self.hub.is_subscribed(connection, connection.channel):
+                self.hub.unsubscribe(connection, connection.channel)
+                self.catch_up.enqueue(connection, position)
+
     def serve(self) -> None:
         """All catch-ups that wait, and second looks that are due."""
         due = [timer for timer in self._timers if timer[0] <= self.world.now_ms]
@@ -325,10 +383,11 @@ class Worker:
         for _, function, argument in due:
             function(argument)
         while len(self.catch_up):
-            gaps = self.counters.gaps
-            clients = self.catch_up.next_clients(1)
-            self.catch_up.serve(clients)
-            self.world.client_of(clients[0].connection).gaps += self.counters.gaps - gaps
+            for request in self.catch_up.next_requests():
+                gaps = self.counters.gaps
+                self.catch_up.serve([request])
+                self.world.note_served(request.connections[0], self.counters.gaps - gaps)
+            self.catch_up._drains.look()
 
     def _later(self, seconds: float, function: Callable[[Any], object], argument: Any) -> None:
         self._timers.append((self.world.now_ms + seconds * 1000, function, argument))
@@ -351,6 +410,7 @@ class World:
         self.workers = [Worker(self, history_bytes, 0) for _ in range(workers)]
         self._numbers = itertools.count()
         self._meanwhile: Iterator[Sequence[Step]] = iter(())
+        self._served_until = 0
         self._sockets: dict[int, Client] = {}
 
     def begin(self) -> World:
@@ -370,7 +430,10 @@ class World:
     def go_on(self) -> None:
         """What happens while a command is on its way to Redis."""
         for step in next(self._meanwhile, ()):
-            self.do(step)
+            if isinstance(step, Tick):
+                self.tick(min(step.ms, self._served_until - self.now_ms))
+            else:
+                self.do(step)
 
     def do(self, step: Step) -> None:
         match step:
@@ -394,12 +457,17 @@ class World:
                 self.connect(self.clients[client], self.workers[worker])
             case Serve(worker, meanwhile):
                 self._meanwhile = iter(meanwhile)
+                self._served_until = self.now_ms + LONGEST_SERVE_MS
                 self.workers[worker].serve()
                 self._meanwhile = iter(())
             case Restart(worker, prefill, history_bytes):
                 self.restart(worker, prefill, history_bytes)
             case Trim(key, keep):
                 self.lose(key, keep)
+            case Overtake(keep):
+                self.redis.stream(FULL).trim(keep)
+                for overtaken in self.workers:
+                    overtaken.notice_gap()
             case Flush():
                 self.tick(1)  # so that no ID is given twice
                 for key in list(self.redis.streams):
@@ -414,8 +482,7 @@ class World:
     def lose(self, key: str, keep: int) -> None:
         """Workers have read what Redis loses: what nobody has ever seen can't be missed."""
         self.follow()
-        entries = self.redis.stream(key).entries
-        del entries[: max(0, len(entries) - keep)]
+        self.redis.stream(key).trim(keep)
 
     def tick(self, ms: int) -> None:
         """Time passes. The assumption holds: whoever lives writes the second half in time."""
@@ -455,10 +522,10 @@ class World:
         worker.hub.add(connection)
         if client.last_id is None:
             client.accepted_at = len(self.log)
-            client.first_due = sum(
-                1 for event in self.log if (event.global_id or ZERO) <= worker.history.position
-            )
-            worker.hub.subscribe(connection, client.channel)
+            since = StreamId(self.now_ms - FIRST_CATCH_UP_MS, 0)
+            client.first_due = self._count_up_to(since)
+            client.first_possible = self._count_up_to(min(since, worker.history.position))
+            worker.catch_up.welcome(connection, since)
         else:
             worker.catch_up.enqueue(connection, client.last_id)
 
@@ -481,8 +548,12 @@ class World:
                 self.drop(client, 0)
         self.workers[index] = Worker(self, history_bytes, prefill)
 
-    def client_of(self, connection: Connection) -> Client:
-        return self._sockets[id(connection)]
+    def note_served(self, connection: Connection, gaps: int) -> None:
+        """A worker has served one request for a connection."""
+        client = self._sockets[id(connection)]
+        client.gaps += gaps
+        if client.last_id is None:
+            client.accepted_at = len(self.log)
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -506,16 +577,28 @@ class World:
 
     def truth(self, client: Client) -> list[int]:
         """The client's events in the order of the global stream."""
-        return [e.number for e in self.log[client.first_due :] if e.channel == client.channel]
+        return self._of_client(client, client.first_due)
+
+    def truths(self, client: Client) -> list[list[int]]:
+        """What may be the truth: when its worker is more than a minute behind, a client that comes
+        for the first time may get more than the last minute."""
+        return [self.truth(client), self._of_client(client, client.first_possible)]
 
     def due(self, client: Client) -> list[int]:
         """The part of it that was written after the client was accepted for the first time."""
-        return [e.number for e in self.log[client.accepted_at :] if e.channel == client.channel]
+        return self._of_client(client, client.accepted_at)
 
     def ordinary(self, client: Client) -> list[int]:
         """What the client got, without orphans."""
         orphans = {event.number for event in self.orphans}
         return [number for number in client.got if number not in orphans]
+
+    def _of_client(self, client: Client, start: int) -> list[int]:
+        return [e.number for e in self.log[start:] if e.channel == client.channel]
+
+    def _count_up_to(self, place: StreamId) -> int:
+        """How many events of the log are not behind a place."""
+        return sum(1 for event in self.log if (event.global_id or ZERO) <= place)
 
     def repeats(self, client: Client) -> dict[int, int]:
         """Events that it got more than once."""

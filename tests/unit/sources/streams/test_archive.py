@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+import redis
 
 from tests.unit.sources.streams.simulation import FULL, PREFIX, Publish, Tick, World
+from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.streams import archive
-from wsgi_ws.sources.streams.archive import Archive
+from wsgi_ws.sources.streams.archive import Archive, Part
 from wsgi_ws.sources.streams.history import History
-from wsgi_ws.sources.streams.replay import Knowledge
+from wsgi_ws.sources.streams.replay import Knowledge, Place, Whose
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 PLENTY = 10**9
@@ -33,12 +37,22 @@ def forgetful(world: World) -> Archive:
     """With a history that has been handed everything and keeps nothing."""
     history = History(0)
     history.start_at(world.redis.stream(FULL).last)
-    return Archive(world.redis, PREFIX, history)
+    return Archive(world.redis, PREFIX, history, RedisClock())
 
 
 def known(archive: Archive, last_id: StreamId) -> Knowledge:
-    snapshot = archive.snapshot([("a", last_id)])
-    return archive.knowledge("a", last_id, snapshot.channels.popleft(), snapshot)
+    return known_from(archive, Place(last_id))
+
+
+def known_from(archive: Archive, place: Place) -> Knowledge:
+    snapshot = archive.snapshot([("a", place)])
+    part = archive.next_part("a", place, snapshot)
+    return archive.knowledge("a", place, part, snapshot)
+
+
+def part_of(archive: Archive, place: Place) -> Part:
+    """What a client of channel a needs of its channel's stream."""
+    return archive.next_part("a", place, archive.snapshot([("a", place)]))
 
 
 def numbers(world: World, knowledge: Knowledge) -> list[int]:
@@ -52,9 +66,11 @@ def place_of(world: World, number: int) -> StreamId:
 
 def test_a_snapshot_has_the_clock_the_channels_stream_and_the_end_of_the_global_one() -> None:
     w = world("a", "b", "a")
-    snapshot = forgetful(w).snapshot([("a", ZERO), ("b", ZERO)])
+    a, place = forgetful(w), Place(ZERO)
+    snapshot = a.snapshot([("a", place), ("b", place)])
     assert snapshot.now_ms == w.now_ms
-    assert [[e.data for e in entries] for entries in snapshot.channels] == [
+    parts = [a.next_part(channel, place, snapshot) for channel in "ab"]
+    assert [[e.data for e in part.entries] for part in parts] == [
         [w.events[0].data, w.events[2].data],
         [w.events[1].data],
     ]
@@ -63,13 +79,13 @@ def test_a_snapshot_has_the_clock_the_channels_stream_and_the_end_of_the_global_
 
 def test_a_channels_stream_is_read_to_its_end() -> None:
     w = world(*["a"] * 8)
-    assert len(forgetful(w).snapshot([("a", ZERO)]).channels[0]) == 8
+    assert len(part_of(forgetful(w), Place(ZERO)).entries) == 8
 
 
 def test_a_channels_stream_is_read_from_a_minute_before_last_id() -> None:
     w = world(*["a"] * 8)
-    snapshot = forgetful(w).snapshot([("a", place_of(w, 5))])
-    assert snapshot.channels[0][0].data == w.events[4].data
+    part = part_of(forgetful(w), Place(place_of(w, 5)))
+    assert part.entries[0].data == w.events[4].data
 
 
 def test_what_the_history_has_forgotten_is_known_from_redis() -> None:
@@ -100,11 +116,12 @@ def test_a_place_that_is_not_in_the_streams_is_not_known() -> None:
 
 def test_clients_with_one_last_id_ask_for_its_place_once() -> None:
     w = world("b", "a")
-    last_id, a = place_of(w, 0), forgetful(w)
-    snapshot = a.snapshot([("a", last_id), ("a", last_id)])
+    place, a = Place(place_of(w, 0)), forgetful(w)
+    snapshot = a.snapshot([("a", place), ("a", place)])
     answers = []
-    for entries in snapshot.channels:
-        answers.append(a.knowledge("a", last_id, entries, snapshot).last_id_exists)
+    for _ in range(2):
+        part = a.next_part("a", place, snapshot)
+        answers.append(a.knowledge("a", place, part, snapshot).last_id_exists)
         w.redis.stream(FULL).entries.clear()  # a second question would have another answer
     assert answers == [True, True]
 
@@ -113,10 +130,78 @@ def test_within_the_history_redis_is_not_asked_again() -> None:
     w = world("a", "a", "a")
     history = History(PLENTY)
     for event in w.events:
-        place = event.global_id or ZERO
-        history.append([(bytes(place), "a", event.data)], bytes(place))
-    a = Archive(w.redis, PREFIX, history)
-    snapshot = a.snapshot([("a", place_of(w, 0))])
+        entry_id = bytes(event.global_id or ZERO)
+        history.append([(entry_id, "a", event.data)], entry_id)
+    a, place = Archive(w.redis, PREFIX, history, RedisClock()), Place(place_of(w, 0))
+    snapshot = a.snapshot([("a", place)])
     w.redis.streams.clear()
-    knowledge = a.knowledge("a", place_of(w, 0), snapshot.channels[0], snapshot)
+    knowledge = a.knowledge("a", place, a.next_part("a", place, snapshot), snapshot)
     assert (numbers(w, knowledge), knowledge.continuous) == ([0, 1, 2], True)
+
+
+def test_for_a_first_connection_the_global_stream_is_not_searched() -> None:
+    w = world(*["a"] * 8)
+    del w.redis.stream(PREFIX + "a").entries[:5]
+    knowledge = known_from(forgetful(w), Place(place_of(w, 1), Whose.FIRST))
+    assert (numbers(w, knowledge), knowledge.continuous) == ([5, 6, 7], True)
+
+
+def test_a_place_of_ours_need_not_be_in_the_streams() -> None:
+    w = world("a", "b", "a")
+    away = place_of(w, 1).successor()
+    assert known_from(forgetful(w), Place(away, Whose.GOING_ON)).last_id_exists
+
+
+def test_the_global_stream_is_searched_once_for_clients_whose_channels_have_nothing() -> None:
+    w = world(*["b"] * 8)
+    a, place = forgetful(w), Place(place_of(w, 5))
+    snapshot = a.snapshot([("a", place), ("c", place)])
+    first = a.knowledge("a", place, a.next_part("a", place, snapshot), snapshot)
+    w.redis.stream(FULL).entries.clear()
+    second = a.knowledge("c", place, a.next_part("c", place, snapshot), snapshot)
+    assert (first.continuous, second.continuous) == (True, True)
+
+
+# --- bounds in bytes -----------------------------------------------------------------------------
+
+
+def test_a_large_stream_is_read_in_parts_that_end_with_a_millisecond(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archive, "PART_BYTES", 1)
+    w = world(*["a"] * 8)
+    found = part_of(forgetful(w), Place(ZERO))
+    assert len(found.entries) == 3
+    assert found.end == StreamId(w.events[2].channel_id.ms, 0).predecessor()
+
+
+def test_a_part_reaches_beyond_the_place_that_it_is_read_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archive, "PART_BYTES", 1)
+    w = World(history_bytes=0).run([Publish("a")] * 8 + [Tick(1), Publish("a"), Publish("a")])
+    place = Place(place_of(w, 7))
+    found = part_of(forgetful(w), place)
+    assert found.end is None or found.end > place.id
+
+
+def test_one_unreadable_key_is_the_answer_for_its_client_only() -> None:
+    w = world("a", "b")
+    w.redis.wrong_type.add(PREFIX + "a")
+    a, place = forgetful(w), Place(ZERO)
+    snapshot = a.snapshot([("a", place), ("b", place)])
+    with pytest.raises(redis.ResponseError):
+        a.next_part("a", place, snapshot)
+    assert len(a.next_part("b", place, snapshot).entries) == 1
+
+
+def test_without_the_permission_for_time_this_machines_clock_counts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    w = world("a")
+    w.redis.refuses_time = True
+    a, before = forgetful(w), int(time.time() * 1000)
+    now_ms = a.snapshot([("a", Place(ZERO))]).now_ms
+    a.snapshot([("a", Place(ZERO))])
+    assert before <= now_ms <= time.time() * 1000
+    assert [record.levelname for record in caplog.records] == ["WARNING"]

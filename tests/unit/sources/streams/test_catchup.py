@@ -1,155 +1,314 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Catch-ups: how they are sent, and what happens when Redis fails. The model has what is sent."""
+"""Catch-ups: who waits for whom, and what happens when Redis fails. The model has what is sent."""
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 import redis
 
+from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.hub import Hub
-from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.streams import catchup
-from wsgi_ws.sources.streams.archive import Archive, Snapshot
-from wsgi_ws.sources.streams.catchup import SEND_CHUNK, CatchUp, ReturningClient, send_in_chunks
+from wsgi_ws.sources.streams.archive import Archive, Part, Snapshot
+from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.history import History
+from wsgi_ws.sources.streams.replay import Knowledge, Place
 from wsgi_ws.sources.streams.stream_id import StreamId
 from wsgi_ws.websocket.closing import State
-from wsgi_ws.websocket.connection import Connection
 
-UNLIMITED = 0
-
-
-class Socket:
-    """A connection whose client reads nothing, or all at once."""
-
-    channel = "c"
-    events_sent = 0
-
-    def __init__(self, *, reads: bool = True) -> None:
-        self.state = State.OPEN
-        self.chunks: list[bytes] = []
-        self.closed_with: int | None = None
-        self.backlog_bytes = 0
-        self._reads = reads
-
-    def send(self, chunk: bytes) -> None:
-        self.chunks.append(chunk)
-        if not self._reads:
-            self.backlog_bytes += len(chunk)
-
-    def close(self, code: int, reason: str) -> None:
-        self.state, self.closed_with = State.CLOSING, code
+FLOOR = StreamId(1000, 0)  # what the history of these tests reaches back to
+RECENT, OLD = StreamId(1001, 0), StreamId(1, 1)
+NOW_MS = 10**7
 
 
-def entry(number: int, size: int = 0, data: bytes | None = None) -> Entry:
-    event = {"channel_id": "c", "job_id": str(number), "errors": ["x" * size]}
-    return Entry(StreamId(number, 0), "c", data or json.dumps(event).encode())
+def begin(history: History) -> None:
+    """Let it have nothing, from `FLOOR` to `RECENT`."""
+    history.start_at(FLOOR)
+    history.append((), bytes(RECENT))
 
 
-def sent(socket: Socket, entries: Sequence[Entry], limit: int = UNLIMITED) -> int | None:
-    return send_in_chunks(cast(Connection, socket), entries, limit)
+class FakeArchive:
+    """Answers from a script, and notes which places were asked for."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.batches: list[list[str]] = []
+        self.errors: deque[Exception] = deque()  # of the next snapshots
+        self.parts: dict[str, Any] = {}  # by channel
+        self.defect: Exception | None = None
+        self.gap = False
+        self.clients_at_once = 1000
+
+    def snapshot(self, clients: Sequence[tuple[str, Place]]) -> Snapshot:
+        self.batches.append([channel for channel, _ in clients])
+        if self.errors:
+            raise self.errors.popleft()
+        return Snapshot(self.history.generation, NOW_MS, deque(), 0, self.history.position)
+
+    def next_part(self, channel: str, place: Place, snapshot: Snapshot) -> Part:
+        part = self.parts.get(channel, Part(()))
+        if isinstance(part, Exception):
+            raise part
+        return cast(Part, part)
+
+    def knowledge(self, channel: str, place: Place, part: Part, snapshot: Snapshot) -> Knowledge:
+        if self.defect:
+            raise self.defect
+        return Knowledge((), continuous=not self.gap)
 
 
-# --- sending -------------------------------------------------------------------------------------
+class Scene:
+    """A catch-up whose archive is scripted."""
+
+    def __init__(self) -> None:
+        self.history = History(10**6)
+        begin(self.history)
+        self.archive = FakeArchive(self.history)
+        self.hub = Hub()
+        self.metrics = Mock()
+        self.catch_up = CatchUp(
+            cast(Archive, self.archive),
+            self.history,
+            hub=self.hub,
+            metrics=self.metrics,
+            max_backlog_bytes=0,
+        )
+
+    def socket(self, channel: str = "c") -> Any:
+        """A connection that the hub knows."""
+        socket: Any = Socket(channel)
+        self.hub.add(socket)
+        return socket
+
+    def returns(self, channel: str = "c", last_id: StreamId = RECENT) -> Any:
+        socket = self.socket(channel)
+        self.catch_up.enqueue(socket, last_id)
+        return socket
+
+    def serve(self, *, waited: float = 0.0) -> None:
+        """One batch, whose clients have waited so many seconds already."""
+        requests = self.catch_up.next_requests()
+        for request in requests:
+            request.waits_since -= waited
+        self.catch_up.serve(requests)
+
+    def is_live(self, socket: Any) -> bool:
+        return self.hub.is_subscribed(socket, socket.channel)
 
 
-def test_events_are_sent_as_frames_in_their_order() -> None:
-    socket, entries = Socket(), [entry(1), entry(2)]
-    assert sent(socket, entries) == 2
-    assert b"".join(socket.chunks) == entries[0].frame() + entries[1].frame()
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setattr(catchup, "RETRY_DELAY", 0.001)
+    return Scene()
 
 
-def test_small_events_share_a_chunk() -> None:
-    socket = Socket()
-    sent(socket, [entry(number, 1000) for number in range(200)])
-    assert len(socket.chunks) < 5
-    assert max(map(len, socket.chunks)) <= SEND_CHUNK
+# --- turns ---------------------------------------------------------------------------------------
 
 
-def test_an_event_larger_than_a_chunk_is_sent_whole() -> None:
-    socket, large = Socket(), entry(2, 2 * SEND_CHUNK)
-    sent(socket, [entry(1), large, entry(3)])
-    assert socket.chunks == [entry(1).frame(), large.frame(), entry(3).frame()]
+def test_clients_of_several_channels_share_a_round_trip(scene: Scene) -> None:
+    sockets = [scene.returns(channel) for channel in "abc"]
+    scene.serve()
+    assert scene.archive.batches == [["a", "b", "c"]]
+    assert all(map(scene.is_live, sockets))
 
 
-def test_nothing_missed_means_that_nothing_is_sent() -> None:
-    socket = Socket()
-    assert (sent(socket, []), socket.chunks) == (0, [])
+def test_one_client_of_a_channel_is_served_at_a_time(scene: Scene) -> None:
+    for channel in "aaab":
+        scene.returns(channel)
+    scene.serve()
+    scene.serve()
+    assert scene.archive.batches == [["a", "b"], ["a"]]
 
 
-def test_an_event_that_nobody_can_get_is_skipped_and_not_counted() -> None:
-    socket = Socket()
-    poison = entry(2, data=b'{"channel_id":"c","errors":"\xff"}')
-    assert sent(socket, [entry(1), poison, entry(3)]) == 2
+def test_those_whose_place_is_remembered_do_not_wait_for_many_searches(scene: Scene) -> None:
+    for number in range(10 * catchup.SEARCH_BATCH):
+        scene.returns(f"old {number}", OLD)
+    recent = scene.returns("recent", RECENT)
+    scene.serve()
+    assert scene.is_live(recent)
+    assert len(scene.archive.batches[0]) == 1 + catchup.SEARCH_BATCH
 
 
-def test_a_client_that_leaves_too_much_unread_is_told_to_come_back() -> None:
-    socket = Socket(reads=False)
-    assert sent(socket, [entry(number, 400) for number in range(9)], limit=1000) is None
-    assert (socket.closed_with, sum(map(len, socket.chunks)) <= 1000) == (1013, True)
+def test_redis_is_asked_for_no_more_clients_than_is_good_at_once(scene: Scene) -> None:
+    scene.archive.clients_at_once = 2
+    for channel in "abc":
+        scene.returns(channel)
+    scene.serve()
+    assert scene.archive.batches == [["a", "b"]]
 
 
-def test_a_client_that_reads_gets_more_than_it_may_leave_unread() -> None:
-    assert sent(Socket(), [entry(number, 400) for number in range(9)], limit=1000) == 9
+def test_who_has_waited_too_long_for_its_turn_is_told_to_come_back(scene: Scene) -> None:
+    one = scene.returns()
+    (request,) = scene.catch_up._recent.take(1)
+    request.waits_since -= catchup.PATIENCE
+    scene.catch_up._put(request)
+    scene.serve()
+    assert (one.closed_with, scene.archive.batches) == (1013, [])
 
 
-def test_nothing_is_sent_to_a_client_that_has_gone() -> None:
-    socket = Socket()
-    socket.state = State.ENDED
-    assert sent(socket, [entry(1), entry(2, 2 * SEND_CHUNK)]) is None
+def test_nothing_is_read_for_a_client_that_has_gone(scene: Scene) -> None:
+    scene.returns().state = State.ENDED
+    scene.serve()
+    assert scene.archive.batches == []
 
 
 # --- Redis fails ---------------------------------------------------------------------------------
 
 
-class FailingArchive:
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def snapshot(self, clients: Sequence[tuple[str, StreamId]]) -> Snapshot:
-        self.asked += 1
-        raise redis.ConnectionError("gone")
+def test_a_client_waits_while_redis_fails(scene: Scene) -> None:
+    one = scene.returns()
+    scene.archive.errors.extend([redis.ConnectionError("gone"), OSError("gone")])
+    scene.serve()
+    assert scene.is_live(one)
 
 
-@pytest.fixture
-def archive(monkeypatch: pytest.MonkeyPatch) -> FailingArchive:
-    monkeypatch.setattr(catchup, "RETRY_DELAY", 0.001)
-    return FailingArchive()
+def test_a_client_that_has_waited_too_long_for_redis_is_told_to_come_back(scene: Scene) -> None:
+    one = scene.returns()
+    scene.archive.errors.append(redis.ConnectionError("gone"))
+    scene.serve(waited=catchup.PATIENCE)
+    assert (one.closed_with, len(scene.archive.batches)) == (1012, 1)
 
 
-def served(archive: FailingArchive, socket: Any, *, waited: float) -> None:
-    """A client that came so many seconds ago."""
-    catch_up = CatchUp(
-        cast(Archive, archive),
-        History(0),
-        hub=Hub(),
-        metrics=cast(Metrics, None),
-        max_backlog_bytes=UNLIMITED,
-    )
-    client = ReturningClient(socket, StreamId(1, 1))
-    client.since -= waited
-    catch_up.serve([client])
+def test_an_unreadable_key_costs_its_client_its_connection(scene: Scene) -> None:
+    one, other = scene.returns("a"), scene.returns("b")
+    scene.archive.parts["a"] = redis.ResponseError("WRONGTYPE")
+    scene.serve()
+    assert (one.closed_with, scene.is_live(other)) == (1011, True)
+    assert scene.archive.batches == [["a", "b"]]
 
 
-def test_a_client_waits_while_redis_fails(archive: FailingArchive) -> None:
-    socket = Socket()
-    served(archive, socket, waited=catchup.PATIENCE - 0.1)
-    assert archive.asked > 1
+def test_a_defect_costs_its_client_its_connection(scene: Scene) -> None:
+    one = scene.returns()
+    scene.archive.defect = ZeroDivisionError("a defect")
+    scene.serve()
+    assert one.closed_with == 1011
 
 
-def test_a_client_that_has_waited_too_long_is_told_to_come_back(archive: FailingArchive) -> None:
-    socket = Socket()
-    served(archive, socket, waited=catchup.PATIENCE)
-    assert (socket.closed_with, archive.asked) == (1012, 1)
+def test_what_was_read_before_the_history_began_anew_is_read_again(scene: Scene) -> None:
+    one = scene.returns()
+    read = scene.archive.snapshot
+
+    def and_then_a_gap_is_found(clients: Sequence[tuple[str, Place]]) -> Snapshot:
+        snapshot = read(clients)
+        if len(scene.archive.batches) == 1:
+            begin(scene.history)
+        return snapshot
+
+    scene.archive.snapshot = and_then_a_gap_is_found  # type: ignore[method-assign]
+    scene.serve()
+    assert (len(scene.archive.batches), scene.is_live(one)) == (2, True)
 
 
-def test_nothing_is_read_for_a_client_that_has_gone(archive: FailingArchive) -> None:
-    socket = Socket()
-    socket.state = State.ENDED
-    served(archive, socket, waited=0)
-    assert archive.asked == 0
+# --- first connections ---------------------------------------------------------------------------
+
+
+def remember(scene: Scene, number: int) -> bytes:
+    """An event of channel c in the history; returns its frame."""
+    place = b"%d-0" % number
+    data = json.dumps({"channel_id": "c", "job_id": str(number)}).encode()
+    scene.history.append([(place, "c", data)], place)
+    return Entry(StreamId.parse(place), "c", data).frame()
+
+
+def test_a_first_connection_gets_what_is_remembered_without_redis(scene: Scene) -> None:
+    remember(scene, 2000)
+    frame = remember(scene, 3000)
+    one = scene.socket()
+    scene.catch_up.welcome(one, StreamId(2500, 0))
+    assert (one.chunks, scene.is_live(one)) == ([frame], True)
+    assert scene.archive.batches == []
+
+
+def test_a_first_connection_waits_for_redis_when_memory_does_not_reach_back(scene: Scene) -> None:
+    one = scene.socket()
+    scene.catch_up.welcome(one, FLOOR.predecessor())
+    assert not scene.is_live(one)
+    scene.serve()
+    assert (scene.is_live(one), scene.archive.batches) == (True, [["c"]])
+
+
+def test_first_connections_of_a_channel_are_served_together(scene: Scene) -> None:
+    sockets = [scene.socket() for _ in range(3)]
+    for socket in sockets:
+        scene.catch_up.welcome(socket, FLOOR.predecessor())
+    scene.serve()
+    assert all(map(scene.is_live, sockets))
+    assert (scene.archive.batches, len(scene.catch_up)) == ([["c"]], 0)
+
+
+def test_a_first_connection_is_no_gap(scene: Scene) -> None:
+    scene.archive.gap = True
+    scene.catch_up.welcome(scene.socket(), FLOOR.predecessor())
+    scene.serve()
+    assert not scene.metrics.stream_gap.called
+
+
+# --- sockets that must drain ---------------------------------------------------------------------
+
+
+def test_who_does_not_read_is_not_live_before_it_has_read(scene: Scene) -> None:
+    remember(scene, 2000)
+    one = scene.socket()
+    one.reads = False
+    one.backlog_bytes = 10**9
+    scene.catch_up.welcome(one, StreamId(1500, 0))
+    assert not scene.is_live(one)
+    one.backlog_bytes = 0
+    scene.catch_up._drains.look()
+    scene.serve()
+    assert (len(one.chunks), scene.is_live(one)) == (1, True)
+
+
+# --- gaps ----------------------------------------------------------------------------------------
+
+
+def gaps(scene: Scene) -> int:
+    return int(scene.metrics.stream_gap.call_count)
+
+
+def test_a_gap_is_told_once_for_all_of_a_users_tabs(scene: Scene) -> None:
+    scene.archive.gap = True
+    scene.archive.parts["c"] = Part([Entry(RECENT, "c", b'{"channel_id":"c"}')])
+    for _ in range(3):
+        scene.returns(last_id=OLD)
+        scene.serve()
+    assert gaps(scene) == 1
+
+
+def test_each_channel_has_its_own_gap(scene: Scene) -> None:
+    scene.archive.gap = True
+    for channel in "ab":
+        scene.returns(channel, StreamId(NOW_MS - 1000, 0))
+    scene.history.append((), b"%d-0" % NOW_MS)
+    scene.serve()
+    assert gaps(scene) == 2
+
+
+def test_an_old_place_of_a_channel_that_has_nothing_is_no_gap(scene: Scene) -> None:
+    scene.archive.gap = True
+    one = scene.returns(last_id=OLD)
+    scene.serve()
+    assert (gaps(scene), scene.is_live(one)) == (0, True)
+
+
+def test_a_place_from_the_future_is_told_once(scene: Scene) -> None:
+    for _ in range(2):
+        one = scene.returns(last_id=StreamId(NOW_MS, 0))
+        while len(scene.catch_up):
+            scene.serve()
+        assert scene.is_live(one)
+    assert gaps(scene) == 1
+
+
+def test_the_gaps_that_are_remembered_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catchup, "GAPS_REMEMBERED", 2)
+    told = catchup._Gaps()
+    assert [told.is_news(channel) for channel in "abca"] == [True] * 4
+    assert not told.is_news("a")

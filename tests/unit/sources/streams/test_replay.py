@@ -13,7 +13,9 @@ from wsgi_ws.sources.streams.replay import (
     ORPHAN_LOOK_BACK_MS,
     TWIN_GRACE_MS,
     Knowledge,
+    Place,
     Plan,
+    Whose,
     is_from_the_future,
     look_back_from,
     plan,
@@ -48,7 +50,7 @@ def planned(
     continuous: bool = True,
     now_ms: int = NOW,
 ) -> Plan:
-    return plan(last_id, channel, Knowledge(full, continuous), now_ms)
+    return plan(Place(last_id), channel, Knowledge(full, continuous), now_ms)
 
 
 # --- ordinary events -----------------------------------------------------------------------------
@@ -137,11 +139,11 @@ def test_where_the_global_stream_is_not_known_an_orphans_id_proves_nothing() -> 
 
 
 def test_orphans_are_looked_for_within_a_bounded_time_before_last_id() -> None:
-    assert look_back_from(at(0, 7)) == StreamId(T - ORPHAN_LOOK_BACK_MS, 0)
+    assert look_back_from(Place(at(0, 7))) == StreamId(T - ORPHAN_LOOK_BACK_MS, 0)
 
 
 def test_looking_back_ends_at_zero() -> None:
-    assert look_back_from(StreamId(5, 1)) == ZERO
+    assert look_back_from(Place(StreamId(5, 1))) == ZERO
 
 
 # --- the second look -----------------------------------------------------------------------------
@@ -255,7 +257,7 @@ def test_a_gap_when_last_id_is_not_where_it_must_be() -> None:
     """Redis was restored from a copy that is older."""
     full = [entry(1, "older"), entry(9, "newer")]
     known = Knowledge(full, continuous=True, last_id_exists=False)
-    assert plan(at(5), full, known, NOW).gap
+    assert plan(Place(at(5)), full, known, NOW).gap
 
 
 @pytest.mark.parametrize(
@@ -283,3 +285,56 @@ def test_a_twin_is_looked_for_from_the_firsts_millisecond_on() -> None:
 def test_windows_that_overlap_are_one() -> None:
     windows = twin_windows([entry(1, "a"), entry(15, "b"), entry(90, "c")], 20)
     assert windows == [(at(1), at(35, MAX_SEQUENCE)), (at(90), at(110, MAX_SEQUENCE))]
+
+
+# --- places that this server has named -----------------------------------------------------------
+
+OURS = pytest.mark.parametrize("whose", [Whose.FIRST, Whose.GOING_ON])
+
+
+@OURS
+def test_what_comes_after_a_place_of_ours_is_missed(whose: Whose) -> None:
+    full = [entry(1, "got"), entry(3, "missed")]
+    missed = plan(Place(at(2), whose), full, Knowledge(full, True), NOW).missed
+    assert jobs(missed) == ["missed"]
+
+
+@OURS
+def test_a_place_of_ours_makes_no_gap(whose: Whose) -> None:
+    known = Knowledge((), continuous=False, last_id_exists=False)
+    assert not plan(Place(at(2), whose), (), known, NOW).gap
+
+
+@OURS
+def test_no_orphan_from_before_a_place_of_ours_is_sent(whose: Whose) -> None:
+    channel = [entry(1, "before"), entry(3, "after")]
+    missed = plan(Place(at(2), whose), channel, Knowledge((), True), NOW).missed
+    assert jobs(missed) == ["after"]
+
+
+@OURS
+def test_nothing_from_before_a_place_of_ours_is_in_flight_again(whose: Whose) -> None:
+    channel = [entry(1, "before"), entry(3, "after")]
+    in_flight = plan(Place(at(2), whose), channel, Knowledge((), True), T + 10).in_flight
+    assert jobs(in_flight) == ["after"]
+
+
+@OURS
+def test_the_channels_stream_is_read_from_before_a_place_of_ours_by_the_grace(whose: Whose) -> None:
+    assert look_back_from(Place(at(0, 7), whose)) == StreamId(T - TWIN_GRACE_MS, 0)
+
+
+# --- a part of the channel's stream --------------------------------------------------------------
+
+
+def test_a_part_is_planned_up_to_its_end() -> None:
+    channel = [entry(1, "a"), entry(2, "b")]
+    full = [*channel, entry(3, "c")]
+    plan_of_part = plan(Place(at(0)), channel, Knowledge(full, True), NOW, end=at(2))
+    assert jobs(plan_of_part.missed) == ["a", "b"]
+
+
+def test_what_is_behind_a_part_is_not_taken_for_trimmed() -> None:
+    channel = [entry(0, "got"), entry(1, "a")]
+    full = [*channel, entry(3, "c")]
+    assert not plan(Place(at(0)), channel, Knowledge(full, True), NOW, end=at(2)).gap

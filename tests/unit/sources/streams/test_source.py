@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -50,18 +51,31 @@ def connect(source: StreamSource, *, caught_up: bool) -> None:
 
 def test_the_streams_are_a_source(source: StreamSource) -> None:
     as_source: Source = source
-    assert len(as_source.jobs()) == 3
+    assert len(as_source.jobs()) == 4
 
 
 # --- joining -------------------------------------------------------------------------------------
 
 
-def test_without_a_last_id_a_socket_gets_live_events_at_once(
+def test_without_a_last_id_a_socket_gets_the_last_minute_first(
     source: StreamSource, hub: Hub, catch_up: Any
 ) -> None:
+    one, now_ms = add(hub), time.time() * 1000
+    source.join(one, None)
+    assert (hub.by_topic, catch_up.enqueue.called) == ({}, False)
+    ((connection, since),) = [call.args for call in catch_up.welcome.call_args_list]
+    assert (connection, round((now_ms - since.ms) / 1000)) == (one, 60)
+
+
+def test_a_socket_that_is_due_no_first_catch_up_gets_live_events_at_once(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = StreamSource(replace(SETTINGS, first_catch_up=0.0), hub, Mock())
+    catch_up = Mock()
+    monkeypatch.setattr(source, "_catch_up", catch_up)
     one = add(hub, "a")
     source.join(one, None)
-    assert (hub.by_topic, catch_up.enqueue.called) == ({"a": [one]}, False)
+    assert (hub.by_topic, catch_up.mock_calls) == ({"a": [one]}, [])
 
 
 def test_with_a_last_id_a_socket_catches_up_first(
@@ -77,9 +91,8 @@ def test_with_a_last_id_a_socket_catches_up_first(
 def test_a_malformed_last_id_is_ignored_with_a_warning(
     source: StreamSource, hub: Hub, catch_up: Any, caplog: pytest.LogCaptureFixture, last_id: str
 ) -> None:
-    one = add(hub, "a")
-    source.join(one, last_id)
-    assert (hub.by_topic, catch_up.enqueue.called) == ({"a": [one]}, False)
+    source.join(add(hub), last_id)
+    assert (catch_up.welcome.called, catch_up.enqueue.called) == (True, False)
     expected = f"last_id {last_id!r} is ignored: it is not like 1700000000000-0"
     assert [record.getMessage() for record in caplog.records] == [expected]
 
@@ -89,7 +102,7 @@ def test_after_a_gap_live_sockets_catch_up_from_before_it(
 ) -> None:
     live, other, catching_up = add(hub, "a"), add(hub, "b"), add(hub, "a")
     for one in (live, other):
-        source.join(one, None)
+        hub.subscribe(one, one.channel)
     source._resynchronize(StreamId(5, 0))
     queued = {call.args for call in catch_up.enqueue.call_args_list}
     assert queued == {(live, StreamId(5, 0)), (other, StreamId(5, 0))}

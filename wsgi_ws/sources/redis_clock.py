@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Redis's clock, which makes the IDs of entries, as far as it is known here."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from wsgi_ws.sources.redis_client import clock_ms
+
+log = logging.getLogger(__name__)
+
+
+class RedisClock:
+    """Remembers how far Redis's clock is from this machine's.
+
+    The command TIME takes a permission of its own. Without it this machine's clock must do.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_ms = 0
+        self._is_refused = False
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch by Redis's clock, as of its last answer."""
+        return int(time.time() * 1000) + self._ahead_ms
+
+    def read(self, reply: Any) -> int:
+        """What a reply to TIME says, in milliseconds since the epoch.
+
+        :param reply: also an error, which is said once.
+        """
+        if isinstance(reply, Exception):
+            self._refuse(reply)
+            return self.now_ms()
+        now_ms = clock_ms(reply)
+        self._ahead_ms = now_ms - int(time.time() * 1000)
+        return now_ms
+
+    def _refuse(self, error: Exception) -> None:
+        if not self._is_refused:
+            log.warning(
+                "Redis does not tell its time (%s): this machine's clock is used instead, and must "
+                "not differ from Redis's by more than a second; to permit it: ACL SETUSER … +time",
+                error,
+            )
+        self._is_refused = True
