@@ -280,7 +280,6 @@ class Client:
     ids: list[StreamId] = field(default_factory=list)
     per_connection: list[list[int]] = field(default_factory=list)
     first_due: int = 0  # where in the log of the global stream its first minute begins
-    first_possible: int = 0  # and where the worker was then: what it had not read may come live
     accepted_at: int = 0  # where the log was when it first came, or was first served
     gaps: int = 0
 
@@ -523,8 +522,7 @@ class World:
         if client.last_id is None:
             client.accepted_at = len(self.log)
             since = StreamId(self.now_ms - FIRST_CATCH_UP_MS, 0)
-            client.first_due = self._count_up_to(since)
-            client.first_possible = self._count_up_to(min(since, worker.history.position))
+            client.first_due = sum(1 for event in self.log if (event.global_id or ZERO) <= since)
             worker.catch_up.welcome(connection, since)
         else:
             worker.catch_up.enqueue(connection, client.last_id)
@@ -579,10 +577,12 @@ class World:
         """The client's events in the order of the global stream."""
         return self._of_client(client, client.first_due)
 
-    def truths(self, client: Client) -> list[list[int]]:
-        """What may be the truth: when its worker is more than a minute behind, a client that comes
-        for the first time may get more than the last minute."""
-        return [self.truth(client), self._of_client(client, client.first_possible)]
+    def has_the_truth(self, client: Client) -> bool:
+        """Whether its ordinary events are the truth. At its first connection it may have got more
+        than the last minute: what its worker read late, or read for one that had waited longer."""
+        got, everything = self.ordinary(client), self._of_client(client, 0)
+        count = max(len(got), len(self.truth(client)))
+        return got == everything[len(everything) - count :]
 
     def due(self, client: Client) -> list[int]:
         """The part of it that was written after the client was accepted for the first time."""
@@ -595,10 +595,6 @@ class World:
 
     def _of_client(self, client: Client, start: int) -> list[int]:
         return [e.number for e in self.log[start:] if e.channel == client.channel]
-
-    def _count_up_to(self, place: StreamId) -> int:
-        """How many events of the log are not behind a place."""
-        return sum(1 for event in self.log if (event.global_id or ZERO) <= place)
 
     def repeats(self, client: Client) -> dict[int, int]:
         """Events that it got more than once."""

@@ -120,7 +120,7 @@ def test_every_event_arrives_once_and_in_the_order_of_the_global_stream(
 ) -> None:
     world = end_of(script, history_bytes)
     for client in world.clients:
-        assert world.ordinary(client) in world.truths(client)
+        assert world.has_the_truth(client)
 
 
 @PATIENT
