@@ -13,12 +13,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import ConfigError, Loaded, load
 from wsgi_ws.server import open_files
+from wsgi_ws.server.listening import bind_error, everywhere
 from wsgi_ws.server.metrics_directory import DIRECTORY_VARIABLE, MetricsDirectory
 from wsgi_ws.server.metrics_listener import MetricsListener
 from wsgi_ws.server.worker import Prepared, Worker, unsupported
@@ -42,6 +43,7 @@ class Master:
     def __init__(self) -> None:
         self._loaded: Loaded | None = None
         self._problems: tuple[str, ...] = ()  # why the configuration of the last SIGHUP is not used
+        self._listens_at_port = False  # or else where gunicorn's `bind` says
         self._metrics_directory = MetricsDirectory()
         self._metrics_listener = MetricsListener()
 
@@ -51,18 +53,25 @@ class Master:
         assert self._loaded is not None, "configure comes first"
         return self._loaded
 
+    @property
+    def bind(self) -> str:
+        """gunicorn's setting, unless somebody gives it another."""
+        return everywhere(self.loaded.settings.port)
+
     def configure(self, environ: Mapping[str, str]) -> Settings:
         """Load the configuration, at the start and at each SIGHUP.
 
         A wrong one ends the process at the start, with a line for each problem. At a SIGHUP the one
         before stays in use: a slip of the pen must not end a service that runs.
         """
-        try:
-            self._loaded, self._problems = load(environ), ()
-        except ConfigError as error:
-            if self._loaded is None:
-                sys.exit("\n".join(f"wsgi_ws does not start: {line}" for line in error.problems))
-            self._problems = error.problems
+        loaded, problems = _load(environ)
+        if loaded is not None and self._loaded is not None:
+            problems = tuple(self._out_of_reach(loaded))
+        if not problems:
+            self._loaded = loaded
+        elif self._loaded is None:
+            sys.exit("\n".join(f"wsgi_ws does not start: {line}" for line in problems))
+        self._problems = problems
         return self.loaded.settings
 
     # --- gunicorn's hooks, in the order in which they are called ----------------------------------
@@ -70,6 +79,7 @@ class Master:
     def on_starting(self, server: Any) -> None:
         """Refuse what can't work, warn of what may not be meant. Logging works from here on."""
         self._stop_at(unsupported(server.cfg))
+        self._listens_at_port = server.cfg.bind == [self.bind]
         open_files.raise_limit(self.loaded.settings.max_total_connections)
         self._stop_at(self._listen_for_metrics())
         self._warn()
@@ -115,6 +125,20 @@ class Master:
             log.error("the service does not start: %s", problem)
             sys.exit(1)
 
+    def _out_of_reach(self, loaded: Loaded) -> Iterator[str]:
+        """What of a new configuration a service that runs can't have, and the remedy.
+
+        gunicorn itself closes its sockets, tries for five seconds to listen anew, and ends.
+        """
+        old, new = self.loaded.settings.port, loaded.settings.port
+        error = bind_error("", new) if self._listens_at_port and new != old else None
+        if error:
+            yield (
+                f"port (from {loaded.set_by('port')}) is {new}, which can't be listened at "
+                f"({error.strerror}): the service stays at {old} with its old configuration; "
+                "choose another, or stop what listens there"
+            )
+
     def _warn(self) -> None:
         for warning in self.loaded.warnings:
             log.warning("%s", warning)
@@ -130,6 +154,18 @@ class Master:
                 "choose another port, or 0 for none"
             )
         return None
+
+
+def _load(environ: Mapping[str, str]) -> tuple[Loaded | None, tuple[str, ...]]:
+    """A configuration, or what is wrong with it."""
+    try:
+        return load(environ), ()
+    except ConfigError as error:
+        return None, error.problems
+    except Exception as error:  # gunicorn would end the service; the text may hold a secret
+        return None, (
+            f"it can't be loaded ({type(error).__name__}): `python -m wsgi_ws check` shows where",
+        )
 
 
 def _replaces_another(environ: Mapping[str, str]) -> bool:

@@ -8,6 +8,7 @@ Redis. No text that this module makes contains a secret.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -194,9 +195,10 @@ def read(target: str, environ: Mapping[str, str], python: str = sys.executable) 
     :param python: the interpreter; Superset's own knows all packages that the settings import.
     :raises SupersetError: when they can't be read.
     """
-    if Path(target).is_dir():
+    if os.path.isdir(target):
         target = str(Path(target) / "superset_config.py")
-    if ("/" in target or target.endswith(".py")) and not Path(target).is_file():
+    # os.path: pathlib raises for a name that no file can have.
+    if ("/" in target or target.endswith(".py")) and not os.path.isfile(target):
         raise SupersetError(f"{target} is not there or no file: give the path as seen from here")
     answer = _answer(_run(target, environ, python), target)
     if "error" in answer:

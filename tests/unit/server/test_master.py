@@ -58,6 +58,20 @@ def test_a_reload_names_the_problems_and_then_forgets_them(
     assert errors[0].startswith("not all of the configuration is changed: jwtSecret")
 
 
+def test_a_defect_in_loading_at_a_reload_is_a_line_without_its_text(
+    master: Master, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def defective(_: Any) -> Any:
+        raise ValueError("perhaps a password")
+
+    settings = master.configure(RIGHT)
+    monkeypatch.setattr("wsgi_ws.server.master.load", defective)
+    assert master.configure(RIGHT) is settings
+    master.on_reload(None)
+    assert "it can't be loaded (ValueError)" in caplog.text
+    assert "password" not in caplog.text
+
+
 def test_a_reload_that_can_not_have_the_metrics_port_says_so_and_goes_on(
     master: Master, caplog: pytest.LogCaptureFixture
 ) -> None:
