@@ -11,6 +11,7 @@ _master = master_of_this_process()
 _settings = _master.configure(os.environ)
 
 bind = _master.bind
+graceful_timeout = _master.graceful_timeout
 worker_class = "wsgi_ws.server.worker.Worker"
 workers = 1
 # Only requests and handshakes under way count, sockets don't: they leave the pool after the 101.

@@ -22,9 +22,12 @@ from wsgi_ws.server import open_files
 from wsgi_ws.server.listening import bind_error, everywhere
 from wsgi_ws.server.metrics_directory import DIRECTORY_VARIABLE, MetricsDirectory
 from wsgi_ws.server.metrics_listener import MetricsListener
-from wsgi_ws.server.worker import Prepared, Worker, unsupported
+from wsgi_ws.server.options import Option, given
+from wsgi_ws.server.worker import Prepared, Worker, time_to_stop, unsupported
 
 log = logging.getLogger("wsgi_ws.config")
+
+GRACEFUL_TIMEOUT = 30  # gunicorn's default
 
 
 @functools.cache
@@ -43,7 +46,9 @@ class Master:
     def __init__(self) -> None:
         self._loaded: Loaded | None = None
         self._problems: tuple[str, ...] = ()  # why the configuration of the last SIGHUP is not used
-        self._listens_at_port = False  # or else where gunicorn's `bind` says
+        # gunicorn's options that overrule what is here; they don't change while the process lives.
+        self._bind: Option | None = None
+        self._graceful_timeout: Option | None = None
         self._metrics_directory = MetricsDirectory()
         self._metrics_listener = MetricsListener()
 
@@ -57,6 +62,12 @@ class Master:
     def bind(self) -> str:
         """gunicorn's setting, unless somebody gives it another."""
         return everywhere(self.loaded.settings.port)
+
+    @property
+    def graceful_timeout(self) -> int:
+        """gunicorn's setting, unless somebody gives it another: seconds until it kills a worker
+        that was told to stop."""
+        return max(GRACEFUL_TIMEOUT, time_to_stop(self.loaded.settings))
 
     def configure(self, environ: Mapping[str, str]) -> Settings:
         """Load the configuration, at the start and at each SIGHUP.
@@ -79,7 +90,9 @@ class Master:
     def on_starting(self, server: Any) -> None:
         """Refuse what can't work, warn of what may not be meant. Logging works from here on."""
         self._stop_at(unsupported(server.cfg))
-        self._listens_at_port = server.cfg.bind == [self.bind]
+        self._bind = given(server.cfg, "bind", [self.bind])
+        self._graceful_timeout = given(server.cfg, "graceful_timeout", self.graceful_timeout)
+        self._stop_at(self._impatience(self.loaded))
         open_files.raise_limit(self.loaded.settings.max_total_connections)
         self._stop_at(self._listen_for_metrics())
         self._warn()
@@ -131,13 +144,28 @@ class Master:
         gunicorn itself closes its sockets, tries for five seconds to listen anew, and ends.
         """
         old, new = self.loaded.settings.port, loaded.settings.port
-        error = bind_error("", new) if self._listens_at_port and new != old else None
+        error = bind_error("", new) if self._bind is None and new != old else None
         if error:
             yield (
                 f"port (from {loaded.set_by('port')}) is {new}, which can't be listened at "
                 f"({error.strerror}): the service stays at {old} with its old configuration; "
                 "choose another, or stop what listens there"
             )
+        impatience = self._impatience(loaded)
+        if impatience:
+            yield impatience
+
+    def _impatience(self, loaded: Loaded) -> str | None:
+        """That gunicorn would kill a worker before it has closed its sockets."""
+        option, needed = self._graceful_timeout, time_to_stop(loaded.settings)
+        if option is None or option.value >= needed:
+            return None
+        return (
+            f"{option} is {option.value}, but a stop may take {needed} s by drainMs (from "
+            f"{loaded.set_by('drainMs')}) and closeTimeoutMs (from "
+            f"{loaded.set_by('closeTimeoutMs')}), and gunicorn would kill the worker before it has "
+            f"closed its sockets: leave the option out, or give it {needed} or more"
+        )
 
     def _warn(self) -> None:
         for warning in self.loaded.warnings:

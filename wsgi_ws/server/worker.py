@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import math
 import os
 import socket
 import sys
@@ -29,6 +30,13 @@ WATCH_INTERVAL = 1.0  # seconds between two signs of life to the master
 # New objects until the collector looks for cycles. By default 700: the entries of one batch of
 # events, which have none, would be looked through dozens of times.
 COLLECTION_THRESHOLD = 20_000
+# Seconds between a worker's own end and the moment at which gunicorn would kill it.
+STOP_MARGIN = 0.5
+
+
+def time_to_stop(settings: Settings) -> int:
+    """Seconds that a worker may take from SIGTERM to its end, rounded up."""
+    return math.ceil(settings.drain + settings.close_timeout + 2 * STOP_MARGIN)
 
 
 def unsupported(cfg: Any) -> str | None:
@@ -120,8 +128,9 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         while self.alive:
             self.notify()
             wake.wait(WATCH_INTERVAL)
+        deadline = time.monotonic() + self.cfg.graceful_timeout - STOP_MARGIN
         self._notify_while(service.stop)
-        self._await_answers(plain)
+        self._await_answers(plain, deadline)
         if self._failed:
             sys.exit(1)
 
@@ -153,9 +162,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             self.notify()
             greenlet.join(WATCH_INTERVAL)
 
-    def _await_answers(self, plain: PlainServer) -> None:
+    def _await_answers(self, plain: PlainServer, deadline: float) -> None:
         """Let plain requests under way finish, as long as gunicorn allows."""
-        deadline = time.monotonic() + self.cfg.graceful_timeout
         while len(plain) and time.monotonic() < deadline:
             self.notify()
             gevent.sleep(0.05)

@@ -128,6 +128,16 @@ def test_no_value_of_the_file_ends_a_service_that_runs(
     assert named in line
 
 
+def test_a_drain_that_gunicorn_has_no_time_for_does_not_come_into_use(
+    start_server: StartServer,
+) -> None:
+    server = start_with_file(start_server, arguments=["--graceful-timeout", "30"])
+    reload(server, {"drainMs": 60000})
+    (line,) = errors(server)
+    assert "--graceful-timeout (from the command line) is 30, but a stop may take 66 s" in line
+    assert server.terminate() == 0
+
+
 def test_a_file_that_can_not_be_read_does_not_either(start_server: StartServer) -> None:
     server = start_with_file(start_server)
     config = config_of(server)

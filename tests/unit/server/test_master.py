@@ -85,6 +85,14 @@ def test_a_reload_that_can_not_have_the_metrics_port_says_so_and_goes_on(
     other.on_exit(None)
 
 
+@pytest.mark.parametrize(("drain_ms", "seconds"), [("2000", 30), ("60000", 66), ("24001", 31)])
+def test_gunicorn_never_waits_for_less_than_its_default_nor_than_a_stop_may_take(
+    master: Master, drain_ms: str, seconds: int
+) -> None:
+    master.configure(RIGHT | {"DRAIN_MS": drain_ms})
+    assert master.graceful_timeout == seconds
+
+
 def test_a_worker_gets_what_is_prepared(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = master.configure(RIGHT | {"METRICS_PORT": str(free_port())})
     master.on_reload(None)
