@@ -22,8 +22,8 @@ from wsgi_ws.server import open_files
 from wsgi_ws.server.listening import bind_error, everywhere
 from wsgi_ws.server.metrics_directory import DIRECTORY_VARIABLE, MetricsDirectory
 from wsgi_ws.server.metrics_listener import MetricsListener
-from wsgi_ws.server.options import Option, given
-from wsgi_ws.server.worker import Prepared, Worker, time_to_stop, unsupported
+from wsgi_ws.server.options import Option, Options
+from wsgi_ws.server.worker import Prepared, Worker, time_to_stop
 
 log = logging.getLogger("wsgi_ws.config")
 
@@ -89,13 +89,13 @@ class Master:
 
     def on_starting(self, server: Any) -> None:
         """Refuse what can't work, warn of what may not be meant. Logging works from here on."""
-        self._stop_at(unsupported(server.cfg))
-        self._bind = given(server.cfg, "bind", [self.bind])
-        self._graceful_timeout = given(server.cfg, "graceful_timeout", self.graceful_timeout)
-        self._stop_at(self._impatience(self.loaded))
+        options = Options(server.cfg)
+        self._bind = options.given("bind", [self.bind])
+        self._graceful_timeout = options.given("graceful_timeout", self.graceful_timeout)
+        self._stop_at(*options.refused(), *self._impatience(self.loaded))
         open_files.raise_limit(self.loaded.settings.max_total_connections)
-        self._stop_at(self._listen_for_metrics())
-        self._warn()
+        self._stop_at(*self._listen_for_metrics())
+        self._warn(*options.without_effect())
 
     def when_ready(self, server: Any) -> None:
         """Make what must be removed again: from here on gunicorn ends the master by `on_exit`."""
@@ -103,7 +103,7 @@ class Master:
 
     def on_reload(self, server: Any) -> None:
         """After a SIGHUP, before the new workers. To exit here would end the service."""
-        for problem in self._problems or filter(None, [self._listen_for_metrics()]):
+        for problem in self._problems or self._listen_for_metrics():
             log.error("not all of the configuration is changed: %s", problem)
         self._warn()
 
@@ -133,9 +133,10 @@ class Master:
 
     # --- their parts -----------------------------------------------------------------------------
 
-    def _stop_at(self, problem: str | None) -> None:
-        if problem:
+    def _stop_at(self, *problems: str) -> None:
+        for problem in problems:
             log.error("the service does not start: %s", problem)
+        if problems:
             sys.exit(1)
 
     def _out_of_reach(self, loaded: Loaded) -> Iterator[str]:
@@ -151,37 +152,41 @@ class Master:
                 f"({error.strerror}): the service stays at {old} with its old configuration; "
                 "choose another, or stop what listens there"
             )
-        impatience = self._impatience(loaded)
-        if impatience:
-            yield impatience
+        yield from self._impatience(loaded)
 
-    def _impatience(self, loaded: Loaded) -> str | None:
+    def _impatience(self, loaded: Loaded) -> Iterator[str]:
         """That gunicorn would kill a worker before it has closed its sockets."""
         option, needed = self._graceful_timeout, time_to_stop(loaded.settings)
-        if option is None or option.value >= needed:
-            return None
-        return (
-            f"{option} is {option.value}, but a stop may take {needed} s by drainMs (from "
-            f"{loaded.set_by('drainMs')}) and closeTimeoutMs (from "
-            f"{loaded.set_by('closeTimeoutMs')}), and gunicorn would kill the worker before it has "
-            f"closed its sockets: leave the option out, or give it {needed} or more"
-        )
+        if option and option.value < needed:
+            yield (
+                f"{option} is {option.value}, but a stop may take {needed} s by drainMs (from "
+                f"{loaded.set_by('drainMs')}) and closeTimeoutMs (from "
+                f"{loaded.set_by('closeTimeoutMs')}), and gunicorn would kill the worker before it "
+                f"has closed its sockets: leave the option out, or give it {needed} or more"
+            )
 
-    def _warn(self) -> None:
-        for warning in self.loaded.warnings:
+    def _warn(self, *more: str) -> None:
+        for warning in (*self.loaded.warnings, *self._port_without_effect(), *more):
             log.warning("%s", warning)
 
-    def _listen_for_metrics(self) -> str | None:
-        """Returns what is wrong, and the remedy; or None."""
+    def _port_without_effect(self) -> Iterator[str]:
+        bind, port, source = self._bind, self.loaded.settings.port, self.loaded.sources.get("port")
+        if bind and source and not any(each.endswith(f":{port}") for each in bind.value):
+            yield (
+                f"{bind} is {', '.join(bind.value)} and wins: port {port} (from {source}) has no "
+                "effect"
+            )
+
+    def _listen_for_metrics(self) -> Iterator[str]:
+        """What is wrong, and the remedy."""
         host, port = self.loaded.settings.metrics_host, self.loaded.settings.metrics_port
         try:
             self._metrics_listener.listen(host, port, replacing=_replaces_another(os.environ))
         except (OSError, UnicodeError) as error:
-            return (
+            yield (
                 f"metricsHost {host} and metricsPort {port} can't be listened at ({error}): "
                 "choose another port, or 0 for none"
             )
-        return None
 
 
 def _load(environ: Mapping[str, str]) -> tuple[Loaded | None, tuple[str, ...]]:

@@ -39,21 +39,6 @@ def time_to_stop(settings: Settings) -> int:
     return math.ceil(settings.drain + settings.close_timeout + 2 * STOP_MARGIN)
 
 
-def unsupported(cfg: Any) -> str | None:
-    """What of gunicorn's configuration can't work with this service, and the remedy; or None."""
-    if not issubclass(cfg.worker_class, Worker):
-        return "another worker class can't serve WebSockets: leave -k and worker_class out"
-    if cfg.is_ssl:
-        return "certfile and keyfile are not supported: let the proxy in front do TLS"
-    if cfg.preload_app:
-        return "preload_app would patch gunicorn's own process for gevent: leave it out"
-    if cfg.max_requests:
-        return "max_requests has no meaning for connections that stay: leave it out"
-    if 0 < cfg.timeout < 3:
-        return f"timeout {cfg.timeout} is shorter than a worker's signs of life: 3 or more, or 0"
-    return None
-
-
 def _wsgi_environ(cfg: Any) -> dict[str, Any]:
     """What a request's WSGI environ has from gunicorn, as in its own gevent worker.
 

@@ -120,25 +120,6 @@ def test_a_blocked_loop_is_logged_with_what_blocks_it(
     eventually(lambda: "in sabotaged" in sabotaged.log_text(), "the culprit is named")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--preload"], "preload_app"),
-        (["--max-requests", "100"], "max_requests"),
-        (["--timeout", "1"], "timeout 1"),
-        (["-k", "sync"], "another worker class"),
-        (["--certfile", "/dev/null", "--keyfile", "/dev/null"], "let the proxy in front do TLS"),
-    ],
-)
-def test_gunicorn_settings_that_can_t_work_are_refused_at_the_start(
-    start_server: StartServer, arguments: list[str], message: str
-) -> None:
-    server = start_server(arguments=arguments, wait=False)
-    assert server.process.wait(DEADLINE) == 1
-    assert message in server.log_text()
-    assert "Traceback" not in server.log_text()
-
-
 def test_at_the_descriptor_limit_it_refuses_politely_and_recovers(
     start_server: StartServer, redis_server: RedisServer, prefix: str
 ) -> None:
