@@ -57,6 +57,38 @@ def shown(value: Any, secret: bool = False) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+def around(text: str) -> str:
+    """What is around a text and rarely meant as a part of it, in words; empty when nothing is.
+
+    An env file is no shell: `NAME="value"` there often has the quotation marks in it.
+    """
+    found = ["quotation marks"] if _is_quoted(text.strip()) else []
+    if text.strip() not in ("", text):
+        found.append("white space")
+    return " and ".join(found)
+
+
+def only_around(ours: Any, theirs: Any) -> str:
+    """What is around one of two texts that are equal but for that, in words; else nothing."""
+    if not isinstance(ours, str) or not isinstance(theirs, str) or ours == theirs:
+        return ""
+    return around(ours) or around(theirs) if _bare(ours) == _bare(theirs) else ""
+
+
+def without_quotes(text: str) -> str:
+    """A remedy for the end of a sentence about a wrong value in quotation marks, else nothing."""
+    return "; write it without the quotation marks" if _is_quoted(text.strip()) else ""
+
+
+def _is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+
+
+def _bare(text: str) -> str:
+    text = text.strip()
+    return text[1:-1].strip() if _is_quoted(text) else text
+
+
 def seconds(milliseconds: int) -> float:
     """
     :raises BadValue: for a number that no time can be.

@@ -14,11 +14,13 @@ from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
 from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
 from wsgi_ws.config.load import Loaded
+from wsgi_ws.config.meanings import around, only_around
 from wsgi_ws.superset import settings as names
 from wsgi_ws.superset.settings import Said, SupersetSettings, Unknown
 
 WHAT = "superset"
 WHY = {
+    "redis.host": "no Redis can be found under such a name",
     "redis.db": "events would be written where nobody reads them, and charts load for ever",
     "redisStreamPrefix": "events would be written to streams that nobody reads",
     "jwtCookieName": "every browser would be refused for want of a cookie",
@@ -160,10 +162,17 @@ def mismatch(path: str, said: Said, loaded: Loaded) -> str:
     """The sentence about one differing value; a secret is not shown."""
     source = loaded.set_by(path)
     why = WHY.get(path, "this server can't read what Superset writes")
+    here = loaded.value(path)
+    wrapping = only_around(here, said.value)
+    if wrapping:
+        place = f"here (in {source})" if around(here) else f"in {_line(said)}"
+        return (
+            f"{path} (from {source}) differs from {said} only in the {wrapping} around it: {why}; "
+            f"write it without {place}"
+        )
     remedy = f"{change(path, loaded, said.value)} here, or change {_line(said)}"
     if key_of(path).secret:
         return f"{path} (from {source}) differs from {said}: {why}; {remedy}"
-    here = loaded.value(path)
     return (
         f"{path} is {_shown(here)} (from {source}), but {_shown(said.value)} in Superset ({said}): "
         f"{why}; {remedy}"
@@ -233,6 +242,8 @@ def _address_findings(
         return [yellow(WHAT, _unknown(str(main)))]
     if ours == theirs or one_redis:
         return []
+    if path == "redis.host" and only_around(redis.host, main.value):
+        return [red(WHAT, mismatch(path, main, loaded))]
     shown = (
         f"Redis is {_address_text(ours)} here ({path} from {loaded.set_by(path)}), but "
         f"{_address_text(theirs)} in Superset ({main})"

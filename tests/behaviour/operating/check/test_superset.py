@@ -16,6 +16,7 @@ from testbed.check import (
     backend,
     sentences,
 )
+from testbed.servers import SECRET
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
 
@@ -82,6 +83,46 @@ def test_a_mismatch_with_superset(
 ) -> None:
     report = check_all(environ, CheckOptions(superset=superset.write(**changed)))
     assert_named(report, Level.RED, *words)
+
+
+WRAPPED: dict[str, tuple[dict[str, str], str]] = {
+    "secret in quotes": (
+        {"JWT_SECRET": f'"{SECRET}"'},
+        "jwtSecret (from environment variable JWT_SECRET) differs from "
+        "GLOBAL_ASYNC_QUERIES_JWT_SECRET, superset_config.py line 4 only in the quotation marks "
+        "around it: every browser would be refused for its signature; write it without here",
+    ),
+    "secret with a line's end": (
+        {"JWT_SECRET": f"{SECRET}\n"},
+        "only in the white space around it",
+    ),
+    "cookie name": (
+        {"JWT_COOKIE_NAME": "'async-token'"},
+        "jwtCookieName (from environment variable JWT_COOKIE_NAME) differs from "
+        "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME, Superset's default only in the quotation marks",
+    ),
+    "host": (
+        {"REDIS_HOST": '"localhost"'},
+        "redis.host (from environment variable REDIS_HOST) differs from",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changed", "sentence"), WRAPPED.values(), ids=WRAPPED.keys())
+def test_a_value_that_differs_only_in_what_is_around_it(
+    environ: dict[str, str], superset: SupersetConfig, changed: dict[str, str], sentence: str
+) -> None:
+    report = check_all(environ | changed, CheckOptions(superset=superset.write()))
+    assert_named(report, Level.RED, sentence)
+    assert SECRET not in sentences(report, *Level)
+
+
+def test_the_side_with_the_quotation_marks_is_to_be_changed(
+    environ: dict[str, str], superset: SupersetConfig
+) -> None:
+    written = superset.write(GLOBAL_ASYNC_QUERIES_JWT_SECRET=repr(f'"{SECRET}"'))
+    report = check_all(environ, CheckOptions(superset=written))
+    assert_named(report, Level.RED, "write it without in superset_config.py line 4")
 
 
 DOUBTFUL: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
