@@ -193,7 +193,8 @@ def _check_secret(draft: Draft, secret: str) -> None:
         return
     source = draft.sources.get("jwtSecret")
     if size < SECRET_MIN_BYTES:
-        found = f"has {size} bytes (from {source})" if source else "is not set"
+        found = f"has {size} byte{'' if size == 1 else 's'} (from {source})"
+        found = found if source else "is not set"
         draft.reject(
             "jwtSecret",
             f"jwtSecret {found} and needs at least {SECRET_MIN_BYTES}: set JWT_SECRET or jwtSecret "

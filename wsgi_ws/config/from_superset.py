@@ -143,7 +143,8 @@ def _redis_values(superset: SupersetSettings) -> Iterator[tuple[str, Said]]:
 def _fields(superset: SupersetSettings, name: str, table: _Table) -> Iterator[tuple[str, Said]]:
     for own, key, kind, default in table:
         said = superset.said(name, key, default)
-        yield own, _typed(Said(said.value or default, said.setting, said.where), kind)
+        value = default if said.value in (None, "") else said.value  # 0 is ssl.CERT_NONE
+        yield own, _typed(Said(value, said.setting, said.where), kind)
 
 
 def _typed(said: Said, kind: Callable[[Any], Any]) -> Said:

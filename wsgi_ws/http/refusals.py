@@ -34,7 +34,9 @@ def _unauthorized(remedy: str) -> Kind:
 REFUSALS: Mapping[str, Kind] = {
     "no_cookie": _unauthorized(
         "Browsers send it only to the host name that Superset's page has (localhost and 127.0.0.1 "
-        "are two), and over http only without Secure; Superset sets it only with "
+        "are two), over http only without Secure, and for a page embedded in another site only "
+        'with GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE = "None" and …_SECURE = True; Superset sets '
+        "it only with "
         "GLOBAL_ASYNC_QUERIES inside FEATURE_FLAGS, under the name in "
         "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME, which jwtCookieName must equal"
     ),

@@ -22,7 +22,11 @@ REFUSALS: dict[str, tuple[int, dict[str, str], list[str]]] = {
     "no_cookie": (
         401,
         upgrade(Cookie="session=1; other=2"),
-        ["no cookie named async-token (cookies: other, session)", "inside FEATURE_FLAGS"],
+        [
+            "no cookie named async-token (cookies: other, session)",
+            "embedded in another site only with GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE",
+            "inside FEATURE_FLAGS",
+        ],
     ),
     "bad_signature": (
         401,

@@ -198,3 +198,27 @@ def test_the_file_may_name_supersets_settings(path: Path) -> None:
     path.write_text(PROGRAM)
     path.with_name("config.json").write_text(json.dumps({"supersetConfig": str(path)}))
     assert load({}, path.parent).settings.redis.host == "r"
+
+
+@pytest.mark.parametrize(
+    ("value", "requirement"),
+    [
+        ("__import__('ssl').CERT_NONE", "none"),
+        ("0", "none"),
+        ("'none'", "none"),
+        ("__import__('ssl').CERT_REQUIRED", "required"),
+        ("None", "required"),
+        ("''", "required"),
+    ],
+)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        f"{REDIS_CONFIG} = {{'ssl_cert_reqs': %s}}\n",
+        f"{CACHE_BACKEND} = {{'CACHE_TYPE': 'RedisCache', 'CACHE_REDIS_SSL_CERT_REQS': %s}}\n",
+    ],
+)
+def test_a_constant_of_ssl_says_how_certificates_are_verified(
+    path: Path, setting: str, value: str, requirement: str
+) -> None:
+    assert own(path, setting % value)["redis.sslCertReqs"] == requirement

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from packaging.version import InvalidVersion, Version
 
-from wsgi_ws.cli.checks.words import Finding, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, counted, green, red, yellow
 from wsgi_ws.config.keys import StatsdSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.server import open_files
@@ -150,8 +150,9 @@ def check_descriptors(max_total_connections: int, limit: int) -> Finding:
     if not max_total_connections and limit < FEW_DESCRIPTORS:
         return yellow(
             "open files",
-            f"a worker may open {limit} files, so it has room for {limit - open_files.OTHER} "
-            "sockets: raise the limit (ulimit -n, LimitNOFILE=) for more users",
+            f"a worker may open {counted(limit, 'file')}, so it has room for "
+            f"{counted(max(limit - open_files.OTHER, 0), 'socket')}: raise the limit (ulimit -n, "
+            "LimitNOFILE=) for more users",
         )
     return green("open files", f"up to {limit} for each worker")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsgi_ws.addresses import is_loopback
-from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, change, counted, green, red, yellow
 from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
 from wsgi_ws.config.load import Loaded
@@ -47,15 +47,22 @@ def check_superset(
 
 def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
     """Superset's settings were read, perhaps without packages that are missing here."""
-    if superset.missing:
+    if not superset.missing:
+        yield green(WHAT, f"{superset.file} was read")
+        return
+    be = "is" if len(superset.missing) == 1 else "are"
+    without = (
+        f"{superset.file} was read without {', '.join(superset.missing)}, which {be} not installed "
+        "here"
+    )
+    if superset.is_complete:
+        yield green(WHAT, f"{without}; nothing that is compared depends on it")
+    else:
         yield yellow(
             WHAT,
-            f"{superset.file} was read without {', '.join(superset.missing)}, which are not "
-            "installed here: values that depend on them are unknown; --python names Superset's own "
-            "interpreter",
+            f"{without}: values that depend on it are unknown or guessed; --python names "
+            "Superset's own interpreter, which has it",
         )
-    else:
-        yield green(WHAT, f"{superset.file} was read")
 
 
 def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
@@ -185,22 +192,25 @@ def check_secret(superset: SupersetSettings) -> Iterator[Finding]:
     if isinstance(said.value, str) and len(said.value) < 32:
         yield red(
             WHAT,
-            f"{names.SECRET} ({said.where}) has {len(said.value)} characters, and Superset refuses "
-            "to start async queries with fewer than 32: set a long random one on both sides",
+            f"{names.SECRET} ({said.where}) has {counted(len(said.value), 'character')}, and "
+            "Superset refuses to start async queries with fewer than 32: set a long random one on "
+            "both sides",
         )
 
 
 def check_result_cache(superset: SupersetSettings) -> Iterator[Finding]:
-    """Browsers fetch results from the cache after the event, so workers must share it."""
-    name = "DATA_CACHE_CONFIG"
-    kind = superset.item(name, "CACHE_TYPE")
-    if isinstance(kind, Unknown) or (superset.is_set(name) and not _is_no_cache(kind)):
-        return
-    yield yellow(
-        WHAT,
-        f"{name} ({superset.where(name)}) is no cache that Superset and its workers share: events "
-        "arrive, but the results that they announce can't be fetched; set a RedisCache",
-    )
+    """After the event browsers fetch the result from one cache by a query in another: without
+    either (Superset's default) they get 422. Workers and web servers must share both."""
+    for name in ("CACHE_CONFIG", "DATA_CACHE_CONFIG"):
+        kind = superset.item(name, "CACHE_TYPE")
+        if not isinstance(kind, Unknown) and _is_no_cache(kind):
+            yield red(
+                WHAT,
+                f"{name} ({superset.where(name)}) is no cache that Superset and its workers share: "
+                "events arrive, but the results that they announce can't be fetched (422), and no "
+                f'chart is drawn; write {name} = {{"CACHE_TYPE": "RedisCache", '
+                '"CACHE_REDIS_URL": "redis://…"}',
+            )
 
 
 def _is_no_cache(kind: Any) -> bool:

@@ -88,6 +88,8 @@ def other_streams(stage: Stage) -> Report:
 # First column → what brings it about.
 TROUBLE: dict[str, Sequence[Callable[[Stage], Report]]] = {
     "no cookie at all": [lambda s: s.compared(FEATURE_FLAGS=None, GLOBAL_ASYNC_QUERIES="True")],
+    'charts load for ever, or "422"': [lambda s: s.compared(DATA_CACHE_CONFIG=None)],
+    '"to look at", and nothing else': [lambda s: s.compared(X='__import__("not_here").x == 1')],
     "browsers never connect": [lambda s: s.compared(GLOBAL_ASYNC_QUERIES_TRANSPORT=None)],
     "charts load for ever": [another_database],
     "Redis can't be read, in a container": [

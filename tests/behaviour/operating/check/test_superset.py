@@ -61,11 +61,23 @@ WRONG: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
     ),
     "another cookie": (
         {COOKIE + "NAME": '"ws-token"'},
-        ("jwtCookieName is async-token", "but ws-token in Superset", "superset_config.py line 8"),
+        ("jwtCookieName is async-token", "but ws-token in Superset", "superset_config.py line 9"),
     ),
     "another prefix": (
         {"GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX": '"bi-"'},
         ("redisStreamPrefix is events-", "but bi- in Superset", "set REDIS_STREAM_PREFIX=bi-"),
+    ),
+    "results without a cache": (
+        {"DATA_CACHE_CONFIG": None},
+        ("DATA_CACHE_CONFIG (Superset's default) is no cache that", "no chart is drawn"),
+    ),
+    "queries without a cache": (
+        {"CACHE_CONFIG": '{"CACHE_TYPE": "NullCache"}'},
+        ("CACHE_CONFIG (superset_config.py line 8) is no cache that", "no chart is drawn"),
+    ),
+    "results in one process's memory": (
+        {"DATA_CACHE_CONFIG": '{"CACHE_TYPE": "SimpleCache"}'},
+        ("DATA_CACHE_CONFIG (superset_config.py line 7) is no cache that", "workers share"),
     ),
     "no Redis cache": (
         {BACKEND: '{"CACHE_TYPE": "SimpleCache"}'},
@@ -142,7 +154,6 @@ DOUBTFUL: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
         {"GLOBAL_ASYNC_QUERIES_REDIS_CONFIG": '{"port": 1}'},
         ("has no effect beside GLOBAL_ASYNC_QUERIES_CACHE_BACKEND",),
     ),
-    "results without a cache": ({"DATA_CACHE_CONFIG": None}, ("results", "can't be fetched")),
     "another name for Redis": (
         {BACKEND: '{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_HOST": "redis.invalid"}'},
         ("redis.invalid:6379 in Superset", "can't be told whether that is the same server"),
@@ -216,7 +227,7 @@ def test_flags_that_a_later_line_drops(environ: dict[str, str], superset: Supers
     with superset.path.open("a") as file:
         file.write('FEATURE_FLAGS = {"ALERT_REPORTS": True}\n')
     report = check_all(environ, CheckOptions(superset=path))
-    assert_named(report, Level.RED, "line 1 has GLOBAL_ASYNC_QUERIES, but line 8 assigns")
+    assert_named(report, Level.RED, "line 1 has GLOBAL_ASYNC_QUERIES, but line 9 assigns")
 
 
 def test_the_flag_may_come_from_the_environment(
@@ -245,15 +256,38 @@ def test_settings_as_a_module(
     assert_named(report, Level.RED, "TRANSPORT is 'polling' (superset_config.py line 5)")
 
 
-def test_settings_that_import_what_is_not_installed_here(
+def written_without(superset: SupersetConfig, program: str) -> str:
+    """The settings, behind a program that needs what is not installed here."""
+    path = superset.write()
+    superset.path.write_text(program + superset.path.read_text())
+    return path
+
+
+def test_what_is_not_installed_here_and_decides_nothing_is_no_doubt(
     environ: dict[str, str], superset: SupersetConfig
 ) -> None:
-    path = superset.write()
     program = "from not_here.schedules import crontab\nCELERY = crontab(minute=1)\n"
-    superset.path.write_text(program + superset.path.read_text())
+    path = written_without(superset, program)
     report = check_all(environ, CheckOptions(superset=path))
-    assert_named(report, Level.YELLOW, "was read without not_here", "--python")
+    assert_named(report, Level.GREEN, "was read without not_here, which is not installed here;")
     assert_named(report, Level.GREEN, "equal on both sides", "jwtSecret")
+
+
+@pytest.mark.parametrize(
+    ("program", "who"),
+    [
+        ("import not_here\nGLOBAL_ASYNC_QUERIES_X = not_here.x\n", "not_here, which is"),
+        ("import not_here\nif not_here.production():\n    X = 1\n", "not_here, which is"),
+        ("import not_here\nX = 1 if not_here.mode == 'b' else 2\n", "not_here, which is"),
+        ("from not_here import *\n", "not_here, which is"),
+        ("import not_here, nor_here\nX = not not_here.y\n", "not_here, nor_here, which are"),
+    ],
+)
+def test_what_is_not_installed_here_and_may_decide_is_to_be_looked_at(
+    environ: dict[str, str], superset: SupersetConfig, program: str, who: str
+) -> None:
+    report = check_all(environ, CheckOptions(superset=written_without(superset, program)))
+    assert_named(report, Level.YELLOW, f"was read without {who} not installed here", "--python")
 
 
 BROKEN = {
