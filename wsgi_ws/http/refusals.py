@@ -87,10 +87,11 @@ REFUSALS: Mapping[str, Kind] = {
 class Refusal(Exception):
     """A request is answered with an HTTP error instead of the 101."""
 
-    def __init__(self, reason: str, problem: str) -> None:
+    def __init__(self, reason: str, problem: object) -> None:
         """
         :param reason: a key of `REFUSALS`.
-        :param problem: what is wrong with this request, for the operator's log; never a token.
+        :param problem: what is wrong with this request, for the operator's log, by its `str`;
+            never a token.
         """
         super().__init__(problem)
         self.reason = reason

@@ -196,3 +196,14 @@ def test_the_number_of_lines_held_back_is_told(start_server: StartServer) -> Non
         return "more since the last such line]" in server.log_text()
 
     eventually(told, "the next line stands for those held back")
+
+
+def test_secrets_that_differ_only_in_quotation_marks_are_said_to(
+    start_server: StartServer,
+) -> None:
+    server = start_server(environ={"JWT_SECRET": f'"{SECRET}"'})
+    status, _, _ = ask(server, path="/", headers=upgrade(Cookie=cookie("c")))
+    assert status == 401
+    words = "only in the quotation marks or the white space around it"
+    eventually(lambda: words in server.log_text(), "the line says so")
+    assert SECRET not in server.log_text()
