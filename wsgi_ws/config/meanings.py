@@ -99,6 +99,22 @@ def seconds(milliseconds: int) -> float:
         raise BadValue("is longer than any time") from None
 
 
+def host(text: str) -> str:
+    """A name or address of a host, as Python's resolver takes it: others raise at each look-up, in
+    a way that no caller expects.
+
+    :raises BadValue: when it can't even be looked up.
+    """
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise BadValue(
+            f"is {shown(text)}, which no host can be called: a part of it is empty, longer than 63 "
+            "characters or has a character that no name has"
+        ) from None
+    return text
+
+
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """
     :param texts: addresses or networks in CIDR notation; `10.0.0.7/8` is `10.0.0.0/8`.
@@ -165,11 +181,11 @@ def _split(text: str) -> tuple[str, int]:
     found = _HOST_AND_PORT.fullmatch(text)
     if not found:
         raise BadValue("is not of the form host:port")
-    host = found["name"] or found["bracketed"] or found["bare"]
+    name = host(found["name"] or found["bracketed"] or found["bare"])
     if not found["name"]:
         try:
-            IPv6Address(host)
+            IPv6Address(name)
         except ValueError:
             raise BadValue("is not of the form host:port") from None
     port = found["port"]
-    return host, valid_port(int(port) if port else None, SENTINEL_PORT)
+    return name, valid_port(int(port) if port else None, SENTINEL_PORT)

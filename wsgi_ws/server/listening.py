@@ -16,18 +16,17 @@ def bind_error(host: str, port: int) -> OSError | None:
 
     :param host: empty for all addresses.
     :raises OSError: when the host is unknown.
-    :raises UnicodeError: when it can't be a name.
     """
     both = not host and socket.has_dualstack_ipv6()
     family, kind, _, _, address = socket.getaddrinfo(
         "::" if both else host or "0.0.0.0", port, type=socket.SOCK_STREAM
     )[0]
-    with socket.socket(family, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if both:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        try:
+    try:
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if both:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             probe.bind(address)
-        except OSError as error:
-            return error
+    except OSError as error:
+        return error
     return None

@@ -115,6 +115,7 @@ def test_a_port_that_the_command_line_overrules_is_not_asked_for(
         ({"redis": {"ssl": True, "sslCertfile": "/is/not/there"}}, "redis.sslCertfile"),
         ({"supersetConfig": "/x" * 3000}, "supersetConfig"),
         ({"metricsHost": "a..b", "metricsPort": 9100}, "metricsHost"),
+        ({"redis": {"host": "redis..svc"}}, "redis.host"),
         ("{", "not valid JSON"),
     ],
 )

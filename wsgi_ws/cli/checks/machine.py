@@ -90,7 +90,7 @@ def check_port(place: Place) -> Finding:
     where, variable = f"{place.key} {place.port}", place.variable
     try:
         error = bind_error(place.host, place.port)
-    except (OSError, UnicodeError) as unknown:  # the host name is wrong, not the port
+    except OSError as unknown:  # the host name is wrong, not the port
         return red("port", f"metricsHost {place.host} can't be looked up ({unknown}): correct it")
     if error is None:
         return green("port", f"{where} is free: no server runs on it now")
