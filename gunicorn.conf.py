@@ -3,7 +3,6 @@
 SIGHUP; options on its command line win over it."""
 
 import os
-import socket
 
 from wsgi_ws.observe.log_formats import logging_config
 from wsgi_ws.server import worker_tmp
@@ -12,8 +11,8 @@ from wsgi_ws.server.master import master_of_this_process
 _master = master_of_this_process()
 _settings = _master.configure(os.environ)
 
-_host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"
-bind = f"{_host}:{_settings.port}"
+bind = _master.bind
+graceful_timeout = _master.graceful_timeout
 worker_class = "wsgi_ws.server.worker.Worker"
 workers = 1
 # Only requests and handshakes under way count, sockets don't: they leave the pool after the 101.

@@ -43,6 +43,7 @@ class SupersetConfig:
             "GLOBAL_ASYNC_QUERIES_TRANSPORT": '"ws"',
             "GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL": '"ws://bi.example.org/ws"',
             "DATA_CACHE_CONFIG": '{"CACHE_TYPE": "RedisCache"}',
+            "CACHE_CONFIG": '{"CACHE_TYPE": "RedisCache"}',
         }
 
     def write(self, **changed: str | None) -> str:

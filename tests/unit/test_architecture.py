@@ -39,7 +39,8 @@ RULES: dict[str, set[str]] = {
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("addresses", "event", "http.origin", "server.log_file", "server.open_files"),
+    *("addresses", "event", "http.origin"),
+    *("server.listening", "server.log_file", "server.open_files"),
     *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
     *("sources.redis_client", "sources.streams.finder", "sources.streams.stream_id"),
     *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),

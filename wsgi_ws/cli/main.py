@@ -190,11 +190,14 @@ def tail_command(
     problem = bad_url(url) if url else None
     if problem:
         _fail(f"the URL {problem}")
+    begin = tail.entry_id(since) if since else None
+    if since and begin is None:
+        _fail(f"--since {since!r} is no entry ID: write one like 1700000000000-0, or 0 for all")
     with _one_line_about_errors(loaded, url or ""):
         if not url:
-            events = tail.from_redis(loaded.settings, channel, since)
+            events = tail.from_redis(loaded.settings, channel, begin)
         elif channel:
-            events = tail.from_server(loaded.settings, channel, since, url, trust)
+            events = tail.from_server(loaded.settings, channel, begin, url, trust)
         else:
             raise click.UsageError("a socket gets one channel's events: name it")
         _print_events(events, count, json_wanted)

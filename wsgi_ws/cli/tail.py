@@ -23,8 +23,16 @@ BLOCK_MS = 5000
 MARGIN = 5.0  # seconds that a reply may take beyond its BLOCK
 
 
+def entry_id(text: str) -> StreamId | None:
+    """An ID as Redis's commands take it: `1700000000000` is `1700000000000-0`; None: it is none.
+
+    The server takes the whole form only, and ignores all others.
+    """
+    return StreamId.from_client(text if "-" in text else f"{text}-0")
+
+
 def from_redis(
-    settings: Settings, channel: str | None, since: str | None
+    settings: Settings, channel: str | None, since: StreamId | None
 ) -> Iterator[dict[str, Any]]:
     """The global stream's events for ever.
 
@@ -35,7 +43,7 @@ def from_redis(
     key = global_stream(settings.redis_stream_prefix)
     client = connect(settings.redis, read_timeout=BLOCK_MS / 1000 + MARGIN)
     with client:
-        position = since.encode() if since else newest_id(client, key)
+        position = newest_id(client, key) if since is None else bytes(since)
         while True:
             reply: Any = client.execute_command(
                 "XREAD", "COUNT", 100, "BLOCK", BLOCK_MS, "STREAMS", key, position
@@ -52,7 +60,7 @@ def from_redis(
 
 
 def from_server(
-    settings: Settings, channel: str, since: str | None, url: str, trust: Trust
+    settings: Settings, channel: str, since: StreamId | None, url: str, trust: Trust
 ) -> Iterator[dict[str, Any]]:
     """The events that a browser with this channel's cookie gets, until the connection ends.
 
@@ -62,7 +70,7 @@ def from_server(
     :raises Refused: when the answer is another than 101.
     :raises Ended: when the connection does.
     """
-    query = f"{'&' if '?' in url else '?'}last_id={since}" if since else ""
+    query = f"{'&' if '?' in url else '?'}last_id={since}" if since is not None else ""
     with Socket(url + query, {"Cookie": cookie(settings, channel)}, trust=trust) as client:
         while True:
             text = client.receive(None)

@@ -19,7 +19,8 @@ from wsgi_ws.config.keys import (
     keys,
     redis_key,
 )
-from wsgi_ws.config.meanings import BadValue
+from wsgi_ws.config.meanings import BadValue, around
+from wsgi_ws.config.set_by import Kind
 
 SECRET_MIN_BYTES = 32  # the seed's rule: a shorter HMAC secret can be guessed offline
 UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
@@ -29,6 +30,7 @@ def check_whole(draft: Draft) -> None:
     """Record every problem and every doubt of a draft that has all its levels."""
     by_sentinel = bool(draft.right_values().get("redis.sentinels"))  # even if none is an address
     _check_meanings(draft)
+    _check_wrapping(draft)
     settings = draft.settings()
     _check_secret(draft, settings.jwt_secret)
     _check_algorithms(draft, settings.jwt_algorithms)
@@ -55,6 +57,19 @@ def _check_meanings(draft: Draft) -> None:
                 key.meaning(draft.values[key.path])
             except BadValue as error:
                 draft.reject(key.path, f"{draft.named(key.path)} {error}")
+
+
+def _check_wrapping(draft: Draft) -> None:
+    """Warn of texts with quotation marks or white space around them, which nobody sees."""
+    for key in keys():
+        value = draft.right_values().get(key.path)
+        wrapped = around(value) if isinstance(value, str) else ""
+        if wrapped and draft.set_by(key.path).kind is not Kind.SUPERSET:  # both sides have it
+            unless = ", unless the other side has it so too" if key.secret else ""
+            draft.warnings.append(
+                f"{draft.named(key.path)} has {wrapped} around it, as a part of the value: write "
+                f"it without{unless} (an env file is no shell)"
+            )
 
 
 def _check_algorithms(draft: Draft, algorithms: Sequence[str]) -> None:
@@ -178,13 +193,14 @@ def _check_secret(draft: Draft, secret: str) -> None:
         return
     source = draft.sources.get("jwtSecret")
     if size < SECRET_MIN_BYTES:
-        found = f"has {size} bytes (from {source})" if source else "is not set"
+        found = f"has {size} byte{'' if size == 1 else 's'} (from {source})"
+        found = found if source else "is not set"
         draft.reject(
             "jwtSecret",
             f"jwtSecret {found} and needs at least {SECRET_MIN_BYTES}: set JWT_SECRET or jwtSecret "
             "to the value of GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset",
         )
-    if secret.upper().startswith("CHANGE-ME"):
+    if secret.strip("\"' ").upper().startswith("CHANGE-ME"):
         draft.warnings.append(
             f"{draft.named('jwtSecret')} is the example's: anybody can forge cookies with it; "
             "set the same long random value here and in Superset's GLOBAL_ASYNC_QUERIES_JWT_SECRET"

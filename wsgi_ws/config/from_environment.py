@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from wsgi_ws.config.draft import Draft
 from wsgi_ws.config.keys import keys
-from wsgi_ws.config.meanings import BadValue, shown
+from wsgi_ws.config.meanings import BadValue, shown, without_quotes
 from wsgi_ws.config.set_by import Kind, SetBy
 from wsgi_ws.config.values import from_text, kubernetes_hint
 
@@ -27,5 +27,6 @@ def lay_environment(draft: Draft, environ: Mapping[str, str]) -> None:
             below = draft.set_by(key.path)
             draft.warnings.append(
                 f"{source}={shown(text, key.secret)} is ignored ({error}); {key.path} stays at the "
-                f"value of {below}{kubernetes_hint(text, str(key.env))}"
+                f"value of {below}"
+                f"{kubernetes_hint(text, str(key.env))}{without_quotes(text)}"
             )

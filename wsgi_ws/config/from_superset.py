@@ -11,7 +11,7 @@ from typing import Any
 
 from wsgi_ws.config.draft import Draft
 from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
-from wsgi_ws.config.meanings import certificate_requirement, shown
+from wsgi_ws.config.meanings import certificate_requirement, only_around, shown
 from wsgi_ws.config.set_by import Kind, SetBy
 from wsgi_ws.superset.settings import (
     ALGORITHM,
@@ -71,6 +71,13 @@ def lay_superset(draft: Draft, environ: Mapping[str, str]) -> None:
 def _compare(draft: Draft, path: str, said: Said) -> None:
     """Warn when our value differs from Superset's; ours wins."""
     if path in draft.problems or _agree(draft.values[path], said.value):
+        return
+    wrapping = only_around(draft.values[path], said.value)
+    if wrapping:
+        draft.warnings.append(
+            f"{draft.named(path)} differs from Superset's {said} only in the {wrapping} around it, "
+            "and wins: write both alike"
+        )
         return
     how = "differs from" if key_of(path).secret else f"is {shown(draft.values[path])}, unlike"
     draft.warnings.append(f"{draft.named(path)} {how} Superset's {said}, and wins")
@@ -136,7 +143,8 @@ def _redis_values(superset: SupersetSettings) -> Iterator[tuple[str, Said]]:
 def _fields(superset: SupersetSettings, name: str, table: _Table) -> Iterator[tuple[str, Said]]:
     for own, key, kind, default in table:
         said = superset.said(name, key, default)
-        yield own, _typed(Said(said.value or default, said.setting, said.where), kind)
+        value = default if said.value in (None, "") else said.value  # 0 is ssl.CERT_NONE
+        yield own, _typed(Said(value, said.setting, said.where), kind)
 
 
 def _typed(said: Said, kind: Callable[[Any], Any]) -> Said:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsgi_ws.config.draft import Draft
 from wsgi_ws.config.keys import redis_key
-from wsgi_ws.config.meanings import BadValue
+from wsgi_ws.config.meanings import BadValue, without_quotes
 from wsgi_ws.config.redis_url import parse_url
 from wsgi_ws.config.set_by import Kind, SetBy
 
@@ -27,7 +27,7 @@ def spell_out_url(draft: Draft) -> Mapping[str, Any]:
     try:
         parts, ignored = parse_url(url)
     except BadValue as error:
-        draft.reject("redis.url", f"{where} {error}")
+        draft.reject("redis.url", f"{where} {error}{without_quotes(url)}")
         return {}
     said = {redis_key(name): value for name, value in parts.items()}
     said |= {"redis.sentinels": (), "redis.sentinelMaster": ""}

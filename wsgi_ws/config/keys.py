@@ -98,7 +98,7 @@ class RedisSettings:
     """
 
     url: str = option("", env="REDIS_URL", secret=True)
-    host: str = option(meanings.REDIS_HOST, env="REDIS_HOST")
+    host: str = option(meanings.REDIS_HOST, env="REDIS_HOST", meaning=meanings.host)
     port: int = option(meanings.REDIS_PORT, env="REDIS_PORT", minimum=1, maximum=65535)
     username: str = option("default", env="REDIS_USERNAME")
     password: str = option("", env="REDIS_PASSWORD", secret=True)
@@ -123,7 +123,7 @@ class RedisSettings:
 class StatsdSettings:
     """The StatsD client, with the option names of the seed's client library."""
 
-    host: str = option("127.0.0.1", env="STATSD_HOST")
+    host: str = option("127.0.0.1", env="STATSD_HOST", meaning=meanings.host)
     port: int = option(8125, env="STATSD_PORT", minimum=1, maximum=65535)
     global_tags: tuple[str, ...] = _list((), "STATSD_GLOBAL_TAGS")
     prefix: str = option("")
@@ -175,7 +175,7 @@ class Settings:
     drain: float = _duration(2000, "DRAIN_MS", minimum=0, maximum=600000)
     close_timeout: float = _duration(5000, "CLOSE_TIMEOUT_MS")
     metrics_port: int = option(0, env="METRICS_PORT", maximum=65535)
-    metrics_host: str = option("127.0.0.1", env="METRICS_HOST")
+    metrics_host: str = option("127.0.0.1", env="METRICS_HOST", meaning=meanings.host)
     statsd: StatsdSettings = field(default_factory=StatsdSettings)
 
 

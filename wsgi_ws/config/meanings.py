@@ -57,6 +57,38 @@ def shown(value: Any, secret: bool = False) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+def around(text: str) -> str:
+    """What is around a text and rarely meant as a part of it, in words; empty when nothing is.
+
+    An env file is no shell: `NAME="value"` there often has the quotation marks in it.
+    """
+    found = ["quotation marks"] if _is_quoted(text.strip()) else []
+    if text.strip() not in ("", text):
+        found.append("white space")
+    return " and ".join(found)
+
+
+def only_around(ours: Any, theirs: Any) -> str:
+    """What is around one of two texts that are equal but for that, in words; else nothing."""
+    if not isinstance(ours, str) or not isinstance(theirs, str) or ours == theirs:
+        return ""
+    return around(ours) or around(theirs) if _bare(ours) == _bare(theirs) else ""
+
+
+def without_quotes(text: str) -> str:
+    """A remedy for the end of a sentence about a wrong value in quotation marks, else nothing."""
+    return "; write it without the quotation marks" if _is_quoted(text.strip()) else ""
+
+
+def _is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+
+
+def _bare(text: str) -> str:
+    text = text.strip()
+    return text[1:-1].strip() if _is_quoted(text) else text
+
+
 def seconds(milliseconds: int) -> float:
     """
     :raises BadValue: for a number that no time can be.
@@ -65,6 +97,22 @@ def seconds(milliseconds: int) -> float:
         return milliseconds / 1000
     except OverflowError:
         raise BadValue("is longer than any time") from None
+
+
+def host(text: str) -> str:
+    """A name or address of a host, as Python's resolver takes it: others raise at each look-up, in
+    a way that no caller expects.
+
+    :raises BadValue: when it can't even be looked up.
+    """
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise BadValue(
+            f"is {shown(text)}, which no host can be called: a part of it is empty, longer than 63 "
+            "characters or has a character that no name has"
+        ) from None
+    return text
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -133,11 +181,11 @@ def _split(text: str) -> tuple[str, int]:
     found = _HOST_AND_PORT.fullmatch(text)
     if not found:
         raise BadValue("is not of the form host:port")
-    host = found["name"] or found["bracketed"] or found["bare"]
+    name = host(found["name"] or found["bracketed"] or found["bare"])
     if not found["name"]:
         try:
-            IPv6Address(host)
+            IPv6Address(name)
         except ValueError:
             raise BadValue("is not of the form host:port") from None
     port = found["port"]
-    return host, valid_port(int(port) if port else None, SENTINEL_PORT)
+    return name, valid_port(int(port) if port else None, SENTINEL_PORT)

@@ -21,6 +21,11 @@ def from_json(key: Key, raw: Any) -> Any:
     :raises BadValue: the text goes behind the key: `must be true or false, not 5`.
     """
     kind: type = type(key.default)
+    if not _is_writable(raw):
+        raise BadValue(
+            "contains \\u0000 or half of a surrogate pair, which no text in a file, a name or a "
+            "path can have: remove it"
+        )
     if kind is tuple:
         return _list(key, raw)
     if kind is int:
@@ -68,6 +73,14 @@ def kubernetes_hint(value: Any, name: str) -> str:
         f"; Kubernetes injects a value like this for a Service of that name, it is not yours: set "
         f"{name} explicitly in the pod, or set enableServiceLinks: false in its spec"
     )
+
+
+def _is_writable(raw: Any) -> bool:
+    """Whether a text, or those in a list or object, can be a path or a name: JSON has others too,
+    which raise wherever they are used."""
+    parts = [*raw, *raw.values()] if isinstance(raw, dict) else raw
+    texts = parts if isinstance(parts, list) else [parts]
+    return not any(isinstance(t, str) and re.search("[\0\ud800-\udfff]", t) for t in texts)
 
 
 def _list(key: Key, raw: Any) -> tuple[str, ...]:

@@ -83,6 +83,8 @@ class Authenticator:
         try:
             payload = self._verifier.decode(token, self.secret, algorithms=list(self.algorithms))
             claims = orjson.loads(payload)
+        except jwt.InvalidSignatureError:
+            raise Refusal("bad_signature", _WrongSignature(self, token)) from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise _explained(error) from None
         if not isinstance(claims, dict):
@@ -92,6 +94,40 @@ class Authenticator:
         if not isinstance(channel, str) or not channel:
             raise Refusal("no_channel", f"the token has no channel (claim {self.channel_key})")
         return Identity(channel, expires_at)
+
+    def would_verify(self, token: str, secret: str) -> bool:
+        """Whether another secret has signed a token. Nobody is admitted by that."""
+        try:
+            self._verifier.decode(token, secret, algorithms=list(self.algorithms))
+        except (jwt.PyJWTError, ValueError, TypeError):
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _WrongSignature:
+    """What is wrong with a signature, found out when somebody wants to read it: a line a minute."""
+
+    authenticator: Authenticator
+    token: str = field(repr=False)
+
+    def __str__(self) -> str:
+        sentence = (
+            "the token's signature is wrong: jwtSecret differs from "
+            "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset"
+        )
+        own = self.authenticator
+        if any(own.would_verify(self.token, secret) for secret in _look_alikes(own.secret)):
+            return f"{sentence} only in the quotation marks or the white space around it"
+        return f"{sentence}, or the token is forged"
+
+
+def _look_alikes(secret: str) -> set[str]:
+    """Secrets that look the same in an env file: it may be a shell's there and none here."""
+    bare = secret.strip()
+    if bare[:1] in ("'", '"') and bare[:1] == bare[-1:]:
+        bare = bare[1:-1]
+    return {bare, f'"{bare}"', f"'{bare}'", f"{bare}\n", f"{bare} "} - {secret, ""}
 
 
 class _KnownHmac(HMACAlgorithm):
@@ -137,12 +173,6 @@ def _check_times(claims: Mapping[str, Any], now: float) -> float | None:
 
 
 def _explained(error: Exception) -> Refusal:
-    if isinstance(error, jwt.InvalidSignatureError):
-        return Refusal(
-            "bad_signature",
-            "the token's signature is wrong: jwtSecret differs from "
-            "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset, or the token is forged",
-        )
     if isinstance(error, jwt.InvalidAlgorithmError):
         return Refusal("bad_algorithm", "the token's algorithm is not one of jwtAlgorithms")
     if isinstance(error, jwt.InvalidKeyError):

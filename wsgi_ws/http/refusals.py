@@ -34,7 +34,9 @@ def _unauthorized(remedy: str) -> Kind:
 REFUSALS: Mapping[str, Kind] = {
     "no_cookie": _unauthorized(
         "Browsers send it only to the host name that Superset's page has (localhost and 127.0.0.1 "
-        "are two), and over http only without Secure; Superset sets it only with "
+        "are two), over http only without Secure, and for a page embedded in another site only "
+        'with GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE = "None" and …_SECURE = True; Superset sets '
+        "it only with "
         "GLOBAL_ASYNC_QUERIES inside FEATURE_FLAGS, under the name in "
         "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME, which jwtCookieName must equal"
     ),
@@ -85,10 +87,11 @@ REFUSALS: Mapping[str, Kind] = {
 class Refusal(Exception):
     """A request is answered with an HTTP error instead of the 101."""
 
-    def __init__(self, reason: str, problem: str) -> None:
+    def __init__(self, reason: str, problem: object) -> None:
         """
         :param reason: a key of `REFUSALS`.
-        :param problem: what is wrong with this request, for the operator's log; never a token.
+        :param problem: what is wrong with this request, for the operator's log, by its `str`;
+            never a token.
         """
         super().__init__(problem)
         self.reason = reason

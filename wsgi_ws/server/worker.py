@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import math
 import os
 import socket
 import sys
@@ -30,24 +31,13 @@ WATCH_INTERVAL = 1.0  # seconds between two signs of life to the master
 # New objects until the collector looks for cycles. By default 700: the entries of one batch of
 # events, which have none, would be looked through dozens of times.
 COLLECTION_THRESHOLD = 20_000
+# Seconds between a worker's own end and the moment at which gunicorn would kill it.
+STOP_MARGIN = 0.5
 
 
-def unsupported(cfg: Any) -> str | None:
-    """What of gunicorn's configuration can't work with this service, and the remedy; or None."""
-    if not issubclass(cfg.worker_class, Worker):
-        return "another worker class can't serve WebSockets: leave -k and worker_class out"
-    if cfg.is_ssl:
-        return "certfile and keyfile are not supported: let the proxy in front do TLS"
-    if cfg.preload_app:
-        return "preload_app would patch gunicorn's own process for gevent: leave it out"
-    if cfg.max_requests:
-        return "max_requests has no meaning for connections that stay: leave it out"
-    if 0 < cfg.timeout < 3:
-        return f"timeout {cfg.timeout} is shorter than a worker's signs of life: 3 or more, or 0"
-    problem = worker_tmp.problem_with(cfg.worker_tmp_dir)
-    if problem:
-        return f"{problem}: name a directory that it may write to, --worker-tmp-dir /dev/shm"
-    return None
+def time_to_stop(settings: Settings) -> int:
+    """Seconds that a worker may take from SIGTERM to its end, rounded up."""
+    return math.ceil(settings.drain + settings.close_timeout + 2 * STOP_MARGIN)
 
 
 def _wsgi_environ(cfg: Any) -> dict[str, Any]:
@@ -134,8 +124,9 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         while self.alive:
             self.notify()
             wake.wait(WATCH_INTERVAL)
+        deadline = time.monotonic() + self.cfg.graceful_timeout - STOP_MARGIN
         self._notify_while(service.stop)
-        self._await_answers(plain)
+        self._await_answers(plain, deadline)
         if self._failed:
             sys.exit(1)
 
@@ -167,9 +158,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
             self.notify()
             greenlet.join(WATCH_INTERVAL)
 
-    def _await_answers(self, plain: PlainServer) -> None:
+    def _await_answers(self, plain: PlainServer, deadline: float) -> None:
         """Let plain requests under way finish, as long as gunicorn allows."""
-        deadline = time.monotonic() + self.cfg.graceful_timeout
         while len(plain) and time.monotonic() < deadline:
             self.notify()
             gevent.sleep(0.05)

@@ -80,7 +80,13 @@ def read(target: str) -> dict[str, Any]:
     }
     places: Places = {}
     note_places(file, places, set())
-    return {"file": file, "values": values, "places": places, "missing": finder.missing}
+    return {
+        "file": file,
+        "values": values,
+        "places": places,
+        "missing": finder.missing,
+        "guessed": Placeholder.asked,
+    }
 
 
 def wanted(name: str) -> bool:
@@ -154,7 +160,10 @@ class PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class PlaceholderModule(types.ModuleType):
-    __all__ = ()
+    @property
+    def __all__(self) -> tuple[str, ...]:
+        Placeholder.asked = True  # `import *` might have brought settings
+        return ()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -163,7 +172,12 @@ class PlaceholderModule(types.ModuleType):
 
 
 class Placeholder:
-    """Whatever a missing package would have offered: can be called, indexed, subclassed."""
+    """Whatever a missing package would have offered: can be called, indexed, subclassed.
+
+    :ivar asked: whether the settings have asked one for an answer that may decide about others.
+    """
+
+    asked = False
 
     def __call__(self, *_args: Any, **_options: Any) -> Placeholder:
         return Placeholder()
@@ -177,7 +191,18 @@ class Placeholder:
         return Placeholder()
 
     def __iter__(self) -> Iterator[Any]:
+        Placeholder.asked = True
         return iter(())
+
+    def __bool__(self) -> bool:
+        Placeholder.asked = True
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        Placeholder.asked = True
+        return self is other
+
+    __hash__ = object.__hash__
 
     def __mro_entries__(self, _bases: Any) -> tuple[type, ...]:
         return ()

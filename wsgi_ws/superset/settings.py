@@ -8,6 +8,7 @@ Redis. No text that this module makes contains a secret.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -122,6 +123,7 @@ class SupersetSettings:
 
     :ivar places: name or `NAME.key` → each file and line that sets it, the last one decides.
     :ivar missing: packages that are not installed here; values made with them are unknown.
+    :ivar guessed: whether one of them might have decided about other values too.
     """
 
     file: str
@@ -129,6 +131,7 @@ class SupersetSettings:
     places: Mapping[str, Sequence[tuple[str, int]]]
     missing: Sequence[str] = ()
     flag_in_environment: str = ""
+    guessed: bool = False
 
     def is_set(self, name: str) -> bool:
         return name in self.values
@@ -136,6 +139,12 @@ class SupersetSettings:
     def get(self, name: str) -> Any:
         """The value or Superset's default; `UNKNOWN` when it can't be known here."""
         return _known(self.values.get(name, DEFAULTS.get(name)))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no value that is looked at depends on a package that is missing here."""
+        parts = [v for value in self.values.values() for v in _values_in(value)]
+        return not self.guessed and not any(isinstance(_known(v), Unknown) for v in parts)
 
     def item(self, name: str, key: str, default: Any = None) -> Any:
         """A key's value in a dictionary."""
@@ -194,9 +203,10 @@ def read(target: str, environ: Mapping[str, str], python: str = sys.executable) 
     :param python: the interpreter; Superset's own knows all packages that the settings import.
     :raises SupersetError: when they can't be read.
     """
-    if Path(target).is_dir():
+    if os.path.isdir(target):
         target = str(Path(target) / "superset_config.py")
-    if ("/" in target or target.endswith(".py")) and not Path(target).is_file():
+    # os.path: pathlib raises for a name that no file can have.
+    if ("/" in target or target.endswith(".py")) and not os.path.isfile(target):
         raise SupersetError(f"{target} is not there or no file: give the path as seen from here")
     answer = _answer(_run(target, environ, python), target)
     if "error" in answer:
@@ -208,6 +218,7 @@ def read(target: str, environ: Mapping[str, str], python: str = sys.executable) 
         places,
         answer["missing"],
         environ.get(FLAG_VARIABLE, "").strip(),
+        answer["guessed"],
     )
 
 
@@ -251,6 +262,12 @@ def _complaint(target: str, error: Mapping[str, Any]) -> str:
         f"{target}{line} fails with {error['kind']}{text}; give it the environment that Superset "
         "has, or read it with Superset's own interpreter"
     )
+
+
+def _values_in(value: Any) -> list[Any]:
+    """A value and, if it is a dictionary or a list, those in it."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [value, *inner]
 
 
 def _known(value: Any) -> Any:

@@ -22,7 +22,11 @@ REFUSALS: dict[str, tuple[int, dict[str, str], list[str]]] = {
     "no_cookie": (
         401,
         upgrade(Cookie="session=1; other=2"),
-        ["no cookie named async-token (cookies: other, session)", "inside FEATURE_FLAGS"],
+        [
+            "no cookie named async-token (cookies: other, session)",
+            "embedded in another site only with GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE",
+            "inside FEATURE_FLAGS",
+        ],
     ),
     "bad_signature": (
         401,
@@ -192,3 +196,14 @@ def test_the_number_of_lines_held_back_is_told(start_server: StartServer) -> Non
         return "more since the last such line]" in server.log_text()
 
     eventually(told, "the next line stands for those held back")
+
+
+def test_secrets_that_differ_only_in_quotation_marks_are_said_to(
+    start_server: StartServer,
+) -> None:
+    server = start_server(environ={"JWT_SECRET": f'"{SECRET}"'})
+    status, _, _ = ask(server, path="/", headers=upgrade(Cookie=cookie("c")))
+    assert status == 401
+    words = "only in the quotation marks or the white space around it"
+    eventually(lambda: words in server.log_text(), "the line says so")
+    assert SECRET not in server.log_text()

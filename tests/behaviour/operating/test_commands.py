@@ -52,6 +52,20 @@ def test_send_tail_and_token_work_together(
     assert len(ids) == 1
 
 
+@pytest.mark.parametrize("since", ["0", "1700000000000", "1700000000000-3"])
+def test_tail_from_the_server_begins_where_it_is_told(
+    environ: dict[str, str], server: Server, tmp_path: Path, since: str
+) -> None:
+    channel = new_channel()
+    sent = command("send", channel, environ=environ, directory=tmp_path)
+    shown = command(
+        *("tail", channel, "--since", since, "--url", server.url(), "--count", "1", "--json"),
+        environ=environ,
+        directory=tmp_path,
+    )
+    assert json.loads(shown.stdout)["id"] == sent.stdout.strip(), shown.stderr
+
+
 def test_send_writes_what_superset_writes(
     environ: dict[str, str], redis_server: RedisServer, prefix: str, tmp_path: Path
 ) -> None:
@@ -91,6 +105,7 @@ def test_a_token_opens_a_socket(environ: dict[str, str], server: Server, tmp_pat
         ({"REDIS_PORT": "1"}, ("send", "c")),
         ({"JWT_SECRET": "short"}, ("token",)),
         ({}, ("tail", "--since", "yesterday")),
+        ({}, ("tail", "c", "--since", "-", "--url", "ws://127.0.0.1:1/")),
         ({}, ("tail", "c", "--url", "ws://127.0.0.1:1/")),
         ({}, ("tail", "c", "--url", "https://bi.example.org/ws")),
         ({}, ("tail", "c", "--url", "bi.example.org:8080")),

@@ -186,6 +186,23 @@ def test_a_client_that_has_come_just_before_the_stop_gets_its_answer(
     assert server.process.wait(DEADLINE) == 0
 
 
+def test_a_plain_request_on_a_connection_from_before_the_stop_gets_its_answer(
+    start_server: StartServer,
+) -> None:
+    server = start_server(environ={"DRAIN_MS": "60000"})
+    with connected(server) as client:
+        server.process.terminate()
+        eventually(lambda: "closing 0 sockets" in server.log_text(), "the stop has begun")
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while chunk := client.recv(1000):  # until it is closed: no descriptor is left
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.endswith(b"\r\n\r\nOK")
+    assert server.process.wait(DEADLINE) == 0
+    assert "Traceback" not in server.log_text()
+
+
 # --- what is kept --------------------------------------------------------------------------------
 
 

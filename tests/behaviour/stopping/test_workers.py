@@ -6,12 +6,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -118,25 +120,6 @@ def test_a_blocked_loop_is_logged_with_what_blocks_it(
     eventually(lambda: "in sabotaged" in sabotaged.log_text(), "the culprit is named")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--preload"], "preload_app"),
-        (["--max-requests", "100"], "max_requests"),
-        (["--timeout", "1"], "timeout 1"),
-        (["-k", "sync"], "another worker class"),
-        (["--certfile", "/dev/null", "--keyfile", "/dev/null"], "let the proxy in front do TLS"),
-    ],
-)
-def test_gunicorn_settings_that_can_t_work_are_refused_at_the_start(
-    start_server: StartServer, arguments: list[str], message: str
-) -> None:
-    server = start_server(arguments=arguments, wait=False)
-    assert server.process.wait(DEADLINE) == 1
-    assert message in server.log_text()
-    assert "Traceback" not in server.log_text()
-
-
 def test_at_the_descriptor_limit_it_refuses_politely_and_recovers(
     start_server: StartServer, redis_server: RedisServer, prefix: str
 ) -> None:
@@ -188,6 +171,30 @@ def test_a_stop_is_spread_over_the_configured_time(start_server: StartServer) ->
             ends.append(time.monotonic() - begin)
         assert max(ends) > 1.0
     assert server.process.wait(DEADLINE) == 0
+
+
+def test_gunicorn_waits_for_a_stop_that_takes_longer_than_its_default(
+    start_server: StartServer,
+) -> None:
+    server = start_server(environ={"DRAIN_MS": "33000"}, arguments=["--print-config"], wait=False)
+    assert server.process.wait(DEADLINE) == 0
+    assert re.search(r"^graceful_timeout +.* 39$", server.log_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ({"arguments": ["--graceful-timeout", "8"]}, "the command line"),
+        ({"environ": {"GUNICORN_CMD_ARGS": "--graceful-timeout=8"}}, "GUNICORN_CMD_ARGS"),
+    ],
+)
+def test_an_option_that_leaves_no_time_to_close_the_sockets_is_refused(
+    start_server: StartServer, given: dict[str, Any], source: str
+) -> None:
+    server = start_server(config={"drainMs": 4000}, wait=False, **given)
+    assert server.process.wait(DEADLINE) == 1
+    (line,) = [line for line in server.log_text().splitlines() if "ERROR" in line]
+    assert f"--graceful-timeout (from {source}) is 8, but a stop may take 10 s by drainMs" in line
 
 
 def test_a_reload_replaces_the_workers_and_loses_no_event(

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from wsgi_ws.cli.publish import event
-from wsgi_ws.cli.tail import as_line
+from wsgi_ws.cli.tail import as_line, entry_id
 
 
 def line(**members: Any) -> str:
@@ -31,3 +33,20 @@ def test_what_comes_from_outside_can_not_command_the_terminal() -> None:
 def test_a_malformed_entry_has_a_line_too() -> None:
     text = as_line({"id": "1700000000123-0", "malformed": "data is not JSON"})
     assert text.endswith("1700000000123-0  malformed: data is not JSON")
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("0", "0-0"),
+        ("1700000000000", "1700000000000-0"),
+        ("1700000000000-7", "1700000000000-7"),
+        ("$", "None"),
+        ("yesterday", "None"),
+        ("-", "None"),
+        ("1-2-3", "None"),
+        ("1&x=2", "None"),
+    ],
+)
+def test_an_id_is_written_whole_or_as_milliseconds(text: str, whole: str) -> None:
+    assert str(entry_id(text)) == whole

@@ -19,6 +19,68 @@ def test_the_port_for_metrics_is_another_one(tmp_path: Path) -> None:
     assert "the port of the service itself" in text
 
 
+# --- what is around a text ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "path"),
+    [
+        ("JWT_SECRET", "jwtSecret"),
+        ("JWT_COOKIE_NAME", "jwtCookieName"),
+        ("REDIS_STREAM_PREFIX", "redisStreamPrefix"),
+        ("REDIS_HOST", "redis.host"),
+        ("REDIS_PASSWORD", "redis.password"),
+    ],
+)
+@pytest.mark.parametrize("mark", ['"', "'"])
+def test_a_variable_in_quotation_marks_is_warned_of_with_its_source(
+    variable: str, path: str, mark: str, tmp_path: Path
+) -> None:
+    value = f"{mark}{MARK}-and-more-than-32-bytes-in-all{mark}"
+    (warning,) = load_with(tmp_path, environ={variable: value}).warnings
+    source = f"{path} (from environment variable {variable})"
+    assert warning.startswith(f"{source} has quotation marks around it, as a part of the value")
+    assert MARK not in warning
+
+
+@pytest.mark.parametrize("text", [" redis", "redis\n", "\tredis "])
+def test_white_space_in_the_file_is_warned_of(text: str, tmp_path: Path) -> None:
+    (warning,) = load_with(tmp_path, {"redis": {"host": text}}).warnings
+    assert warning.startswith(f"redis.host (from {tmp_path / 'config.json'}) has white space")
+
+
+def test_a_final_newline_of_a_secret_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = load_with(tmp_path, environ={"JWT_SECRET": "x" * 32 + "\n"}).warnings
+    assert "has white space around it" in warning
+    assert "unless the other side has it so too" in warning
+
+
+@pytest.mark.parametrize("text", ["redis", "it's", '"a" or "b', "'", "x'"])
+def test_other_quotation_marks_are_nobodys_business(text: str, tmp_path: Path) -> None:
+    assert load_with(tmp_path, environ={"REDIS_HOST": text}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [("PORT", '"8080"'), ("REDIS_SSL", "'true'"), ("LOG_LEVEL", '"info"')]
+)
+def test_the_warning_of_an_ignored_value_thinks_of_quotation_marks(
+    variable: str, text: str, tmp_path: Path
+) -> None:
+    (warning,) = load_with(tmp_path, environ={variable: text}).warnings
+    assert warning.endswith("; write it without the quotation marks")
+
+
+def test_the_refusal_of_a_url_does_too(tmp_path: Path) -> None:
+    message = error_of(tmp_path, None, {"REDIS_URL": '"redis://redis:6379/0"'})
+    assert message.endswith("; write it without the quotation marks")
+
+
+def test_the_example_s_secret_in_quotation_marks_warns_too(tmp_path: Path) -> None:
+    value = f'"change-me-{"x" * 32}"'
+    warnings = "\n".join(load_with(tmp_path, environ={"JWT_SECRET": value}).warnings)
+    assert "is the example's: anybody can forge cookies" in warnings
+
+
 # --- the secret ----------------------------------------------------------------------------------
 
 

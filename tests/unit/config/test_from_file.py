@@ -160,6 +160,23 @@ def test_a_wrong_value_in_the_file_is_refused_with_key_place_and_remedy(
     assert [word for word in words if word not in message] == []
 
 
+@pytest.mark.parametrize(
+    ("document", "key"),
+    [
+        ({"redis": {"unixSocketPath": "\ud800"}}, "redis.unixSocketPath"),
+        ({"redis": {"ssl": True, "sslCaCerts": "a\0b"}}, "redis.sslCaCerts"),
+        ({"jwtAlgorithms": ["HS256", "\udfff"]}, "jwtAlgorithms"),
+        ({"statsd": {"globalTags": {"a\0": "b"}}}, "statsd.globalTags"),
+    ],
+)
+def test_a_text_that_no_path_or_name_can_have_is_refused(
+    document: dict[str, Any], key: str, tmp_path: Path
+) -> None:
+    message = error_of(tmp_path, document)
+    assert f"{key} " in message
+    assert "contains \\u0000 or half of a surrogate pair" in message
+
+
 @pytest.mark.parametrize("value", [8081.0, 8081])
 def test_a_whole_number_may_be_written_with_a_point(value: float, tmp_path: Path) -> None:
     port = load_with(tmp_path, {"port": value}).settings.port

@@ -127,6 +127,14 @@ def test_a_differing_value_warns_of_both_places(path: Path) -> None:
     assert "superset_config.py line 3, and wins" in warnings
 
 
+def test_a_secret_that_differs_only_in_quotation_marks_is_said_to(path: Path) -> None:
+    path.write_text(f"{SECRET} = {'s' * 40!r}\n")
+    environ = {"JWT_SECRET": f'"{"s" * 40}"', "WSGI_WS_SUPERSET_CONFIG": str(path)}
+    warnings = "\n".join(load(environ, path.parent).warnings)
+    assert "superset_config.py line 1 only in the quotation marks around it, and wins" in warnings
+    assert "sss" not in warnings
+
+
 def test_a_differing_secret_is_not_shown(path: Path) -> None:
     result = loaded(path, JWT_SECRET=OUR_SECRET)
     assert result.settings.jwt_secret == OUR_SECRET
@@ -190,3 +198,27 @@ def test_the_file_may_name_supersets_settings(path: Path) -> None:
     path.write_text(PROGRAM)
     path.with_name("config.json").write_text(json.dumps({"supersetConfig": str(path)}))
     assert load({}, path.parent).settings.redis.host == "r"
+
+
+@pytest.mark.parametrize(
+    ("value", "requirement"),
+    [
+        ("__import__('ssl').CERT_NONE", "none"),
+        ("0", "none"),
+        ("'none'", "none"),
+        ("__import__('ssl').CERT_REQUIRED", "required"),
+        ("None", "required"),
+        ("''", "required"),
+    ],
+)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        f"{REDIS_CONFIG} = {{'ssl_cert_reqs': %s}}\n",
+        f"{CACHE_BACKEND} = {{'CACHE_TYPE': 'RedisCache', 'CACHE_REDIS_SSL_CERT_REQS': %s}}\n",
+    ],
+)
+def test_a_constant_of_ssl_says_how_certificates_are_verified(
+    path: Path, setting: str, value: str, requirement: str
+) -> None:
+    assert own(path, setting % value)["redis.sslCertReqs"] == requirement

@@ -3,15 +3,41 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import ip_network
 
 import pytest
 
-from wsgi_ws.config.meanings import BadValue, certificate_requirement, networks, seconds, sentinels
+from wsgi_ws.config.meanings import (
+    BadValue,
+    certificate_requirement,
+    host,
+    networks,
+    seconds,
+    sentinels,
+)
 
 
 def test_a_duration_is_used_in_seconds() -> None:
     assert seconds(1500) == 1.5
+
+
+# --- hosts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["redis", "redis.", "redis_1", "10.0.0.1", "::1", "fe80::1%eth0", "", "bücher.example"]
+)
+def test_a_name_or_address_that_can_be_looked_up(text: str) -> None:
+    assert host(text) == text
+
+
+@pytest.mark.parametrize("text", ["redis..svc", ".redis", "x" * 64, "\udcff"])
+def test_a_name_that_makes_the_resolver_raise_is_none(text: str) -> None:
+    with pytest.raises(UnicodeError):
+        socket.getaddrinfo(text, 1)
+    with pytest.raises(BadValue, match="which no host can be called"):
+        host(text)
 
 
 # --- trusted proxies -----------------------------------------------------------------------------

@@ -385,3 +385,24 @@ def test_the_environment_alone_is_enough_for_everything(
         "REDIS_SSL_KEYFILE": files["key"],
     }
     assert load(environ, tmp_path).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "source"),
+    [
+        ({"REDIS_HOST": "redis..svc"}, "redis.host (from environment variable REDIS_HOST)"),
+        ({"REDIS_URL": "redis://redis..svc/0"}, "redis.host (from redis.url, environment variable"),
+        ({"STATSD_HOST": "redis..svc"}, "statsd.host (from environment variable STATSD_HOST)"),
+        ({"METRICS_HOST": "redis..svc"}, "metricsHost (from environment variable METRICS_HOST)"),
+        (
+            {"REDIS_SENTINELS": "redis..svc:1", "REDIS_SENTINEL_MASTER": "m"},
+            "redis.sentinels (from environment variable REDIS_SENTINELS)",
+        ),
+    ],
+)
+def test_a_host_that_can_not_be_looked_up_stops_the_start(
+    environ: dict[str, str], source: str, tmp_path: Path
+) -> None:
+    message = error_of(tmp_path, None, environ)
+    assert message.startswith(source)
+    assert '"redis..svc", which no host can be called' in message

@@ -225,3 +225,31 @@ def test_no_message_contains_a_token(form: str, bad: str) -> None:
 
 def test_the_secret_is_not_in_the_authenticators_representation() -> None:
     assert SECRET not in repr(HS256)
+
+
+LOOK_ALIKES = [f'"{SECRET}"', f"'{SECRET}'", f"{SECRET}\n", f" {SECRET}", f'"{SECRET}"\n']
+
+
+@pytest.mark.parametrize("ours", LOOK_ALIKES)
+def test_quotation_marks_around_our_secret_are_found_out(ours: str) -> None:
+    found = refusal(cookie(token()), Authenticator(ours, ("HS256",), "async-token", "channel"))
+    assert found.reason == "bad_signature"
+    assert "only in the quotation marks or the white space around it" in str(found)
+
+
+@pytest.mark.parametrize("theirs", [f'"{SECRET}"', f"'{SECRET}'", f"{SECRET}\n"])
+def test_quotation_marks_around_superset_s_secret_are_found_out(theirs: str) -> None:
+    found = refusal(cookie(token(theirs)))
+    assert "only in the quotation marks or the white space around it" in str(found)
+
+
+def test_another_secret_is_another_secret() -> None:
+    assert "or the token is forged" in str(refusal(cookie(token(OTHER_SECRET))))
+
+
+def test_a_wrong_signature_shows_neither_token_nor_secret() -> None:
+    signed = token(f'"{SECRET}"')
+    found = refusal(cookie(signed))
+    for text in (str(found), repr(found)):
+        assert signed not in text
+        assert SECRET not in text

@@ -30,12 +30,12 @@ def test_a_file_with_lines_keeps_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [(".", "Is a directory"), ("no/where.log", "No such file or directory"), ("a\0b", "embedded")],
+    [(".", "Is a directory"), ("no/where.log", "No such file or directory")],
 )
 def test_a_bad_name_is_told_with_its_source_and_the_remedy(
     tmp_path: Path, name: str, reason: str
 ) -> None:
-    told = problem(tmp_path, name if "\0" in name else tmp_path / name)
+    told = problem(tmp_path, tmp_path / name)
     assert told is not None
     assert told.startswith("logFilename ")
     assert reason in told

@@ -58,6 +58,20 @@ def test_a_reload_names_the_problems_and_then_forgets_them(
     assert errors[0].startswith("not all of the configuration is changed: jwtSecret")
 
 
+def test_a_defect_in_loading_at_a_reload_is_a_line_without_its_text(
+    master: Master, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def defective(_: Any) -> Any:
+        raise ValueError("perhaps a password")
+
+    settings = master.configure(RIGHT)
+    monkeypatch.setattr("wsgi_ws.server.master.load", defective)
+    assert master.configure(RIGHT) is settings
+    master.on_reload(None)
+    assert "it can't be loaded (ValueError)" in caplog.text
+    assert "password" not in caplog.text
+
+
 def test_a_reload_that_can_not_have_the_metrics_port_says_so_and_goes_on(
     master: Master, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -69,6 +83,14 @@ def test_a_reload_that_can_not_have_the_metrics_port_says_so_and_goes_on(
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert f"metricsPort {port} can't be listened at" in record.getMessage()
     other.on_exit(None)
+
+
+@pytest.mark.parametrize(("drain_ms", "seconds"), [("2000", 30), ("60000", 66), ("24001", 31)])
+def test_gunicorn_never_waits_for_less_than_its_default_nor_than_a_stop_may_take(
+    master: Master, drain_ms: str, seconds: int
+) -> None:
+    master.configure(RIGHT | {"DRAIN_MS": drain_ms})
+    assert master.graceful_timeout == seconds
 
 
 def test_a_worker_gets_what_is_prepared(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:

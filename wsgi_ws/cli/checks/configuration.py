@@ -12,6 +12,7 @@ from wsgi_ws.cli.checks.report import Value
 from wsgi_ws.cli.checks.words import Finding, green, red, text_of, yellow
 from wsgi_ws.config.keys import Key, keys
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.config.meanings import only_around
 from wsgi_ws.config.set_by import Kind
 
 WHAT = "configuration"
@@ -43,7 +44,7 @@ def shown_values(loaded: Loaded) -> list[Value]:
 
 
 def check_environment(environ: Mapping[str, str], loaded: Loaded) -> Iterator[Finding]:
-    """Variables that are meant for Superset or badly written."""
+    """Variables that are meant for Superset."""
     redis = loaded.settings.redis
     if environ.get("REDIS_PROTO") == "rediss" and not redis.ssl:
         yield yellow(
@@ -57,14 +58,6 @@ def check_environment(environ: Mapping[str, str], loaded: Loaded) -> Iterator[Fi
             "REDIS_USER is Superset's variable and has no effect here: if Redis wants that user, "
             "set REDIS_USERNAME to the same value",
         )
-    for key in keys():
-        text = environ.get(key.env or "", "").strip()
-        if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-            yield yellow(
-                WHAT,
-                f"the value of {key.env} begins and ends with a quotation mark, and both are part "
-                f"of {key.path}: write it without quotes (an env file is no shell)",
-            )
 
 
 def check_pings(loaded: Loaded) -> Iterator[Finding]:
@@ -90,9 +83,11 @@ def check_overridden_secrets(loaded: Loaded, file: Loaded | None) -> Iterator[Fi
         if file.wrong_among(key.path):  # nobody means that one
             continue
         if loaded.value(key.path) != file.value(key.path):
+            wrapping = only_around(loaded.value(key.path), file.value(key.path))
+            how = f", only in the {wrapping} around it," if wrapping else ""
             yield yellow(
                 WHAT,
-                f"{key.path} in {file.sources[key.path]} differs from {key.env} in the "
+                f"{key.path} in {file.sources[key.path]} differs{how} from {key.env} in the "
                 "environment, which wins: remove the one that is not meant",
             )
 

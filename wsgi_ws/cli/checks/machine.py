@@ -19,10 +19,11 @@ from typing import NamedTuple
 
 from packaging.version import InvalidVersion, Version
 
-from wsgi_ws.cli.checks.words import Finding, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, counted, green, red, yellow
 from wsgi_ws.config.keys import StatsdSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.server import log_file, open_files
+from wsgi_ws.server.listening import bind_error
 
 FEW_DESCRIPTORS = 4096
 HTTP_TIMEOUT = 3.0  # seconds
@@ -90,15 +91,15 @@ def check_port(place: Place) -> Finding:
     """The port must be free, or this server must listen on it already."""
     where, variable = f"{place.key} {place.port}", place.variable
     try:
-        problem = _bind_error(place)
-    except OSError as error:  # the host name is wrong, not the port
-        return red("port", f"metricsHost {place.host} can't be looked up ({error}): correct it")
-    if problem is None:
+        error = bind_error(place.host, place.port)
+    except OSError as unknown:  # the host name is wrong, not the port
+        return red("port", f"metricsHost {place.host} can't be looked up ({unknown}): correct it")
+    if error is None:
         return green("port", f"{where} is free: no server runs on it now")
-    if problem == errno.EACCES:
+    if error.errno == errno.EACCES:
         return red("port", f"{where} is for root only: set {variable} to one above 1023")
-    if problem != errno.EADDRINUSE:
-        return red("port", f"{where} can't be used ({errno.errorcode.get(problem, problem)})")
+    if error.errno != errno.EADDRINUSE:
+        return red("port", f"{where} can't be used ({errno.errorcode.get(error.errno or 0)})")
     health, ready = _get(place, "/health"), _readiness(place)
     if health == (200, "OK") and ready == "OK":
         return green("port", f"this server answers on {where} and is ready")
@@ -118,26 +119,6 @@ def _readiness(place: Place) -> str | None:
     status, text = _get(place, "/ready")
     if (status, text) == (200, "OK") or (status == 503 and text.startswith("not ready: ")):
         return text
-    return None
-
-
-def _bind_error(place: Place) -> int | None:
-    """The error number of binding to the address; None when it works.
-
-    :raises OSError: when the host is unknown.
-    """
-    both = not place.host and socket.has_dualstack_ipv6()  # as gunicorn.conf.py binds
-    family, kind, _, _, address = socket.getaddrinfo(
-        "::" if both else place.host or "0.0.0.0", place.port, type=socket.SOCK_STREAM
-    )[0]
-    with socket.socket(family, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if both:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            return error.errno
     return None
 
 
@@ -182,8 +163,9 @@ def check_descriptors(max_total_connections: int, limit: int) -> Finding:
     if not max_total_connections and limit < FEW_DESCRIPTORS:
         return yellow(
             "open files",
-            f"a worker may open {limit} files, so it has room for {limit - open_files.OTHER} "
-            "sockets: raise the limit (ulimit -n, LimitNOFILE=) for more users",
+            f"a worker may open {counted(limit, 'file')}, so it has room for "
+            f"{counted(max(limit - open_files.OTHER, 0), 'socket')}: raise the limit (ulimit -n, "
+            "LimitNOFILE=) for more users",
         )
     return green("open files", f"up to {limit} for each worker")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, change, counted, green, red, yellow
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import Kind
 from wsgi_ws.sources.redis_client import clock_ms
@@ -90,7 +90,7 @@ def describe_stream(key: str, stream: Stream, now_ms: int) -> Iterator[Finding]:
     """One line of facts, one about a memory that is too short."""
     rate = stream.per_minute
     parts = [
-        f"{key} has {_counted(stream.length, 'entry', 'entries')}",
+        f"{key} has {counted(stream.length, 'entry', 'entries')}",
         f"{rate:,.1f} per minute lately" if rate is not None else "too few to tell a rate",
         f"the newest {age(now_ms - stream.newest_ms)} old",
         f"the oldest {age(now_ms - stream.oldest_ms)}",
@@ -150,10 +150,6 @@ def age(ms: int) -> str:
     return f"{seconds / 86_400:.0f} days"
 
 
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def _helm_hint(loaded: Loaded, db: int) -> str:
     if loaded.set_by("redis.db").kind is Kind.ENVIRONMENT and db == 0:
         return " (Superset's Helm chart passes its own REDIS_DB to this server too)"
@@ -166,7 +162,7 @@ def _channel_streams(client: redis.Redis, prefix: str) -> Iterator[Finding]:
         count = sum(1 for name in names if name != global_stream(prefix))
     except redis.ResponseError:
         return  # the server itself needs no SCAN
-    yield green(WHAT, f"{_counted(count, 'stream')} of channels {prefix}… found")
+    yield green(WHAT, f"{counted(count, 'stream')} of channels {prefix}… found")
 
 
 def _ms(entry: Any) -> int:

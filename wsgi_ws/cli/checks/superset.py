@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsgi_ws.addresses import is_loopback
-from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, change, counted, green, red, yellow
 from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
 from wsgi_ws.config.load import Loaded
+from wsgi_ws.config.meanings import around, only_around
 from wsgi_ws.superset import settings as names
 from wsgi_ws.superset.settings import Said, SupersetSettings, Unknown
 
 WHAT = "superset"
 WHY = {
+    "redis.host": "no Redis can be found under such a name",
     "redis.db": "events would be written where nobody reads them, and charts load for ever",
     "redisStreamPrefix": "events would be written to streams that nobody reads",
     "jwtCookieName": "every browser would be refused for want of a cookie",
@@ -45,16 +47,22 @@ def check_superset(
 
 def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
     """Superset's settings were read, perhaps without packages that are missing here."""
-    if superset.missing:
-        are = "is" if len(superset.missing) == 1 else "are"
+    if not superset.missing:
+        yield green(WHAT, f"{superset.file} was read")
+        return
+    be = "is" if len(superset.missing) == 1 else "are"
+    without = (
+        f"{superset.file} was read without {', '.join(superset.missing)}, which {be} not installed "
+        "here"
+    )
+    if superset.is_complete:
+        yield green(WHAT, f"{without}; nothing that is compared depends on it")
+    else:
         yield yellow(
             WHAT,
-            f"{superset.file} was read without {', '.join(superset.missing)}, which {are} not "
-            "installed here: values that depend on them are unknown; --python names Superset's own "
-            "interpreter",
+            f"{without}: values that depend on it are unknown or guessed; --python names "
+            "Superset's own interpreter, which has it",
         )
-    else:
-        yield green(WHAT, f"{superset.file} was read")
 
 
 def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
@@ -161,10 +169,17 @@ def mismatch(path: str, said: Said, loaded: Loaded) -> str:
     """The sentence about one differing value; a secret is not shown."""
     source = loaded.set_by(path)
     why = WHY.get(path, "this server can't read what Superset writes")
+    here = loaded.value(path)
+    wrapping = only_around(here, said.value)
+    if wrapping:
+        place = f"here (in {source})" if around(here) else f"in {_line(said)}"
+        return (
+            f"{path} (from {source}) differs from {said} only in the {wrapping} around it: {why}; "
+            f"write it without {place}"
+        )
     remedy = f"{change(path, loaded, said.value)} here, or change {_line(said)}"
     if key_of(path).secret:
         return f"{path} (from {source}) differs from {said}: {why}; {remedy}"
-    here = loaded.value(path)
     return (
         f"{path} is {_shown(here)} (from {source}), but {_shown(said.value)} in Superset ({said}): "
         f"{why}; {remedy}"
@@ -177,22 +192,25 @@ def check_secret(superset: SupersetSettings) -> Iterator[Finding]:
     if isinstance(said.value, str) and len(said.value) < 32:
         yield red(
             WHAT,
-            f"{names.SECRET} ({said.where}) has {len(said.value)} characters, and Superset refuses "
-            "to start async queries with fewer than 32: set a long random one on both sides",
+            f"{names.SECRET} ({said.where}) has {counted(len(said.value), 'character')}, and "
+            "Superset refuses to start async queries with fewer than 32: set a long random one on "
+            "both sides",
         )
 
 
 def check_result_cache(superset: SupersetSettings) -> Iterator[Finding]:
-    """Browsers fetch results from the cache after the event, so workers must share it."""
-    name = "DATA_CACHE_CONFIG"
-    kind = superset.item(name, "CACHE_TYPE")
-    if isinstance(kind, Unknown) or (superset.is_set(name) and not _is_no_cache(kind)):
-        return
-    yield yellow(
-        WHAT,
-        f"{name} ({superset.where(name)}) is no cache that Superset and its workers share: events "
-        "arrive, but the results that they announce can't be fetched; set a RedisCache",
-    )
+    """After the event browsers fetch the result from one cache by a query in another: without
+    either (Superset's default) they get 422. Workers and web servers must share both."""
+    for name in ("CACHE_CONFIG", "DATA_CACHE_CONFIG"):
+        kind = superset.item(name, "CACHE_TYPE")
+        if not isinstance(kind, Unknown) and _is_no_cache(kind):
+            yield red(
+                WHAT,
+                f"{name} ({superset.where(name)}) is no cache that Superset and its workers share: "
+                "events arrive, but the results that they announce can't be fetched (422), and no "
+                f'chart is drawn; write {name} = {{"CACHE_TYPE": "RedisCache", '
+                '"CACHE_REDIS_URL": "redis://…"}',
+            )
 
 
 def _is_no_cache(kind: Any) -> bool:
@@ -234,6 +252,8 @@ def _address_findings(
         return [yellow(WHAT, _unknown(str(main)))]
     if ours == theirs or one_redis:
         return []
+    if path == "redis.host" and only_around(redis.host, main.value):
+        return [red(WHAT, mismatch(path, main, loaded))]
     shown = (
         f"Redis is {_address_text(ours)} here ({path} from {loaded.set_by(path)}), but "
         f"{_address_text(theirs)} in Superset ({main})"

@@ -25,7 +25,7 @@ WRONG: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
     ),
     "SameSite None without Secure": (
         {COOKIE + "SAMESITE": '"None"'},
-        ('SAMESITE is "None" (superset_config.py line 8)', "unless it is Secure"),
+        ('SAMESITE is "None" (superset_config.py line 9)', "unless it is Secure"),
     ),
     "SameSite misspelt": ({COOKIE + "SAMESITE": '"lax"'}, ("SAMESITE is 'lax'", '"Lax"')),
     "a foreign cookie domain": (
@@ -65,7 +65,7 @@ DOUBTFUL: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
     ),
     "an embedded Superset": (
         {"SESSION_COOKIE_SAMESITE": '"None"'},
-        ('SESSION_COOKIE_SAMESITE is "None" (superset_config.py line 8)', "embedded"),
+        ('SESSION_COOKIE_SAMESITE is "None" (superset_config.py line 9)', "embedded"),
     ),
 }
 

@@ -29,7 +29,17 @@ def test_another_secret_in_the_file_than_in_the_environment(
 
 def test_quotation_marks_that_became_part_of_a_value(environ: dict[str, str]) -> None:
     report = check_all(environ | {"JWT_SECRET": f'"{SECRET}"'}, CheckOptions())
-    assert_named(report, Level.YELLOW, "JWT_SECRET begins and ends with a quotation mark")
+    assert_named(report, Level.YELLOW, "jwtSecret (from", "JWT_SECRET) has quotation marks around")
+
+
+def test_a_secret_in_the_file_without_the_quotation_marks_of_the_environment_s(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"jwtSecret": SECRET}))
+    report = check_all(environ | {"JWT_SECRET": f"'{SECRET}'"}, CheckOptions())
+    assert_named(
+        report, Level.YELLOW, "differs, only in the quotation marks around it, from JWT_SECRET"
+    )
 
 
 def test_what_kubernetes_injects_for_a_service_named_redis(environ: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ from testbed.check import (
     to,
 )
 from testbed.nginx import UPGRADE
-from testbed.servers import ROOT, free_port
+from testbed.servers import ROOT, SECRET, free_port
 from testbed.superset import new_channel, publish
 from wsgi_ws.cli.checks.report import Report
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
@@ -88,6 +88,8 @@ def other_streams(stage: Stage) -> Report:
 # First column → what brings it about.
 TROUBLE: dict[str, Sequence[Callable[[Stage], Report]]] = {
     "no cookie at all": [lambda s: s.compared(FEATURE_FLAGS=None, GLOBAL_ASYNC_QUERIES="True")],
+    'charts load for ever, or "422"': [lambda s: s.compared(DATA_CACHE_CONFIG=None)],
+    '"to look at", and nothing else': [lambda s: s.compared(X='__import__("not_here").x == 1')],
     "browsers never connect": [lambda s: s.compared(GLOBAL_ASYNC_QUERIES_TRANSPORT=None)],
     "charts load for ever": [another_database],
     "Redis can't be read, in a container": [
@@ -96,6 +98,7 @@ TROUBLE: dict[str, Sequence[Callable[[Stage], Report]]] = {
     "the port of Redis is ignored": [lambda s: s.here(REDIS_PORT="tcp://10.1.2.3:6379")],
     "401": [lambda s: another_secret(s, JWT_SECRET="")],
     "401, although the file is right": [another_secret],
+    "401, the secret is in an env file": [lambda s: s.here(JWT_SECRET=f'"{SECRET}"')],
     "mixed-content error in the browser": [lambda s: s.compared(page="https://bi.example.org/")],
     "401 on one machine only": [
         lambda s: s.compared(page="http://localhost:8088/", **{URL: '"ws://127.0.0.1:8080/"'})

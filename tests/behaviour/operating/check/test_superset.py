@@ -16,6 +16,7 @@ from testbed.check import (
     backend,
     sentences,
 )
+from testbed.servers import SECRET
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
 
@@ -60,11 +61,23 @@ WRONG: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
     ),
     "another cookie": (
         {COOKIE + "NAME": '"ws-token"'},
-        ("jwtCookieName is async-token", "but ws-token in Superset", "superset_config.py line 8"),
+        ("jwtCookieName is async-token", "but ws-token in Superset", "superset_config.py line 9"),
     ),
     "another prefix": (
         {"GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX": '"bi-"'},
         ("redisStreamPrefix is events-", "but bi- in Superset", "set REDIS_STREAM_PREFIX=bi-"),
+    ),
+    "results without a cache": (
+        {"DATA_CACHE_CONFIG": None},
+        ("DATA_CACHE_CONFIG (Superset's default) is no cache that", "no chart is drawn"),
+    ),
+    "queries without a cache": (
+        {"CACHE_CONFIG": '{"CACHE_TYPE": "NullCache"}'},
+        ("CACHE_CONFIG (superset_config.py line 8) is no cache that", "no chart is drawn"),
+    ),
+    "results in one process's memory": (
+        {"DATA_CACHE_CONFIG": '{"CACHE_TYPE": "SimpleCache"}'},
+        ("DATA_CACHE_CONFIG (superset_config.py line 7) is no cache that", "workers share"),
     ),
     "no Redis cache": (
         {BACKEND: '{"CACHE_TYPE": "SimpleCache"}'},
@@ -84,6 +97,46 @@ def test_a_mismatch_with_superset(
     assert_named(report, Level.RED, *words)
 
 
+WRAPPED: dict[str, tuple[dict[str, str], str]] = {
+    "secret in quotes": (
+        {"JWT_SECRET": f'"{SECRET}"'},
+        "jwtSecret (from environment variable JWT_SECRET) differs from "
+        "GLOBAL_ASYNC_QUERIES_JWT_SECRET, superset_config.py line 4 only in the quotation marks "
+        "around it: every browser would be refused for its signature; write it without here",
+    ),
+    "secret with a line's end": (
+        {"JWT_SECRET": f"{SECRET}\n"},
+        "only in the white space around it",
+    ),
+    "cookie name": (
+        {"JWT_COOKIE_NAME": "'async-token'"},
+        "jwtCookieName (from environment variable JWT_COOKIE_NAME) differs from "
+        "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME, Superset's default only in the quotation marks",
+    ),
+    "host": (
+        {"REDIS_HOST": '"localhost"'},
+        "redis.host (from environment variable REDIS_HOST) differs from",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changed", "sentence"), WRAPPED.values(), ids=WRAPPED.keys())
+def test_a_value_that_differs_only_in_what_is_around_it(
+    environ: dict[str, str], superset: SupersetConfig, changed: dict[str, str], sentence: str
+) -> None:
+    report = check_all(environ | changed, CheckOptions(superset=superset.write()))
+    assert_named(report, Level.RED, sentence)
+    assert SECRET not in sentences(report, *Level)
+
+
+def test_the_side_with_the_quotation_marks_is_to_be_changed(
+    environ: dict[str, str], superset: SupersetConfig
+) -> None:
+    written = superset.write(GLOBAL_ASYNC_QUERIES_JWT_SECRET=repr(f'"{SECRET}"'))
+    report = check_all(environ, CheckOptions(superset=written))
+    assert_named(report, Level.RED, "write it without in superset_config.py line 4")
+
+
 DOUBTFUL: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
     "the old setting for Redis": (
         {BACKEND: None, "GLOBAL_ASYNC_QUERIES_REDIS_CONFIG": '{"port": 1, "host": "127.0.0.1"}'},
@@ -101,7 +154,6 @@ DOUBTFUL: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
         {"GLOBAL_ASYNC_QUERIES_REDIS_CONFIG": '{"port": 1}'},
         ("has no effect beside GLOBAL_ASYNC_QUERIES_CACHE_BACKEND",),
     ),
-    "results without a cache": ({"DATA_CACHE_CONFIG": None}, ("results", "can't be fetched")),
     "another name for Redis": (
         {BACKEND: '{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_HOST": "redis.invalid"}'},
         ("redis.invalid:6379 in Superset", "can't be told whether that is the same server"),
@@ -175,7 +227,7 @@ def test_flags_that_a_later_line_drops(environ: dict[str, str], superset: Supers
     with superset.path.open("a") as file:
         file.write('FEATURE_FLAGS = {"ALERT_REPORTS": True}\n')
     report = check_all(environ, CheckOptions(superset=path))
-    assert_named(report, Level.RED, "line 1 has GLOBAL_ASYNC_QUERIES, but line 8 assigns")
+    assert_named(report, Level.RED, "line 1 has GLOBAL_ASYNC_QUERIES, but line 9 assigns")
 
 
 def test_the_flag_may_come_from_the_environment(
@@ -204,17 +256,38 @@ def test_settings_as_a_module(
     assert_named(report, Level.RED, "TRANSPORT is 'polling' (superset_config.py line 5)")
 
 
-def test_settings_that_import_what_is_not_installed_here(
+def written_without(superset: SupersetConfig, program: str) -> str:
+    """The settings, behind a program that needs what is not installed here."""
+    path = superset.write()
+    superset.path.write_text(program + superset.path.read_text())
+    return path
+
+
+def test_what_is_not_installed_here_and_decides_nothing_is_no_doubt(
     environ: dict[str, str], superset: SupersetConfig
 ) -> None:
-    path = superset.write()
     program = "from not_here.schedules import crontab\nCELERY = crontab(minute=1)\n"
-    superset.path.write_text(program + superset.path.read_text())
+    path = written_without(superset, program)
     report = check_all(environ, CheckOptions(superset=path))
-    assert_named(
-        report, Level.YELLOW, "was read without not_here, which is not installed", "--python"
-    )
+    assert_named(report, Level.GREEN, "was read without not_here, which is not installed here;")
     assert_named(report, Level.GREEN, "equal on both sides", "jwtSecret")
+
+
+@pytest.mark.parametrize(
+    ("program", "who"),
+    [
+        ("import not_here\nGLOBAL_ASYNC_QUERIES_X = not_here.x\n", "not_here, which is"),
+        ("import not_here\nif not_here.production():\n    X = 1\n", "not_here, which is"),
+        ("import not_here\nX = 1 if not_here.mode == 'b' else 2\n", "not_here, which is"),
+        ("from not_here import *\n", "not_here, which is"),
+        ("import not_here, nor_here\nX = not not_here.y\n", "not_here, nor_here, which are"),
+    ],
+)
+def test_what_is_not_installed_here_and_may_decide_is_to_be_looked_at(
+    environ: dict[str, str], superset: SupersetConfig, program: str, who: str
+) -> None:
+    report = check_all(environ, CheckOptions(superset=written_without(superset, program)))
+    assert_named(report, Level.YELLOW, f"was read without {who} not installed here", "--python")
 
 
 BROKEN = {

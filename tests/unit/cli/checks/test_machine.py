@@ -63,6 +63,13 @@ def test_the_server_warns_of_the_same_number_of_files(
     assert bool(caplog.records) is (level is Level.RED)
 
 
+@pytest.mark.parametrize(
+    ("limit", "room"), [(65, "room for 1 socket:"), (66, "room for 2 sockets:"), (9, "room for 0 ")]
+)
+def test_the_room_for_sockets_is_a_number_with_its_noun(limit: int, room: str) -> None:
+    assert room in check_descriptors(0, limit).sentence
+
+
 def test_the_libraries_are_those_of_the_requirements() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pairs = [re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line) for line in lines]

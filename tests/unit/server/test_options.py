@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gunicorn's options: who has given them, and what is said of them."""
+
+from __future__ import annotations
+
+import pytest
+from gunicorn.config import KNOWN_SETTINGS, Config
+
+from wsgi_ws.server.options import VARIABLE, VARIABLES_WITHOUT_EFFECT, WITHOUT_EFFECT, Options
+
+
+@pytest.fixture
+def cfg(monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.setattr("sys.argv", ["gunicorn"])
+    for variable in (VARIABLE, *VARIABLES_WITHOUT_EFFECT):
+        monkeypatch.delenv(variable, raising=False)
+    return Config()
+
+
+def test_a_default_is_nobodys(cfg: Config) -> None:
+    assert Options(cfg).given("backlog") is None
+
+
+def test_what_gunicorn_conf_py_says_is_nobodys(cfg: Config) -> None:
+    cfg.set("backlog", 4711)
+    assert Options(cfg).given("backlog", 4711) is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "source"),
+    [
+        (["--backlog", "1"], "", "the command line"),
+        ([], "--backlog=1", VARIABLE),
+        (["--backlog", "1"], "--backlog=2", "the command line"),
+    ],
+)
+def test_the_source_that_wins_is_named(
+    monkeypatch: pytest.MonkeyPatch, argv: list[str], environ: str, source: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["gunicorn", *argv, "wsgi:app"])
+    monkeypatch.setenv(VARIABLE, environ)
+    cfg = Config()
+    assert str(Options(cfg).given("backlog", 1)) == f"--backlog (from {source})"
+
+
+def test_a_configuration_file_of_somebody_s_own_is_named(cfg: Config) -> None:
+    cfg.set("backlog", 1)
+    assert str(Options(cfg).given("backlog")) == "backlog (from gunicorn's configuration file)"
+
+
+def test_an_option_that_this_gunicorn_does_not_have_is_nobodys(cfg: Config) -> None:
+    assert Options(cfg).given("from_the_future") is None
+
+
+def test_a_configuration_of_defaults_is_neither_refused_nor_warned_of(cfg: Config) -> None:
+    cfg.set("worker_class", "wsgi_ws.server.worker.Worker")
+    options = Options(cfg)
+    assert [*options.refused(), *options.without_effect()] == []
+
+
+def test_hooks_that_are_not_called_are_warned_of(cfg: Config) -> None:
+    cfg.set("post_request", lambda worker, req, environ, resp: None)
+    (line,) = Options(cfg).without_effect()
+    assert line.startswith("post_request (from gunicorn's configuration file) has no effect")
+
+
+def test_an_error_log_works_only_with_captured_output(cfg: Config) -> None:
+    cfg.set("errorlog", "/tmp/error.log")
+    (line,) = Options(cfg).without_effect()
+    assert "errorlog" in line
+    cfg.set("capture_output", True)
+    assert not [*Options(cfg).without_effect()]
+
+
+def test_every_name_is_gunicorn_s() -> None:
+    newer = {
+        *("asgi_disconnect_grace_period", "asgi_lifespan", "asgi_loop", "forwarder_headers"),
+        *("http2_cleartext", "http2_initial_window_size", "http2_max_concurrent_streams"),
+        *("http2_max_frame_size", "http2_max_header_list_size", "http_parser", "http_protocols"),
+        *("permit_obsolete_folding", "root_path", "uwsgi_allow_ips", "websocket_max_message_size"),
+    }  # than gunicorn 22
+    assert set(WITHOUT_EFFECT) - newer <= {setting.name for setting in KNOWN_SETTINGS}
