@@ -20,6 +20,7 @@ class TcpProxy:
         self._flowing.set()
         self._refusing = False
         self._sockets: list[socket.socket] = []
+        self._clients: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -36,6 +37,12 @@ class TcpProxy:
         """Swallow what existing connections send, without ever closing them: half-open."""
         self._flowing.clear()
 
+    def inject(self, data: bytes) -> None:
+        """Send bytes to all clients, as if the target had."""
+        for each in list(self._clients):
+            with contextlib.suppress(OSError):  # one that has left
+                each.sendall(data)
+
     def close(self) -> None:
         """Stop for good."""
         self._listener.close()
@@ -43,7 +50,7 @@ class TcpProxy:
         self._drop_all()
 
     def _drop_all(self) -> None:
-        sockets, self._sockets = self._sockets, []
+        sockets, self._sockets, self._clients = self._sockets, [], []
         for each in sockets:
             with contextlib.suppress(OSError):
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -67,6 +74,7 @@ class TcpProxy:
             for each in (client, server):  # or small pieces would wait for acknowledgements
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets += [client, server]
+            self._clients.append(client)
             for source, target in ((client, server), (server, client)):
                 threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
 

@@ -7,6 +7,7 @@ The only place that knows redis-py's options.
 from __future__ import annotations
 
 import inspect
+import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -33,6 +34,16 @@ _BY_VERSION = {
     for name, value in _WANTED.items()
     if name in _KNOWN and not (name.startswith("lib_") and "driver_info" in _KNOWN)
 }
+
+
+_ENTRY_ID = re.compile(rb"\d+-\d+")
+
+
+class MalformedReply(redis.ResponseError):
+    """A reply of another form than its command has: garbled on its way, or not Redis's.
+
+    A `ResponseError`, so that in a pipeline it is the error of one command.
+    """
 
 
 class StreamClient(Protocol):
@@ -66,8 +77,10 @@ def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
     else:
         options |= _tls(settings, settings.ssl)
         client = redis.Redis(host=settings.host, port=settings.port, **options)
-    for command in ("XREAD", "XRANGE", "XREVRANGE"):
-        client.set_response_callback(command, _as_sent)
+    client.set_response_callback("XREAD", _as_sent)
+    client.set_response_callback("TIME", _time_as_sent)
+    for command in ("XRANGE", "XREVRANGE"):
+        client.set_response_callback(command, _entries_as_sent)
     return client
 
 
@@ -85,6 +98,43 @@ def connect_outside_the_pool(client: redis.Redis) -> tuple[Any, Any]:
     connection: Any = pool.connection_class(**pool.connection_kwargs)
     connection.connect()
     return connection, connection._sock  # under this name since version 2
+
+
+def entries_of(reply: Any) -> Any:
+    """The entries of a stream as they are in a reply, whose form is checked.
+
+    Positions are read from them and connections are matched by them, so that what is no entry must
+    not get any further: it would end the worker there. On the way of every event, hence the loop.
+
+    :raises MalformedReply: they are none.
+    """
+    if reply is None:
+        return ()
+    try:
+        for entry_id, fields in reply:
+            if type(entry_id) is not bytes or type(fields) is not list:
+                raise MalformedReply("an entry without an ID or fields")
+            if len(fields) != 2 or type(fields[1]) is not bytes:  # Superset's have the one field
+                _check_fields(fields)
+        if reply and not all(_ENTRY_ID.fullmatch(reply[i][0]) for i in (0, -1)):
+            raise MalformedReply("an entry whose ID is none")
+    except (TypeError, ValueError, LookupError) as error:
+        raise MalformedReply("a reply that is not the entries of a stream") from error
+    return reply
+
+
+def stream_of(reply: Any) -> Any:
+    """The entries in a reply to XREAD for one stream; empty when there are none.
+
+    :raises MalformedReply: it has another form.
+    """
+    if reply is None:
+        return ()
+    try:
+        ((_, entries),) = reply
+    except (TypeError, ValueError) as error:
+        raise MalformedReply("a reply that is not that to XREAD") from error
+    return entries_of(entries)
 
 
 def clock_ms(reply: Sequence[Any]) -> int:
@@ -141,6 +191,22 @@ def _tls(settings: RedisSettings, wanted: bool) -> dict[str, Any]:
 
 def _as_sent(reply: Any, **_options: Any) -> Any:
     return reply
+
+
+def _entries_as_sent(reply: Any, **_options: Any) -> Any:
+    return entries_of(reply)
+
+
+def _time_as_sent(reply: Any, **_options: Any) -> Any:
+    texts = reply if type(reply) is list and len(reply) == 2 else [b"?"]
+    if not all(type(text) is bytes and text.isdigit() for text in texts):
+        raise MalformedReply("a reply that is not that to TIME")
+    return reply
+
+
+def _check_fields(fields: Sequence[Any]) -> None:
+    if not all(type(text) is bytes for text in fields):
+        raise MalformedReply("an entry with a field that is no text")
 
 
 # --- Sentinel ------------------------------------------------------------------------------------
@@ -231,7 +297,8 @@ class _Sentinels:
         for name in names:
             try:
                 masters: Any = self._clients[name].sentinel_masters()
-            except (redis.RedisError, OSError) as error:
+            # The last ones: redis-py takes the reply apart without a look at its form.
+            except (redis.RedisError, OSError, TypeError, ValueError, LookupError) as error:
                 self._paused_until[name] = time.monotonic() + SENTINEL_PAUSE
                 problems.append(f"{name} can't be asked ({error})")
                 continue

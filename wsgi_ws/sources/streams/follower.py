@@ -98,6 +98,7 @@ class StreamFollower:
                 self._follow()
             except (redis.RedisError, OSError) as error:
                 self._note_outage(error)
+                self._client.connection_pool.disconnect()  # none of them is to be trusted now
                 gevent.sleep(self._delay * random.uniform(0.5, 1.0))
                 self._delay = min(self._delay * 2, RETRY_DELAY_MAX)
 
