@@ -21,6 +21,7 @@ from wsgi_ws.sources.redis_client import clock_ms
 from wsgi_ws.sources.streams.entry import RawEntry
 from wsgi_ws.sources.streams.reader import BlockingReader
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.sources.streams.trimming import SHORT, TrimWatch
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class StreamFollower:
         self._block_ms = block_ms
         self._history_pages = history_pages
         self._position: bytes | None = None
+        self._last: RawEntry | None = None  # at the position, unless that is a made-up one
+        self._trimming = TrimWatch()
         self._delay = RETRY_DELAY_MIN
         self._outage = ""
         self._waits_since = time.monotonic()  # for the first read
@@ -119,6 +122,8 @@ class StreamFollower:
         position = past[-1][0] if past else bytes(beginning)
         self._sink.start(past, StreamId.parse(position))
         self._position = position
+        self._last = past[-1] if past else None
+        self._trimming.begin(StreamId.parse(position))
 
     def _check(self, position: bytes) -> None:
         """After an outage, and when nothing comes: is it still the stream that was followed?"""
@@ -126,12 +131,8 @@ class StreamFollower:
         if at == ZERO:
             return
         newest = self._client.execute_command("XREVRANGE", self._key, "+", "-", "COUNT", 1)
-        oldest = self._client.execute_command("XRANGE", self._key, "-", "+", "COUNT", 1)
         if not newest or StreamId.parse(newest[0][0]) < at:
             self._restart_behind(at, "ends before the last ID read (Redis flushed or restored?)")
-        elif StreamId.parse(oldest[0][0]) > at:
-            log.error("stream %s was trimmed past the last ID read, %s", self._key, at)
-            self._sink.gap(at, StreamId.parse(oldest[0][0]))
 
     def _look_behind(self, position: bytes) -> None:
         """After an outage: is there anything before the last ID read that was not there then?
@@ -163,6 +164,22 @@ class StreamFollower:
             self._sink.deliver(unseen)
         self._begin(past)
 
+    def _look_for_gap(self, entries: Sequence[RawEntry]) -> None:
+        """Was the stream trimmed between the position and these entries, which follow it?
+
+        They have been read, so the answer is no older than they are: what is still there now was
+        there then. They have not been handed out yet, so live sockets go back to just the position.
+        """
+        at = StreamId.parse(self._position or bytes(ZERO))
+        first = StreamId.parse(entries[0][0])
+        reply = self._client.execute_command("XRANGE", self._key, "-", "+", "COUNT", 1)
+        oldest = StreamId.parse(reply[0][0]) if reply else first
+        self._trimming.looked(oldest, at)
+        # Nothing is known to have been at a made-up position, so that its absence says nothing.
+        if oldest > at and (self._last or len(entries) >= SHORT):
+            log.error("stream %s was trimmed past the last ID read, %s", self._key, at)
+            self._sink.gap(at, first)
+
     def _follow(self) -> None:
         reader = BlockingReader(self._client)
         try:
@@ -173,11 +190,15 @@ class StreamFollower:
     def _read_on(self, reader: BlockingReader) -> None:
         count = self._count
         self._ask(reader, count, block_ms=1)  # the first answer shows whether reading works at all
+        first = True
         while True:
             entries = reader.take()
             if not self.connected.is_set():
                 self._note_connected()
             backlog = len(entries) == count
+            if entries and (first or backlog or self._trimming.doubts(len(entries))):
+                self._look_for_gap(entries)
+            first = first and not entries
             if backlog:
                 # There is more. Redis prepares it while this is handed out, and larger batches cost
                 # less per entry. An error here loses nothing: the position is still the old one.
@@ -187,6 +208,8 @@ class StreamFollower:
             if entries:
                 self._sink.deliver(entries)
                 self._position = entries[-1][0]
+                self._last = entries[-1]
+                self._trimming.read(len(entries))
             elif self._position is not None:
                 self._check(self._position)
             if not backlog:
