@@ -139,17 +139,28 @@ class StreamFollower:
 
         At a fail-over the old master may still be written to and read from here for a while, so
         that its IDs run ahead of what others have meanwhile written to the new one.
+
+        Usually one entry tells, and live events do not have to wait. A server has its entries in
+        the order of their IDs, whether it has written them itself or got them from its master. What
+        it has before an entry that was read, here or from its master, was there before that one.
         """
+        if self._last and self._is_there(self._last):
+            return
         at = StreamId.parse(position)
-        start = bytes(at.earlier(LOOK_BEHIND_MS))
-        while True:
-            page = self._client.execute_command("XRANGE", self._key, start, position, "COUNT", PAGE)
-            if self._sink.unseen(page):
+        start, end = bytes(at.earlier(LOOK_BEHIND_MS)), position
+        while True:  # backwards, since what differs is at the end
+            page = self._client.execute_command("XREVRANGE", self._key, end, start, "COUNT", PAGE)
+            if self._sink.unseen(page[::-1]):
                 self._restart_behind(at, "was written to before the last ID read (fail-over?)")
                 return
             if len(page) < PAGE:
                 return
-            start = page[-1][0]
+            end = page[-1][0]
+
+    def _is_there(self, entry: RawEntry) -> bool:
+        entry_id, _ = entry
+        found = self._client.execute_command("XRANGE", self._key, entry_id, entry_id)
+        return list(found) == [entry]
 
     def _restart_behind(self, position: StreamId, what: str) -> None:
         """There are IDs before the last one read that were not there then: Redis was flushed or
