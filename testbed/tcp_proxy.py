@@ -6,13 +6,20 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 
 
 class TcpProxy:
     """Forwards connections to a port, as long as it is told to."""
 
-    def __init__(self, target_port: int, port: int = 0) -> None:
-        """:param port: its own; any free one unless told."""
+    def __init__(
+        self, target_port: int, port: int = 0, rewrite: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        """
+        :param port: its own; any free one unless told.
+        :param rewrite: what the target gets in place of each piece that a client sends.
+        """
+        self._rewrite = rewrite
         self._target_port = target_port
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
@@ -83,6 +90,8 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 frozen = frozen or not self._flowing.is_set()
+                if self._rewrite and source in self._clients:
+                    data = self._rewrite(data)
                 if not frozen:
                     target.sendall(data)
             if not frozen:

@@ -31,6 +31,8 @@ PAGE = 1000  # entries per XRANGE or XREVRANGE: about 300 KB, a few milliseconds
 # How far back to look after an outage: a Sentinel makes an old master a replica within some 20 s.
 LOOK_BEHIND_MS = 60_000
 RETRY_DELAY_MIN, RETRY_DELAY_MAX = 0.1, 5.0  # seconds
+POLL_INTERVAL = 0.1  # seconds between two reads of a service whose reads don't wait
+HASTY_READS = 3  # without entries, one after the other, before it is said of a service
 READ_MARGIN = 5.0  # seconds that a blocking read may last beyond its BLOCK before it counts as dead
 
 
@@ -88,6 +90,7 @@ class StreamFollower:
         self._delay = RETRY_DELAY_MIN
         self._outage = ""
         self._waits_since = time.monotonic()  # for the first read
+        self._pace = _Pace()
 
     def run(self) -> None:
         """Follow until killed. Outages are logged once each and retried with growing delays."""
@@ -221,8 +224,10 @@ class StreamFollower:
                 self._position = entries[-1][0]
                 self._last = entries[-1]
                 self._trimming.read(len(entries))
-            elif self._position is not None:
-                self._check(self._position)
+            else:
+                if self._position is not None and self._pace.check_is_due():
+                    self._check(self._position)
+                self._pace.wait()
             if not backlog:
                 count = self._count
                 self._ask(reader, count)
@@ -235,7 +240,9 @@ class StreamFollower:
         block_ms: int | None = None,
     ) -> None:
         position = position or self._position or bytes(ZERO)
-        reader.ask(self._key, position, count=count, block_ms=block_ms or self._block_ms)
+        block_ms = block_ms or self._block_ms
+        reader.ask(self._key, position, count=count, block_ms=block_ms)
+        self._pace.asked(block_ms)
 
     def _note_connected(self) -> None:
         log.info("following stream %s from %s", self._key, (self._position or b"").decode())
@@ -253,6 +260,49 @@ class StreamFollower:
         elif self._outage != str(error):  # is news: first "closed", then "wrong password"
             log.warning("Redis still can't be read (%s)", error)
         self._outage = str(error)
+
+
+class _Pace:
+    """Keeps reads apart that should have waited for entries and did not.
+
+    BLOCK means nothing to some services and proxies that speak Redis's protocol. Without a pause
+    the next read would follow at once.
+    """
+
+    def __init__(self) -> None:
+        self._asked_at = self._checked_at = time.monotonic()
+        self._block = 0.0
+        self._hasty = 0
+        self._told = False
+
+    def asked(self, block_ms: int) -> None:
+        """A read has begun that should wait for so long."""
+        self._asked_at = time.monotonic()
+        self._block = block_ms / 1000
+
+    def check_is_due(self) -> bool:
+        """After a read without entries: is the last check as old as a read should be?"""
+        now = time.monotonic()
+        if now - self._checked_at < self._block / 2:
+            return False
+        self._checked_at = now
+        return True
+
+    def wait(self) -> None:
+        """After a read without entries: wait in its place if it has not."""
+        waited = time.monotonic() - self._asked_at
+        if waited >= self._block / 2:  # a server's clock need not be exact
+            self._hasty = 0
+            return
+        self._hasty += 1
+        if self._hasty == HASTY_READS and not self._told:
+            self._told = True
+            log.warning(
+                "Redis does not wait for events when it is asked to (XREAD with BLOCK %d answers "
+                "after %.0f ms, redisStreamReadBlockMs has no effect): asking every %.0f ms",
+                *(self._block * 1000, waited * 1000, POLL_INTERVAL * 1000),
+            )
+        gevent.sleep(max(0.0, min(POLL_INTERVAL, self._block) - waited))
 
 
 def newest_entries(client: redis.Redis, key: str, pages: int) -> list[RawEntry]:
