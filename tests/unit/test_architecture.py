@@ -212,7 +212,7 @@ PURE = {
     *("observe.counts", "observe.log_limiter", "observe.log_lines"),
     *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),
     *("superset.stream_names", "websocket.allowance", "websocket.closing", "websocket.frames"),
-    *("sources.streams.entry", "sources.streams.trimming"),
+    *("sources.page_size", "sources.streams.entry", "sources.streams.trimming"),
 }
 IMPURE = {
     *("asyncio", "fcntl", "flask", "gevent", "geventwebsocket", "gunicorn", "http.client", "io"),

@@ -36,7 +36,7 @@ _BY_VERSION = {
 }
 
 
-_ENTRY_ID = re.compile(rb"\d+-\d+")
+_is_id = re.compile(rb"\d+-\d+").fullmatch
 
 
 class MalformedReply(redis.ResponseError):
@@ -116,7 +116,7 @@ def entries_of(reply: Any) -> Any:
                 raise MalformedReply("an entry without an ID or fields")
             if len(fields) != 2 or type(fields[1]) is not bytes:  # Superset's have the one field
                 _check_fields(fields)
-        if reply and not all(_ENTRY_ID.fullmatch(reply[i][0]) for i in (0, -1)):
+        if reply and not (_is_id(reply[0][0]) and _is_id(reply[-1][0])):
             raise MalformedReply("an entry whose ID is none")
     except (TypeError, ValueError, LookupError) as error:
         raise MalformedReply("a reply that is not the entries of a stream") from error

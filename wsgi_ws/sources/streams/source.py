@@ -21,15 +21,14 @@ from wsgi_ws.sources.streams import finder
 from wsgi_ws.sources.streams.archive import Archive
 from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.fanout import Fanout
-from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
-from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History
+from wsgi_ws.sources.streams.follower import READ_MARGIN, StreamFollower
+from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 from wsgi_ws.websocket.connection import Connection
 
 log = logging.getLogger(__name__)
 
 READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
-TYPICAL_EVENT_BYTES = 250
 SILENCE_PATIENCE = 60.0  # seconds with sockets, but without any stream, before a hint
 SILENCE_INTERVAL = 5.0  # seconds
 
@@ -154,14 +153,13 @@ class StreamSource:
             on_gap=self._resynchronize,
         )
         block = settings.redis_stream_read_block_ms
-        page_bytes = PAGE * (TYPICAL_EVENT_BYTES + ENTRY_OVERHEAD_BYTES)
         return StreamFollower(
             connect(settings.redis, read_timeout=block / 1000 + READ_MARGIN),
             settings.redis_stream_prefix + "full",
             fanout,
             count=settings.redis_stream_read_count,
             block_ms=block,
-            history_pages=-(-settings.history_bytes // page_bytes),
+            history_bytes=settings.history_bytes,
         )
 
 
