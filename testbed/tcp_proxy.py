@@ -28,6 +28,7 @@ class TcpProxy:
         self._refusing = False
         self._sockets: list[socket.socket] = []
         self._clients: list[socket.socket] = []
+        self._forgotten: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -43,6 +44,11 @@ class TcpProxy:
     def freeze(self) -> None:
         """Swallow what existing connections send, without ever closing them: half-open."""
         self._flowing.clear()
+
+    def forget(self) -> None:
+        """Swallow for ever what is sent on the connections that there are, as a balancer that has
+        forgotten them; new ones work."""
+        self._forgotten.update(self._sockets)
 
     def inject(self, data: bytes) -> None:
         """Send bytes to all clients, as if the target had."""
@@ -89,7 +95,7 @@ class TcpProxy:
         frozen = False
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                frozen = frozen or not self._flowing.is_set()
+                frozen = frozen or not self._flowing.is_set() or source in self._forgotten
                 if self._rewrite and source in self._clients:
                     data = self._rewrite(data)
                 if not frozen:
