@@ -54,7 +54,7 @@ KNOWN_BY = {
         *("cli.checks.redis", "cli.checks.streams", "cli.checks.url", "cli.main", "cli.publish"),
         *("cli.redis_errors", "cli.tail", "demo.web", "demo.redis_finder", "superset.producer"),
         *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
-        *("sources.streams.catchup", "sources.streams.finder"),
+        *("sources.permissions", "sources.streams.catchup", "sources.streams.finder"),
     },
     "statsd": {"observe.statsd"},
     "prometheus_client": {"observe.prometheus"},

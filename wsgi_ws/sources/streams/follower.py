@@ -164,7 +164,7 @@ class StreamFollower:
 
     def _is_there(self, entry: RawEntry) -> bool:
         entry_id, _ = entry
-        found = self._client.execute_command("XRANGE", self._key, entry_id, entry_id)
+        found = self._client.execute_command("XREVRANGE", self._key, entry_id, entry_id)
         return list(found) == [entry]
 
     def _restart_behind(self, position: StreamId, what: str) -> None:
@@ -222,7 +222,12 @@ class StreamFollower:
         """
         at = StreamId.parse(self._position or bytes(ZERO))
         first = StreamId.parse(entries[0][0])
-        found = reader.oldest(self._key)
+        try:
+            found = reader.oldest(self._key)
+        except redis.ResponseError as error:
+            if str(error).startswith("NOPERM"):  # which `Permissions` tells of
+                return
+            raise
         oldest = StreamId.parse(found[0][0]) if found else first
         self._trimming.looked(oldest, at)
         # Nothing is known to have been at a made-up position, so that its absence says nothing.

@@ -16,6 +16,7 @@ from gevent.event import Event
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.permissions import Permissions
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.sources.streams import finder
 from wsgi_ws.sources.streams.archive import Archive
@@ -44,6 +45,7 @@ class StreamSource:
         self._history = History(settings.history_bytes)
         self._catch_up = self._make_catch_up()
         self._follower = self._make_follower()
+        self._permissions = self._make_permissions()
         self._caught_up_at = time.monotonic()
 
     # --- for the worker --------------------------------------------------------------------------
@@ -79,11 +81,16 @@ class StreamSource:
             return f"Redis at {describe(self._settings.redis)} can't be read"
         if not self.caught_up:
             return "catching up with the stream"
-        return None
+        return self._permissions.missing or None
 
     def jobs(self) -> Sequence[Callable[[], None]]:
         """What must run in greenlets."""
-        return (self._follower.run, self._catch_up.run, self._hint_at_silence)
+        return (
+            self._follower.run,
+            self._catch_up.run,
+            self._permissions.run,
+            self._hint_at_silence,
+        )
 
     def join(self, connection: Connection, last_id: str | None) -> None:
         """Subscribe a connection to its channel, if it must after a catch-up from `last_id`."""
@@ -160,6 +167,19 @@ class StreamSource:
             count=settings.redis_stream_read_count,
             block_ms=block,
             history_bytes=settings.history_bytes,
+        )
+
+    def _make_permissions(self) -> Permissions:
+        """What a catch-up reads, of a channel that nobody has."""
+        settings = self._settings
+        prefix = settings.redis_stream_prefix
+        key = f"{prefix}permissions"
+        return Permissions(
+            connect(settings.redis, read_timeout=READ_TIMEOUT),
+            {
+                f"+xrange ~{prefix}*": ("XRANGE", key, "-", "+", "COUNT", 1),
+                f"+xrevrange ~{prefix}*": ("XREVRANGE", key, "+", "-", "COUNT", 1),
+            },
         )
 
 

@@ -50,7 +50,7 @@ def connect(source: StreamSource, *, caught_up: bool) -> None:
 
 def test_the_streams_are_a_source(source: StreamSource) -> None:
     as_source: Source = source
-    assert len(as_source.jobs()) == 3
+    assert len(as_source.jobs()) == 4
 
 
 # --- joining -------------------------------------------------------------------------------------
@@ -106,6 +106,12 @@ def test_it_is_not_ready_before_redis_can_be_read(source: StreamSource) -> None:
 def test_it_is_not_ready_while_entries_wait_to_be_read(source: StreamSource) -> None:
     connect(source, caught_up=False)
     assert source.unreadiness() == "catching up with the stream"
+
+
+def test_it_is_not_ready_while_catch_ups_are_not_permitted(source: StreamSource) -> None:
+    connect(source, caught_up=True)
+    source._permissions.missing = "XRANGE is not permitted"
+    assert source.unreadiness() == "XRANGE is not permitted"
 
 
 def test_it_is_ready_when_all_is_read(source: StreamSource) -> None:
