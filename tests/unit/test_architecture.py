@@ -42,7 +42,7 @@ FOR_THE_CLI = {
     *("addresses", "event", "http.origin"),
     *("server.listening", "server.log_file", "server.open_files"),
     *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
-    *("sources.redis_client", "sources.streams.finder", "sources.streams.stream_id"),
+    *("sources.redis_client", "sources.streams.finder", "sources.stream_id"),
     *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),
     "sources.streams.entry",
 }
@@ -56,6 +56,7 @@ KNOWN_BY = {
         *("cli.redis_errors", "cli.tail", "demo.web", "demo.redis_finder", "superset.producer"),
         *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
         *("sources.streams.archive", "sources.streams.catchup", "sources.streams.finder"),
+        "sources.permissions",
     },
     "statsd": {"observe.statsd"},
     "prometheus_client": {"observe.prometheus"},
@@ -211,9 +212,14 @@ PURE = {
     *("event", "http.auth", "http.handshake", "http.origin", "http.paths", "http.refusals"),
     "http.request",
     *("observe.counts", "observe.log_limiter", "observe.log_lines"),
-    *("sources.streams.history", "sources.streams.replay", "sources.streams.stream_id"),
+    *("sources.streams.history", "sources.streams.replay", "sources.stream_id"),
     *("superset.stream_names", "websocket.allowance", "websocket.closing", "websocket.frames"),
-    "sources.streams.entry",
+    *(
+        "sources.fair_queue",
+        "sources.page_size",
+        "sources.streams.entry",
+        "sources.streams.trimming",
+    ),
 }
 IMPURE = {
     *("asyncio", "fcntl", "flask", "gevent", "geventwebsocket", "gunicorn", "http.client", "io"),

@@ -15,8 +15,8 @@ from wsgi_ws.cli.token import cookie
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.event import MalformedEntry
 from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams.entry import Entry
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 from wsgi_ws.superset.stream_names import global_stream
 
 BLOCK_MS = 5000

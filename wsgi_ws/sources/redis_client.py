@@ -7,12 +7,15 @@ The only place that knows redis-py's options.
 from __future__ import annotations
 
 import inspect
+import re
+import socket
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 
@@ -22,6 +25,18 @@ CONNECT_TIMEOUT = 5.0  # seconds
 SENTINEL_TIMEOUT = 1.0  # seconds to connect, and to wait for the answer; they are asked in turn
 MASTER_CHECK_INTERVAL = 2.0  # seconds between two questions for the master while following
 SENTINEL_PAUSE = 60.0  # seconds in which a Sentinel that failed is asked only if no other answers
+
+# A balancer between here and Redis forgets an idle connection without a word after some minutes
+# (AWS 350 s, Azure 240 s): the kernel asks now and then whether it is there, and gives up in time.
+_KEEP_ALIVE = {
+    "TCP_KEEPIDLE": 60,  # seconds
+    "TCP_KEEPINTVL": 10,  # seconds
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 10_000,  # milliseconds for what was sent
+}
+# Seconds after which a connection that nobody has used is not trusted any more: a new one costs a
+# round trip or two, a dead one the whole time-out.
+IDLE_MAX = 60.0
 
 # What differs between versions of redis-py. RESP3, the default of version 8, is unknown to Redis 5.
 # The rest is the library's name, which a connection sends with CLIENT SETINFO at its start: that
@@ -33,6 +48,16 @@ _BY_VERSION = {
     for name, value in _WANTED.items()
     if name in _KNOWN and not (name.startswith("lib_") and "driver_info" in _KNOWN)
 }
+
+
+_is_id = re.compile(rb"\d+-\d+").fullmatch
+
+
+class MalformedReply(redis.ResponseError):
+    """A reply of another form than its command has: garbled on its way, or not Redis's.
+
+    A `ResponseError`, so that in a pipeline it is the error of one command.
+    """
 
 
 class StreamClient(Protocol):
@@ -58,16 +83,18 @@ def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
         **_connection(read_timeout, CONNECT_TIMEOUT),
         **_credentials(settings.username, settings.password),
     }
-    client: redis.Redis
+    client: ReadingClient
     if settings.sentinels:
         client = MasterClient(settings, options | _tls(settings, settings.ssl))
     elif settings.unix_socket_path:
-        client = redis.Redis(unix_socket_path=settings.unix_socket_path, **options)
+        client = ReadingClient(unix_socket_path=settings.unix_socket_path, **options)
     else:
         options |= _tls(settings, settings.ssl)
-        client = redis.Redis(host=settings.host, port=settings.port, **options)
-    for command in ("XREAD", "XRANGE", "XREVRANGE"):
-        client.set_response_callback(command, _as_sent)
+        client = ReadingClient(host=settings.host, port=settings.port, **options)
+    client.set_response_callback("XREAD", _as_sent)
+    client.set_response_callback("TIME", _time_as_sent)
+    for command in ("XRANGE", "XREVRANGE"):
+        client.set_response_callback(command, _entries_as_sent)
     return client
 
 
@@ -85,6 +112,43 @@ def connect_outside_the_pool(client: redis.Redis) -> tuple[Any, Any]:
     connection: Any = pool.connection_class(**pool.connection_kwargs)
     connection.connect()
     return connection, connection._sock  # under this name since version 2
+
+
+def entries_of(reply: Any) -> Any:
+    """The entries of a stream as they are in a reply, whose form is checked.
+
+    Positions are read from them and connections are matched by them, so that what is no entry must
+    not get any further: it would end the worker there. On the way of every event, hence the loop.
+
+    :raises MalformedReply: they are none.
+    """
+    if reply is None:
+        return ()
+    try:
+        for entry_id, fields in reply:
+            if type(entry_id) is not bytes or type(fields) is not list:
+                raise MalformedReply("an entry without an ID or fields")
+            if len(fields) != 2 or type(fields[1]) is not bytes:  # Superset's have the one field
+                _check_fields(fields)
+        if reply and not (_is_id(reply[0][0]) and _is_id(reply[-1][0])):
+            raise MalformedReply("an entry whose ID is none")
+    except (TypeError, ValueError, LookupError) as error:
+        raise MalformedReply("a reply that is not the entries of a stream") from error
+    return reply
+
+
+def stream_of(reply: Any) -> Any:
+    """The entries in a reply to XREAD for one stream; empty when there are none.
+
+    :raises MalformedReply: it has another form.
+    """
+    if reply is None:
+        return ()
+    try:
+        ((_, entries),) = reply
+    except (TypeError, ValueError) as error:
+        raise MalformedReply("a reply that is not that to XREAD") from error
+    return entries_of(entries)
 
 
 def clock_ms(reply: Sequence[Any]) -> int:
@@ -108,6 +172,46 @@ def describe(settings: RedisSettings) -> str:
     return f"{scheme}://{host}:{settings.port}/{settings.db}"
 
 
+class ReadingClient(redis.Redis):
+    """A client that does not trust connections which may be dead: those that have been idle, and
+    those beside one that has failed."""
+
+    _used_at = float("-inf")
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command, wait for its reply."""
+        self._drop_idle()
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call,unused-ignore]
+        except (redis.ConnectionError, redis.TimeoutError, OSError):
+            _drop_idle_ones(self.connection_pool)
+            raise
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        """Collect commands and send them at once."""
+        self._drop_idle()
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+    def _drop_idle(self) -> None:
+        now = time.monotonic()
+        if now - self._used_at > IDLE_MAX:
+            _drop_idle_ones(self.connection_pool)
+        self._used_at = now
+
+
+class _Pipeline(Pipeline):
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        try:
+            return super().execute(raise_on_error)
+        except (redis.ConnectionError, redis.TimeoutError, OSError):
+            _drop_idle_ones(self.connection_pool)
+            raise
+
+
+def _drop_idle_ones(pool: Any) -> None:
+    pool.disconnect(inuse_connections=False)
+
+
 # --- redis-py's options --------------------------------------------------------------------------
 
 
@@ -116,6 +220,11 @@ def _connection(read_timeout: float, connect_timeout: float) -> dict[str, Any]:
         "socket_timeout": read_timeout,
         "socket_connect_timeout": connect_timeout,
         "socket_keepalive": True,
+        "socket_keepalive_options": {
+            getattr(socket, name): value
+            for name, value in _KEEP_ALIVE.items()
+            if hasattr(socket, name)  # not every system has all of them
+        },
         "retry": Retry(NoBackoff(), 0),
         **_BY_VERSION,
     }
@@ -143,10 +252,26 @@ def _as_sent(reply: Any, **_options: Any) -> Any:
     return reply
 
 
+def _entries_as_sent(reply: Any, **_options: Any) -> Any:
+    return entries_of(reply)
+
+
+def _time_as_sent(reply: Any, **_options: Any) -> Any:
+    texts = reply if type(reply) is list and len(reply) == 2 else [b"?"]
+    if not all(type(text) is bytes and text.isdigit() for text in texts):
+        raise MalformedReply("a reply that is not that to TIME")
+    return reply
+
+
+def _check_fields(fields: Sequence[Any]) -> None:
+    if not all(type(text) is bytes for text in fields):
+        raise MalformedReply("an entry with a field that is no text")
+
+
 # --- Sentinel ------------------------------------------------------------------------------------
 
 
-class MasterClient(redis.Redis):
+class MasterClient(ReadingClient):
     """A client of the master that the Sentinels name; each new connection asks them again.
 
     A fail-over closes connections to the old master when Sentinel has reached it and made it a
@@ -231,7 +356,8 @@ class _Sentinels:
         for name in names:
             try:
                 masters: Any = self._clients[name].sentinel_masters()
-            except (redis.RedisError, OSError) as error:
+            # The last ones: redis-py takes the reply apart without a look at its form.
+            except (redis.RedisError, OSError, TypeError, ValueError, LookupError) as error:
                 self._paused_until[name] = time.monotonic() + SENTINEL_PAUSE
                 problems.append(f"{name} can't be asked ({error})")
                 continue

@@ -94,8 +94,9 @@ def test_an_old_last_id_of_another_session_is_no_gap(
     start_server: StartServer, superset: Superset
 ) -> None:
     superset.says(new_channel(), "somebody else's")
-    server, channel = start_server(), new_channel()
+    server, channel = start_server(environ={"LOG_LEVEL": "debug"}), new_channel()
     with tab(server, channel, "1700000000000-0") as ws:
+        eventually(lambda: "is live" in server.log_text(), "the catch-up is over")
         superset.says(channel, END)
         assert jobs_until_end(ws) == []
     assert "may be lost" not in server.log_text()

@@ -14,7 +14,14 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.meanings import sentinels
-from wsgi_ws.sources.redis_client import clock_ms, connect, connect_outside_the_pool, describe
+from wsgi_ws.sources.redis_client import (
+    clock_ms,
+    connect,
+    connect_outside_the_pool,
+    describe,
+    entries_of,
+    stream_of,
+)
 
 SENTINELS: dict[str, Any] = {"sentinels": sentinels(["a:1", "b"]), "sentinel_master": "m"}
 EVERY_FORM = [
@@ -51,8 +58,9 @@ def test_every_form_has_the_callers_time_outs_and_no_retries(settings: RedisSett
 @pytest.mark.parametrize("settings", EVERY_FORM, ids=describe)
 def test_every_form_gives_the_replies_as_redis_sent_them(settings: RedisSettings) -> None:
     callbacks: dict[str, Callable[..., Any]] = connect(settings, read_timeout=1).response_callbacks
-    reply = [[b"stream", [[b"1-0", [b"data", b"{}"]]]]]
-    assert [callbacks[name](reply) for name in ("XREAD", "XRANGE", "XREVRANGE")] == [reply] * 3
+    entries = [[b"1-0", [b"data", b"{}"]]]
+    assert callbacks["XREAD"]([[b"stream", entries]]) == [[b"stream", entries]]
+    assert [callbacks[name](entries) for name in ("XRANGE", "XREVRANGE")] == [entries] * 2
 
 
 @pytest.mark.parametrize(
@@ -120,6 +128,51 @@ def test_the_files_of_tls_are_handed_over(form: dict[str, Any]) -> None:
 @pytest.mark.parametrize("reply", [[b"1700000000", b"12999"], (1_700_000_000, 12_999)])
 def test_redis_s_clock_is_read_in_whole_milliseconds(reply: Any) -> None:
     assert clock_ms(reply) == 1_700_000_000_012
+
+
+# --- the form of replies -------------------------------------------------------------------------
+
+ENTRY = [b"1-0", [b"data", b"{}"]]
+
+
+@pytest.mark.parametrize(
+    "entries", [[], [ENTRY], [ENTRY, [b"2-0", [b"a", b"1", b"b", b"2"]]], [[b"1-0", []]]]
+)
+def test_entries_are_left_as_they_are(entries: Any) -> None:
+    assert entries_of(entries) == entries
+    assert stream_of([[b"stream", entries]]) == entries
+
+
+def test_no_answer_is_no_entries() -> None:
+    assert (list(entries_of(None)), list(stream_of(None))) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(b"OK", 1, [1], [b"OK"], [[]], [[b"1-0"]], [[b"1-0", None]], [[b"1-0", b"data"]]),
+        *([[1, []]], [[b"1", []]], [[b"x-0", []]], [ENTRY, [b"", []]], [ENTRY, 5]),
+        *([[b"1-0", [b"data", 1]]], [[b"1-0", [b"a", b"1", b"b", None]]]),
+    ],
+    ids=repr,
+)
+def test_what_is_no_entries_is_an_error_of_redis(reply: Any) -> None:
+    with pytest.raises(redis.RedisError):
+        entries_of(reply)
+    with pytest.raises(redis.RedisError):
+        stream_of([[b"stream", reply]])
+
+
+@pytest.mark.parametrize("reply", [b"OK", 1, [1], [], [[b"s", []], [b"t", []]]], ids=repr)
+def test_what_is_not_one_stream_is_an_error_of_redis(reply: Any) -> None:
+    with pytest.raises(redis.RedisError):
+        stream_of(reply)
+
+
+@pytest.mark.parametrize("reply", [b"OK", 1, [], [b"1", b"x"], [b"1", None]], ids=repr)
+def test_what_is_no_time_is_an_error_of_redis(reply: Any) -> None:
+    with pytest.raises(redis.RedisError):
+        connect(RedisSettings(), read_timeout=1).response_callbacks["TIME"](reply)
 
 
 # --- a connection of one's own -------------------------------------------------------------------

@@ -8,6 +8,7 @@ have a bound in bytes.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +17,15 @@ from typing import Any
 import redis
 
 from wsgi_ws.event import MalformedEntry
-from wsgi_ws.sources.ration import Ration
+from wsgi_ws.sources.page_size import PageSize
 from wsgi_ws.sources.redis_client import StreamClient
 from wsgi_ws.sources.redis_clock import RedisClock
+from wsgi_ws.sources.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.entry import Entry, RawEntry
 from wsgi_ws.sources.streams.follower import PAGE
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.replay import Knowledge, Place, Whose, Window
-from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.superset.stream_names import channel_stream, global_stream
 
 # How much of a channel's stream is read for a client at once. It gets the events of this part, and
@@ -38,6 +39,8 @@ SEARCH_PAGES = 10
 REACHES_MS = (20, 200, replay.TWIN_GRACE_MS)
 WINDOWS = 32  # of the global stream, read in one round trip
 ENTRIES_AT_LEAST = 8  # per client of a round trip: fewer clients rather than fewer entries
+# For all clients of a round trip while nothing is known: 2 MB if they are events as Superset's.
+FIRST_ENTRIES = 4096
 _END = StreamId(MAX_SEQUENCE, MAX_SEQUENCE)
 
 
@@ -91,13 +94,13 @@ class Archive:
         self._prefix = prefix
         self._history = history
         self._clock = clock
-        self._ration = Ration()
-        self._global = _GlobalStream(client, global_stream(prefix), self._ration)
+        self._size = PageSize(FIRST_ENTRIES)
+        self._global = _GlobalStream(client, global_stream(prefix), self._size)
 
     @property
     def clients_at_once(self) -> int:
         """How many clients one round trip may serve."""
-        return max(1, self._ration.entries // ENTRIES_AT_LEAST)
+        return max(1, self._size.entries(FIRST_ENTRIES) // ENTRIES_AT_LEAST)
 
     def snapshot(self, clients: Sequence[tuple[str, Place]]) -> Snapshot:
         """Read the streams of some clients: first the clock, last the global stream's end.
@@ -108,16 +111,17 @@ class Archive:
         :raises redis.RedisError: also OSError, as everything here that reads Redis.
         """
         generation = self._history.generation
-        count = min(PAGE, max(1, self._ration.entries // len(clients)))
+        count = self._size.entries_each(PAGE, len(clients))
         try:
             time_reply, *pages, newest = self._ask(clients, count)
-        except (redis.ConnectionError, OSError):
-            self._ration.refuse()
+        except (redis.ConnectionError, ConnectionError):  # perhaps because of a large reply
+            self._size.refused(count * len(clients), time.monotonic())
             raise
         if isinstance(newest, redis.RedisError):
             raise newest
         good_pages = [page for page in pages if not isinstance(page, redis.RedisError)]
-        self._ration.weigh(sum(map(len, good_pages)), sum(map(_weight, good_pages)))
+        entries, size_bytes = sum(map(len, good_pages)), sum(map(_weight, good_pages))
+        self._size.came(entries, size_bytes, time.monotonic())
         newest_id = StreamId.parse(newest[0][0]) if newest else ZERO
         return Snapshot(generation, self._clock.read(time_reply), deque(pages), count, newest_id)
 
@@ -140,8 +144,8 @@ class Archive:
             end = StreamId(last.ms, 0).predecessor()
             if size >= PART_BYTES and end > place.id:
                 return Part(entries, end)
-            count = min(PAGE, self._ration.entries)
-            page = _page(self._client, key, last.successor(), _END, count, self._ration)
+            count = self._size.entries(PAGE)
+            page = _page(self._client, key, last.successor(), _END, count, self._size)
             entries += _of_channel(page, channel)
             size += _weight(page)
         return Part(entries)
@@ -258,30 +262,30 @@ class Archive:
 class _GlobalStream:
     """Parts of the global stream in Redis, page by page."""
 
-    def __init__(self, client: StreamClient, key: str, ration: Ration) -> None:
+    def __init__(self, client: StreamClient, key: str, size: PageSize) -> None:
         self.key = key
         self._client = client
-        self._ration = ration
+        self._size = size
 
     def newest(self, end: StreamId, start: StreamId, count: int) -> Sequence[RawEntry]:
         """The newest entries between two IDs, the newest first."""
         page: Sequence[RawEntry] = self._client.execute_command(
             "XREVRANGE", self.key, bytes(end), bytes(start), "COUNT", count
         )
-        self._ration.weigh(len(page), _weight(page))
+        self._size.came(len(page), _weight(page), time.monotonic())
         return page
 
     def backwards(self, end: StreamId, count: int) -> _Backwards:
         """The pages up to an ID, the newest first."""
         if count > 1:  # then a page has room for the last entry of the one before and for another
-            count = max(2, min(count, self._ration.entries))
+            count = max(2, self._size.entries(count))
         return _Backwards(lambda end: self.newest(end, ZERO, count), end, count)
 
     def between(self, channel: str, start: StreamId, end: StreamId) -> Iterator[Entry]:
         """The channel's entries between two IDs, both included."""
         while start <= end:
-            count = min(PAGE, self._ration.entries)
-            page = _page(self._client, self.key, start, end, count, self._ration)
+            count = self._size.entries(PAGE)
+            page = _page(self._client, self.key, start, end, count, self._size)
             yield from _of_channel(page, channel)
             if len(page) < count:
                 break
@@ -292,12 +296,12 @@ class _GlobalStream:
         waiting = deque(windows)
         while waiting:
             batch = [waiting.popleft() for _ in range(min(WINDOWS, len(waiting)))]
-            count = min(PAGE, max(1, self._ration.entries // len(batch)))
+            count = self._size.entries_each(PAGE, len(batch))
             pipe = self._client.pipeline(transaction=False)
             for start, end in batch:
                 pipe.execute_command("XRANGE", self.key, bytes(start), bytes(end), "COUNT", count)
             for (_, end), page in zip(batch, pipe.execute(), strict=True):
-                self._ration.weigh(len(page), _weight(page))
+                self._size.came(len(page), _weight(page), time.monotonic())
                 yield from _of_channel(page, channel)
                 if len(page) == count:
                     waiting.append((StreamId.parse(page[-1][0]).successor(), end))
@@ -337,12 +341,12 @@ class _Backwards:
 
 
 def _page(
-    client: StreamClient, key: str, start: StreamId, end: StreamId, count: int, ration: Ration
+    client: StreamClient, key: str, start: StreamId, end: StreamId, count: int, size: PageSize
 ) -> Sequence[RawEntry]:
     page: Sequence[RawEntry] = client.execute_command(
         "XRANGE", key, bytes(start), bytes(end), "COUNT", count
     )
-    ration.weigh(len(page), _weight(page))
+    size.came(len(page), _weight(page), time.monotonic())
     return page
 
 

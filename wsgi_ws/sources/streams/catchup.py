@@ -25,13 +25,13 @@ from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.fair_queue import FairQueue
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.archive import Archive, Part, Snapshot
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.replay import Place, Whose
 from wsgi_ws.sources.streams.sending import Drains, Sender
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 from wsgi_ws.websocket.closing import State
 from wsgi_ws.websocket.connection import Connection
 from wsgi_ws.websocket.frames import CloseCode

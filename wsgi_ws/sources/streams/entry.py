@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsgi_ws.event import MalformedEntry, channel_of, frame_of, identity, members_of
-from wsgi_ws.sources.streams.stream_id import StreamId
+from wsgi_ws.sources.stream_id import StreamId
 
 RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as hiredis gives them
 

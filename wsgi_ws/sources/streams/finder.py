@@ -18,7 +18,7 @@ import redis
 
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.sources.redis_client import connect
-from wsgi_ws.sources.streams.stream_id import StreamId
+from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.superset.stream_names import global_stream, prefix_of
 
 TIMEOUT = 5.0  # seconds

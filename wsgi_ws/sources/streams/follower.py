@@ -10,27 +10,33 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import gevent
 import redis
 from gevent.event import Event
 
+from wsgi_ws.sources.page_size import PageSize
 from wsgi_ws.sources.redis_clock import RedisClock
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams.entry import RawEntry
+from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES
 from wsgi_ws.sources.streams.reader import BlockingReader
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.sources.streams.trimming import SHORT, TrimWatch
 
 log = logging.getLogger(__name__)
 
-COUNT_MAX = 4000  # entries per read under a backlog: some 2 MB
-PAGE = 1000  # entries per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to parse
+# Entries at most, where they are not heavy.
+COUNT_MAX = 4000  # per read under a backlog: some 2 MB
+PAGE = 1000  # per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to parse
 
 # How far back to look after an outage: a Sentinel makes an old master a replica within some 20 s.
 LOOK_BEHIND_MS = 60_000
 HEAD_START = 2.0  # seconds: a worker accepts nobody sooner unless the first read has succeeded
 RETRY_DELAY_MIN, RETRY_DELAY_MAX = 0.1, 5.0  # seconds
+POLL_INTERVAL = 0.1  # seconds between two reads of a service whose reads don't wait
+HASTY_READS = 3  # without entries, one after the other, before it is said of a service
 READ_MARGIN = 5.0  # seconds that a blocking read may last beyond its BLOCK before it counts as dead
 
 
@@ -67,14 +73,15 @@ class StreamFollower:
         *,
         count: int,
         block_ms: int,
-        history_pages: int,
+        history_bytes: int,
         clock: RedisClock,
         reach_ms: int,
     ) -> None:
         """
         :param key: name of the global stream.
-        :param history_pages: how many pages of the past the sink gets at most.
         :param reach_ms: how much of the past is due to sockets that come before the first read.
+        :param history_bytes: about how much of the past the sink gets, with what an entry costs
+            besides its data; at least one entry.
         """
         self.connected = Event()
         self.caught_up = False  # whether the last read brought all that there was
@@ -84,13 +91,18 @@ class StreamFollower:
         self._sink = sink
         self._count = count
         self._block_ms = block_ms
-        self._history_pages = history_pages
+        self._history_bytes = history_bytes
         self._clock = clock
         self._reach_ms = reach_ms
         self._position: bytes | None = None
+        self._last: RawEntry | None = None  # at the position, unless that is a made-up one
+        self._trimming = TrimWatch()
         self._delay = RETRY_DELAY_MIN
         self._outage = ""
         self._waits_since = time.monotonic()  # for the first read
+        self._pace = _Pace()
+        self._size = PageSize()
+        self._risked = 0  # entries asked for at once in a large reply that has not come yet
 
     def run(self) -> None:
         """Follow until killed. Outages are logged once each and retried with growing delays."""
@@ -104,12 +116,14 @@ class StreamFollower:
                 self._follow()
             except (redis.RedisError, OSError) as error:
                 self._note_outage(error)
+                self._note_refusal(error)
+                self._client.connection_pool.disconnect()  # none of them is to be trusted now
                 gevent.sleep(self._delay * random.uniform(0.5, 1.0))
                 self._delay = min(self._delay * 2, RETRY_DELAY_MAX)
 
     def _start(self) -> None:
         now = StreamId(self._clock.read(self._time()), 0)
-        past = newest_entries(self._client, self._key, self._history_pages)
+        past = self._newest_entries()
         waited = time.monotonic() - self._waits_since
         if waited < HEAD_START:
             self._begin(past)
@@ -132,6 +146,8 @@ class StreamFollower:
         position = past[-1][0] if past else bytes(beginning)
         self._sink.start(past, StreamId.parse(position))
         self._position = position
+        self._last = past[-1] if past else None
+        self._trimming.begin(StreamId.parse(position))
 
     def _check(self, position: bytes) -> None:
         """After an outage, and when nothing comes: is it still the stream that was followed?"""
@@ -139,34 +155,36 @@ class StreamFollower:
         if at == ZERO:
             return
         newest = self._client.execute_command("XREVRANGE", self._key, "+", "-", "COUNT", 1)
-        oldest = self._client.execute_command("XRANGE", self._key, "-", "+", "COUNT", 1)
         if not newest or StreamId.parse(newest[0][0]) < at:
             self._restart_behind(at, "ends before the last ID read (Redis flushed or restored?)")
-        elif StreamId.parse(oldest[0][0]) > at:
-            log.error("stream %s was trimmed past the last ID read, %s", self._key, at)
-            self._sink.gap(at, StreamId.parse(oldest[0][0]))
 
     def _look_behind(self, position: bytes) -> None:
         """After an outage: is there anything before the last ID read that was not there then?
 
         At a fail-over the old master may still be written to and read from here for a while, so
         that its IDs run ahead of what others have meanwhile written to the new one.
+
+        Usually one entry tells, and live events do not have to wait. A server has its entries in
+        the order of their IDs, whether it has written them itself or got them from its master. What
+        it has before an entry that was read, here or from its master, was there before that one.
         """
+        if self._last and self._is_there(self._last):
+            return
         at = StreamId.parse(position)
-        start = bytes(at.earlier(LOOK_BEHIND_MS))
-        while True:
-            page = self._client.execute_command("XRANGE", self._key, start, position, "COUNT", PAGE)
-            if self._sink.unseen(page):
+        for page in self._pages(position, bytes(at.earlier(LOOK_BEHIND_MS))):
+            if self._sink.unseen(page[::-1]):
                 self._restart_behind(at, "was written to before the last ID read (fail-over?)")
                 return
-            if len(page) < PAGE:
-                return
-            start = page[-1][0]
+
+    def _is_there(self, entry: RawEntry) -> bool:
+        entry_id, _ = entry
+        found = self._client.execute_command("XREVRANGE", self._key, entry_id, entry_id)
+        return list(found) == [entry]
 
     def _restart_behind(self, position: StreamId, what: str) -> None:
         """There are IDs before the last one read that were not there then: Redis was flushed or
         restored, or another server has taken over. What was not delivered yet is delivered."""
-        past = newest_entries(self._client, self._key, self._history_pages)
+        past = self._newest_entries()
         unseen = self._sink.unseen(past)
         log.warning(
             "stream %s %s, %s: going on from its end, delivering the %d entries not seen yet",
@@ -176,6 +194,61 @@ class StreamFollower:
             self._sink.deliver(unseen)
         self._begin(past)
 
+    def _newest_entries(self) -> list[RawEntry]:
+        """The newest entries, ascending, as many as the history can keep."""
+        entries: list[RawEntry] = []
+        size = 0
+        for page in self._pages(b"+", b"-"):
+            entries += page
+            size += _weight(page)
+            if size >= self._history_bytes:  # 0: one entry, for its ID
+                break
+        entries.reverse()
+        return entries
+
+    def _pages(self, end: bytes, start: bytes) -> Iterator[Sequence[RawEntry]]:
+        """The entries between two IDs, the newest first, in pages that are not empty.
+
+        The first has one entry: whatever that weighs, Redis will send it.
+        """
+        count = 1
+        while True:
+            self._risked = count if count > 1 else 0
+            page = self._client.execute_command("XREVRANGE", self._key, end, start, "COUNT", count)
+            self._note_page(len(page), _weight(page))
+            if page:
+                yield page
+            if len(page) < count:
+                return
+            # Without this one ("(id" needs Redis 6.2).
+            end = bytes(StreamId.parse(page[-1][0]).predecessor())
+            count = self._size.entries(PAGE)
+
+    def _note_page(self, entries: int, size_bytes: int) -> None:
+        self._risked = 0
+        self._size.came(entries, size_bytes, time.monotonic())
+
+    def _look_for_gap(self, reader: BlockingReader, entries: Sequence[RawEntry]) -> None:
+        """Was the stream trimmed between the position and these entries, which follow it?
+
+        They have been read, so the answer is no older than they are: what is still there now was
+        there then. They have not been handed out yet, so live sockets go back to just the position.
+        """
+        at = StreamId.parse(self._position or bytes(ZERO))
+        first = StreamId.parse(entries[0][0])
+        try:
+            found = reader.oldest(self._key)
+        except redis.ResponseError as error:
+            if str(error).startswith("NOPERM"):  # which `Permissions` tells of
+                return
+            raise
+        oldest = StreamId.parse(found[0][0]) if found else first
+        self._trimming.looked(oldest, at)
+        # Nothing is known to have been at a made-up position, so that its absence says nothing.
+        if oldest > at and (self._last or len(entries) >= SHORT):
+            log.error("stream %s was trimmed past the last ID read, %s", self._key, at)
+            self._sink.gap(at, first)
+
     def _follow(self) -> None:
         reader = BlockingReader(self._client)
         try:
@@ -184,26 +257,37 @@ class StreamFollower:
             reader.close()
 
     def _read_on(self, reader: BlockingReader) -> None:
-        count = self._count
+        count = self._size.entries(self._count)
+        self._risked = count
         self._ask(reader, count, block_ms=1)  # the first answer shows whether reading works at all
+        first = True
         while True:
             entries = reader.take()
+            self._note_page(len(entries), reader.reply_bytes)
             if not self.connected.is_set():
                 self._note_connected()
             backlog = len(entries) == count
+            if entries and (first or backlog or self._trimming.doubts(len(entries))):
+                self._look_for_gap(reader, entries)
+            first = first and not entries
             if backlog:
                 # There is more. Redis prepares it while this is handed out, and larger batches cost
                 # less per entry. An error here loses nothing: the position is still the old one.
-                count = min(2 * count, max(self._count, COUNT_MAX))
-                self._ask(reader, count, entries[-1][0])
+                count = self._size.entries(min(2 * count, max(self._count, COUNT_MAX)))
+                self._risked = count
+                self._ask(reader, count, entries[-1][0], block_ms=1)  # or nobody knows it was all
             self.caught_up = not backlog
             if entries:
                 self._sink.deliver(entries)
                 self._position = entries[-1][0]
-            elif self._position is not None:
-                self._check(self._position)
+                self._last = entries[-1]
+                self._trimming.read(len(entries))
+            else:
+                if self._position is not None and self._pace.check_is_due():
+                    self._check(self._position)
+                self._pace.wait()
             if not backlog:
-                count = self._count
+                count = self._size.entries(self._count)
                 self._ask(reader, count)
 
     def _ask(
@@ -214,7 +298,9 @@ class StreamFollower:
         block_ms: int | None = None,
     ) -> None:
         position = position or self._position or bytes(ZERO)
-        reader.ask(self._key, position, count=count, block_ms=block_ms or self._block_ms)
+        block_ms = block_ms or self._block_ms
+        reader.ask(self._key, position, count=count, block_ms=block_ms)
+        self._pace.asked(block_ms)
 
     def _note_connected(self) -> None:
         log.info("following stream %s from %s", self._key, (self._position or b"").decode())
@@ -233,18 +319,64 @@ class StreamFollower:
             log.warning("Redis still can't be read (%s)", error)
         self._outage = str(error)
 
+    def _note_refusal(self, error: Exception) -> None:
+        """Was the connection closed in place of a large reply? If so, ask for less."""
+        asked, self._risked = self._risked, 0
+        if not asked or not isinstance(error, (redis.ConnectionError, ConnectionError)):
+            return
+        self._size.refused(asked, time.monotonic())
+        log.warning(
+            "the connection to Redis was closed in place of a reply with up to %d entries: if that "
+            "is Redis's client-output-buffer-limit (normal) or maxmemory-clients, it is small for "
+            "these events; asking for %d at a time now",
+            *(asked, self._size.entries(asked)),
+        )
 
-def newest_entries(client: redis.Redis, key: str, pages: int) -> list[RawEntry]:
-    """The newest entries of a stream, ascending, at most `pages` times `PAGE` and at least one."""
-    entries: list[RawEntry] = []
-    end = b"+"
-    for _ in range(max(1, pages)):
-        count = PAGE if pages else 1
-        page = client.execute_command("XREVRANGE", key, end, "-", "COUNT", count)
-        # The end of a range is included ("(id" needs Redis 6.2): the first one is known already.
-        entries += page[1:] if entries else page
-        if len(page) < count:
-            break
-        end = page[-1][0]
-    entries.reverse()
-    return entries
+
+class _Pace:
+    """Keeps reads apart that should have waited for entries and did not.
+
+    BLOCK means nothing to some services and proxies that speak Redis's protocol. Without a pause
+    the next read would follow at once.
+    """
+
+    def __init__(self) -> None:
+        self._asked_at = self._checked_at = time.monotonic()
+        self._block = 0.0
+        self._hasty = 0
+        self._told = False
+
+    def asked(self, block_ms: int) -> None:
+        """A read has begun that should wait for so long."""
+        self._asked_at = time.monotonic()
+        self._block = block_ms / 1000
+
+    def check_is_due(self) -> bool:
+        """After a read without entries: is the last check as old as a read should be?"""
+        now = time.monotonic()
+        if now - self._checked_at < self._block / 2:
+            return False
+        self._checked_at = now
+        return True
+
+    def wait(self) -> None:
+        """After a read without entries: wait in its place if it has not."""
+        waited = time.monotonic() - self._asked_at
+        # A server's clock need not be exact, and a millisecond is soon over.
+        if waited >= self._block / 2 or self._block < POLL_INTERVAL / 10:
+            self._hasty = 0
+            return
+        self._hasty += 1
+        if self._hasty == HASTY_READS and not self._told:
+            self._told = True
+            log.warning(
+                "Redis does not wait for events when it is asked to (XREAD with BLOCK %d answers "
+                "after %.0f ms, redisStreamReadBlockMs has no effect): asking every %.0f ms",
+                *(self._block * 1000, waited * 1000, POLL_INTERVAL * 1000),
+            )
+        gevent.sleep(max(0.0, min(POLL_INTERVAL, self._block) - waited))
+
+
+def _weight(entries: Sequence[RawEntry]) -> int:
+    """Bytes of some entries, with what each costs besides."""
+    return sum([sum(map(len, fields)) + ENTRY_OVERHEAD_BYTES for _, fields in entries])

@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import chain, islice
 
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams.entry import Entry
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 # What an entry costs besides its data: the tuple, the ID, the channel's name, its place in the
 # index.

@@ -11,6 +11,7 @@ import os
 import ssl
 from _socket import SHUT_RDWR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
+from collections import deque
 from typing import Any
 
 import gevent
@@ -18,7 +19,14 @@ import hiredis
 import redis
 
 from wsgi_ws.loop import READ
-from wsgi_ws.sources.redis_client import MasterClient, connect_outside_the_pool
+from wsgi_ws.sources.redis_client import (
+    MalformedReply,
+    MasterClient,
+    connect_outside_the_pool,
+    entries_of,
+    stream_of,
+)
+from wsgi_ws.sources.stream_id import StreamId
 
 RECEIVE_BYTES = 65536
 
@@ -41,7 +49,11 @@ class BlockingReader:
         """
         self._client = client
         self._connection, sock = connect_outside_the_pool(client)
-        self._replies = hiredis.Reader(replyError=redis.ResponseError)
+        self._replies = hiredis.Reader(
+            protocolError=redis.InvalidResponse, replyError=redis.ResponseError
+        )
+        self.reply_bytes = 0  # of the last reply
+        self._asked_after: deque[bytes] = deque()
         timeout = self._connection.socket_timeout
         encrypted = isinstance(sock, ssl.SSLSocket)
         self._wire = _TlsWire(sock) if encrypted else _PlainWire(sock, timeout)
@@ -56,26 +68,48 @@ class BlockingReader:
             self._client.check_master(self._connection.host, self._connection.port)
         command: Any = ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", key, position)
         self._wire.send(hiredis.pack_command(command))
+        self._asked_after.append(position)
 
     def take(self) -> Any:
         """The entries that were asked for, oldest first; empty when none came in time.
 
-        :raises redis.RedisError: Redis answers with an error.
+        :raises redis.RedisError: Redis answers with an error, or with something else.
         :raises OSError: the connection is lost, or silent for too long.
         """
-        while (reply := self._replies.gets()) is False:
-            data = self._wire.receive()
-            if not data:
-                raise ConnectionError("Connection closed by server")
-            self._replies.feed(data)
-        if isinstance(reply, redis.RedisError):
-            raise reply
-        return reply[0][1] if reply else ()
+        entries = stream_of(self._reply())
+        position = self._asked_after.popleft()
+        if entries and StreamId.parse(entries[0][0]) <= StreamId.parse(position):
+            raise MalformedReply("entries from before the position that was asked for")
+        return entries
+
+    def oldest(self, key: str) -> Any:
+        """The oldest entry of a stream, in a sequence; empty when there is none.
+
+        Only between `take` and the next `ask`.
+
+        :raises redis.RedisError: also OSError, as `take`.
+        """
+        command: Any = ("XRANGE", key, "-", "+", "COUNT", 1)
+        self._wire.send(hiredis.pack_command(command))
+        return entries_of(self._reply())
 
     def close(self) -> None:
         """Close the connection."""
         self._wire.close()
         self._connection.disconnect()
+
+    def _reply(self) -> Any:
+        # None is asked for before the last one has come: all that is received belongs to one.
+        self.reply_bytes = 0
+        while (reply := self._replies.gets()) is False:
+            data = self._wire.receive()
+            if not data:
+                raise ConnectionError("Connection closed by server")
+            self.reply_bytes += len(data)
+            self._replies.feed(data)
+        if isinstance(reply, redis.RedisError):
+            raise reply
+        return reply
 
 
 class _TlsWire:

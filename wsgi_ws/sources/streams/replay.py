@@ -21,8 +21,8 @@ from enum import Enum
 from operator import attrgetter
 from typing import NamedTuple
 
+from wsgi_ws.sources.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.sources.streams.entry import Entry
-from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
 
 # The assumption: a producer that does its second XADD at all does it this soon after the first.
 # They are two commands in a row, a millisecond apart; two seconds leave room for a stalled process.

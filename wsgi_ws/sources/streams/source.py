@@ -16,21 +16,21 @@ from gevent.event import Event
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.permissions import Permissions
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.sources.redis_clock import RedisClock
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import finder
 from wsgi_ws.sources.streams.archive import Archive
 from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.fanout import Fanout
-from wsgi_ws.sources.streams.follower import PAGE, READ_MARGIN, StreamFollower
-from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.sources.streams.follower import READ_MARGIN, StreamFollower
+from wsgi_ws.sources.streams.history import History
 from wsgi_ws.websocket.connection import Connection
 
 log = logging.getLogger(__name__)
 
 READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
-TYPICAL_EVENT_BYTES = 250
 SILENCE_PATIENCE = 60.0  # seconds with sockets, but without any stream, before a hint
 SILENCE_INTERVAL = 5.0  # seconds
 
@@ -48,6 +48,7 @@ class StreamSource:
         self._first_catch_up_ms = int(settings.first_catch_up * 1000)
         self._catch_up = self._make_catch_up()
         self._follower = self._make_follower()
+        self._permissions = self._make_permissions()
         self._caught_up_at = time.monotonic()
 
     # --- for the worker --------------------------------------------------------------------------
@@ -83,11 +84,16 @@ class StreamSource:
             return f"Redis at {describe(self._settings.redis)} can't be read"
         if not self.caught_up:
             return "catching up with the stream"
-        return None
+        return self._permissions.missing or None
 
     def jobs(self) -> Sequence[Callable[[], None]]:
         """What must run in greenlets."""
-        return (self._follower.run, *self._catch_up.jobs(), self._hint_at_silence)
+        return (
+            self._follower.run,
+            *self._catch_up.jobs(),
+            self._permissions.run,
+            self._hint_at_silence,
+        )
 
     def join(self, connection: Connection, last_id: str | None) -> None:
         """Subscribe a connection to its channel after a catch-up.
@@ -165,16 +171,28 @@ class StreamSource:
             on_gap=self._resynchronize,
         )
         block = settings.redis_stream_read_block_ms
-        page_bytes = PAGE * (TYPICAL_EVENT_BYTES + ENTRY_OVERHEAD_BYTES)
         return StreamFollower(
             connect(settings.redis, read_timeout=block / 1000 + READ_MARGIN),
             settings.redis_stream_prefix + "full",
             fanout,
             count=settings.redis_stream_read_count,
             block_ms=block,
-            history_pages=-(-settings.history_bytes // page_bytes),
+            history_bytes=settings.history_bytes,
             clock=self._clock,
             reach_ms=self._first_catch_up_ms,
+        )
+
+    def _make_permissions(self) -> Permissions:
+        """What a catch-up reads, of a channel that nobody has."""
+        settings = self._settings
+        prefix = settings.redis_stream_prefix
+        key = f"{prefix}permissions"
+        return Permissions(
+            connect(settings.redis, read_timeout=READ_TIMEOUT),
+            {
+                f"+xrange ~{prefix}*": ("XRANGE", key, "-", "+", "COUNT", 1),
+                f"+xrevrange ~{prefix}*": ("XREVRANGE", key, "+", "-", "COUNT", 1),
+            },
         )
 
 

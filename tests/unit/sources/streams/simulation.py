@@ -21,6 +21,7 @@ import redis
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.redis_clock import RedisClock
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.archive import Archive, Snapshot
 from wsgi_ws.sources.streams.catchup import CatchUp
@@ -28,7 +29,6 @@ from wsgi_ws.sources.streams.entry import Entry, RawEntry
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.replay import Place
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 from wsgi_ws.websocket.closing import State
 from wsgi_ws.websocket.connection import Connection
 

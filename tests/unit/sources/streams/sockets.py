@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 
+from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams.entry import Entry
-from wsgi_ws.sources.streams.stream_id import StreamId
 from wsgi_ws.websocket.closing import State
 
 

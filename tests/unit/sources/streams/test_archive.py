@@ -10,11 +10,11 @@ import redis
 
 from tests.unit.sources.streams.simulation import FULL, PREFIX, Publish, Tick, World
 from wsgi_ws.sources.redis_clock import RedisClock
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import archive
 from wsgi_ws.sources.streams.archive import Archive, Part
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.replay import Knowledge, Place, Whose
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 PLENTY = 10**9
 

@@ -14,13 +14,13 @@ import redis
 
 from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.hub import Hub
+from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams import catchup
 from wsgi_ws.sources.streams.archive import Archive, Part, Snapshot
 from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.replay import Knowledge, Place
-from wsgi_ws.sources.streams.stream_id import StreamId
 from wsgi_ws.websocket.closing import State
 
 FLOOR = StreamId(1000, 0)  # what the history of these tests reaches back to

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from testbed.event_samples import DEPTHS, EVENT, ID, OBJECTS, dumped, frame, nested
 from wsgi_ws.event import MalformedEntry
+from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams.entry import Entry
-from wsgi_ws.sources.streams.stream_id import StreamId
 
 HERE = StreamId(1_700_000_000_000, 3)
 POISON = [

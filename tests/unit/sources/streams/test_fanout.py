@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import fanout
 from wsgi_ws.sources.streams.entry import RawEntry
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 PLENTY = 10**9
 MALFORMED = b"{"

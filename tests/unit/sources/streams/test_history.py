@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES, History, Kept
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
 
 CHANNELS = ["a", "b", "c"]
 PLENTY = 10**9

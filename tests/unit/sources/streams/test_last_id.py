@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
+from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams.source import place_of
-from wsgi_ws.sources.streams.stream_id import StreamId
 
 
 @pytest.mark.parametrize(("last_id", "place"), [(None, None), ("5-1", StreamId(5, 1))])

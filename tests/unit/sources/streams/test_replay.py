@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from wsgi_ws.sources.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.replay import (
     ORPHAN_LOOK_BACK_MS,
@@ -23,7 +24,6 @@ from wsgi_ws.sources.streams.replay import (
     twin_windows,
     without_twin,
 )
-from wsgi_ws.sources.streams.stream_id import MAX_SEQUENCE, ZERO, StreamId
 
 T = 1_700_000_000_000
 NOW = T + 100_000

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import cast
 
 from tests.unit.sources.streams.sockets import Socket, entry
+from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.sending import PART_BYTES, SEND_CHUNK, Drains, Sender
-from wsgi_ws.sources.streams.stream_id import StreamId
 from wsgi_ws.websocket.closing import State
 from wsgi_ws.websocket.connection import Connection
 

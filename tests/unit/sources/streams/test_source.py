@@ -13,8 +13,8 @@ import pytest
 from wsgi_ws.config.keys import RedisSettings, Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.sources.source import Source
+from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams.source import StreamSource
-from wsgi_ws.sources.streams.stream_id import StreamId
 
 SETTINGS = Settings(redis=RedisSettings(host="redis.example", port=6380))
 
@@ -51,7 +51,7 @@ def connect(source: StreamSource, *, caught_up: bool) -> None:
 
 def test_the_streams_are_a_source(source: StreamSource) -> None:
     as_source: Source = source
-    assert len(as_source.jobs()) == 4
+    assert len(as_source.jobs()) == 5
 
 
 # --- joining -------------------------------------------------------------------------------------
@@ -119,6 +119,12 @@ def test_it_is_not_ready_before_redis_can_be_read(source: StreamSource) -> None:
 def test_it_is_not_ready_while_entries_wait_to_be_read(source: StreamSource) -> None:
     connect(source, caught_up=False)
     assert source.unreadiness() == "catching up with the stream"
+
+
+def test_it_is_not_ready_while_catch_ups_are_not_permitted(source: StreamSource) -> None:
+    connect(source, caught_up=True)
+    source._permissions.missing = "XRANGE is not permitted"
+    assert source.unreadiness() == "XRANGE is not permitted"
 
 
 def test_it_is_ready_when_all_is_read(source: StreamSource) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.sources.streams.stream_id import ZERO, StreamId
+from wsgi_ws.sources.stream_id import ZERO, StreamId
 
 U64 = st.integers(0, 2**64 - 1)
 IDS = st.builds(StreamId, U64, U64)
