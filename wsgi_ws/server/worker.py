@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import logging
 import os
@@ -59,7 +58,7 @@ def _wsgi_environ(cfg: Any) -> dict[str, Any]:
 class Prepared:
     """What the master gives to a worker.
 
-    :ivar metrics_directory: where the values of all workers are; None: `/metrics` is off.
+    :ivar metrics_directory: where the values of all workers are; None: they are not added up.
     :ivar metrics_listener: listens for `/metrics` alone; None: nothing does.
     """
 
@@ -93,7 +92,6 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         # master does without Flask.
         from wsgi_ws.http.app import METRICS, METRICS_LISTENER, UNREADINESS
         from wsgi_ws.http.pending_request import Endpoint
-        from wsgi_ws.observe.prometheus import scrape
         from wsgi_ws.service import Service
 
         # Or each line asks for its thread, which gevent makes up for each new greenlet (15 µs).
@@ -101,10 +99,10 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         wake = self._wake = Event()
         prepared = self.prepared
         plain = self._plain_server(prepared.settings)
-        service = Service(prepared.settings, str(self.age), plain)
+        name = str(self.age)
+        service = Service(prepared.settings, name, plain, prepared.metrics_directory)
         self.wsgi.config[UNREADINESS] = service.unreadiness
-        if prepared.metrics_directory:
-            self.wsgi.config[METRICS] = functools.partial(scrape, prepared.metrics_directory)
+        self.wsgi.config[METRICS] = service.scrape
         service.start(self._on_failure)
         # What is there now lives as long as the process: no need to look through it ever again.
         gc.collect()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -231,12 +232,7 @@ def test_nothing_is_left_of_the_directory(start_server: StartServer, tmp_path: P
     (place / "counter_1.db").write_bytes(b"Superset's")
     server = start_server(environ={"PROMETHEUS_MULTIPROC_DIR": str(place)}, workers=2)
     (own,) = place.glob("*/")
-    assert sorted({path.name.rpartition("_")[0] for path in own.glob("*.db")}) == [
-        "counter",
-        "gauge_livemax",
-        "gauge_livesum",
-        "histogram",
-    ]
+    eventually(lambda: len(list(own.glob("worker-*.json"))) == 2, "both workers report")
     assert value(server, "handshakes_admitted_total") == 0
     assert server.terminate() == 0
     assert [path.name for path in place.iterdir()] == ["counter_1.db"]
@@ -246,3 +242,52 @@ def test_supersets_variable_may_point_nowhere(start_server: StartServer) -> None
     server = start_server(environ={"PROMETHEUS_MULTIPROC_DIR": "/not/in/this/container"})
     assert value(server, "handshakes_admitted_total") == 0
     assert server.log_text().count("/not/in/this/container") == 1
+
+
+@pytest.fixture
+def observed(start_observed: StartServer, tmp_path: Path) -> tuple[Server, Path]:
+    """A server with two workers, and the directory of its metrics."""
+    place = tmp_path / "metrics"
+    place.mkdir()
+    server = start_observed(workers=2, environ={"PROMETHEUS_MULTIPROC_DIR": str(place)})
+    eventually(lambda: value(server, "workers") == 2, "both workers report")
+    (own,) = place.glob("*/")
+    return server, own
+
+
+def reload(server: Server) -> None:
+    """Replace the workers."""
+    before = set(server.pids())
+    server.process.send_signal(signal.SIGHUP)
+    eventually(
+        lambda: len(pids := set(server.pids())) == 2 and not pids & before, "the workers are new"
+    )
+
+
+def test_a_directory_that_is_removed_takes_no_worker_with_it(observed: tuple[Server, Path]) -> None:
+    server, own = observed
+    shutil.rmtree(own.parent)  # so that it can't be made again either
+    reload(server)
+    with tabs(server, "a"):
+        assert scrape(server)
+    assert "Traceback" not in server.log_text()
+
+
+def test_ended_workers_leave_one_file_and_their_counts(observed: tuple[Server, Path]) -> None:
+    server, own = observed
+    with tabs(server, *"abcde"):
+        eventually(lambda: value(server, "handshakes_admitted_total") == 5, "all are counted")
+    for _ in range(3):
+        reload(server)
+        eventually(lambda: value(server, "workers") == 2, "both report")
+        assert value(server, "handshakes_admitted_total") == 5
+    ended = [path.name for path in own.glob("*.json") if not path.name.startswith("worker-")]
+    assert ended == ["sum.json"]
+
+
+def test_a_damaged_file_costs_no_scrape(observed: tuple[Server, Path]) -> None:
+    server, own = observed
+    (own / "worker-0.json").write_text("")
+    for _ in range(5):
+        assert value(server, "workers") == 2
+    assert server.log_text().count("worker-0.json is damaged") <= 2  # once for each worker
