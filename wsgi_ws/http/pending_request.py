@@ -9,6 +9,7 @@ Knows nothing of HTTP but where a head ends, and how to answer with an error.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from _socket import SHUT_WR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
@@ -26,10 +27,12 @@ class Endpoint(NamedTuple):
 
     :ivar takes_upgrades: whether WebSockets are served there, or plain HTTP only.
     :ivar environ: what the WSGI environ of its plain requests has besides the usual.
+    :ivar ceiling: descriptors from this number on are not for its clients.
     """
 
     takes_upgrades: bool
     environ: Mapping[str, Any]
+    ceiling: int = sys.maxsize
 
 
 class Owner(Protocol):

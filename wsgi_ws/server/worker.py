@@ -18,6 +18,7 @@ from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 
 from wsgi_ws.config.keys import Settings
+from wsgi_ws.server import open_files
 
 if TYPE_CHECKING:
     from wsgi_ws.http.pending_request import Endpoint
@@ -109,11 +110,16 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         gc.freeze()
         gc.set_threshold(COLLECTION_THRESHOLD)
         for sock in self.sockets:
-            self._listen(sock, service, Endpoint(takes_upgrades=True, environ={}))
+            endpoint = Endpoint(takes_upgrades=True, environ={}, ceiling=open_files.ceiling())
+            self._listen(sock, service, endpoint)
         if prepared.metrics_listener is not None:
             descriptor = os.dup(prepared.metrics_listener.fileno())
             own = socket.socket(fileno=descriptor)
-            only_metrics = Endpoint(takes_upgrades=False, environ={METRICS_LISTENER: True})
+            only_metrics = Endpoint(
+                takes_upgrades=False,
+                environ={METRICS_LISTENER: True},
+                ceiling=open_files.ceiling(open_files.RESERVE // 2),
+            )
             self._listen(own, service, only_metrics)
         while self.alive:
             self.notify()
