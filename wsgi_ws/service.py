@@ -77,7 +77,7 @@ class Service:
         )
         self.admission = self._make_admission()
         self.on_open = self._clients.on_open
-        self._dispatcher = Dispatcher(self, plain)
+        self._dispatcher = Dispatcher(self, plain, settings.max_header_bytes)
         self._acceptors: list[Acceptor] = []
         self._reporter = Reporter(self._metrics, self._take_stock)
         self._watchdog = Watchdog(self._metrics.loop_delay)
@@ -124,6 +124,7 @@ class Service:
             endpoint,
             self._dispatcher.put,
             request_timeout=self._settings.handshake_timeout,
+            max_head_bytes=self._settings.max_header_bytes,
             capacity=capacity,
             is_shared=is_shared,
         )

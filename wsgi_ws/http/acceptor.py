@@ -65,6 +65,7 @@ class Acceptor:
         dispatch: Callable[[PendingRequest], None],
         *,
         request_timeout: float,
+        max_head_bytes: int,
         capacity: int,
         is_shared: bool,
     ) -> None:
@@ -72,12 +73,14 @@ class Acceptor:
         :param sock: listens; this object takes its descriptor over.
         :param dispatch: takes each complete request, and must not block.
         :param request_timeout: seconds for a whole head.
+        :param max_head_bytes: how long a head may be.
         :param capacity: requests that may be pending.
         :param is_shared: whether other processes accept on the socket. Then one connection is
             accepted in each turn of the loop, so that each process gets its part.
         """
         self.loop: Any = gevent.get_hub().loop
         self.request_timeout = request_timeout
+        self.max_head_bytes = max_head_bytes
         self._sock = RawSocket(fileno=sock.detach())
         self._sock.setblocking(False)
         self._endpoint = endpoint

@@ -78,8 +78,10 @@ class Owner(Protocol):
 class Dispatcher:
     """The complete requests of one worker; `run` in a greenlet serves them until killed."""
 
-    def __init__(self, owner: Owner, plain: PlainServer) -> None:
+    def __init__(self, owner: Owner, plain: PlainServer, max_head_bytes: int) -> None:
+        """:param max_head_bytes: how long a head may be."""
         self._owner = owner
+        self._max_head_bytes = max_head_bytes
         self._plain = plain
         self._lines = HandshakeLog(owner)
         self._waiting: deque[PendingRequest] = deque()
@@ -110,7 +112,7 @@ class Dispatcher:
     def _direct(self, pending: PendingRequest) -> None:
         head, rest = pending.head_and_rest()
         try:
-            request = Request(head, _host_of(pending.peer))
+            request = Request(head, _host_of(pending.peer), self._max_head_bytes)
         except BadHead as error:
             self._owner.on_bad_request()
             self._lines.bad_request(_host_of(pending.peer), error)
@@ -186,7 +188,7 @@ class HandshakeLog:
         """Invalid HTTP is the client's fault: one line, no traceback."""
         held_back = self._limiter.admit("bad_request", time.monotonic())
         if held_back is not None:
-            address, problem = origin.client_address(peer, "", ()), printable(str(error))
+            address, problem = origin.client_address(peer, "", ()), printable(str(error), 400)
             log.warning("bad request from %s: %s%s", address, problem, and_more(held_back))
 
     def _access(self, pending: PendingRequest, request: Request, status: int, **who: Any) -> None:

@@ -7,10 +7,9 @@ import re
 
 from wsgi_ws.observe.log_lines import request_id
 
-# What common servers allow: 100 fields, 8 KiB for the longest line, 16 KiB for the whole head.
+# What common servers allow: 100 fields, 8 KiB for the request line.
 MAX_FIELDS = 100
 MAX_LINE_BYTES = 8192
-MAX_HEAD_BYTES = 16384
 
 _END = re.compile(rb"\n\r?\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -48,15 +47,16 @@ class Request:
     :ivar environ: the head as WSGI names its parts (PEP 3333); the path as it came.
     """
 
-    def __init__(self, data: bytes, peer: str | None = None) -> None:
+    def __init__(self, data: bytes, peer: str | None, max_bytes: int) -> None:
         """
         :param data: up to and with the empty line.
+        :param max_bytes: how long it may be.
         :raises BadHead: 400, 414 for the URL, or 431 when it is too large otherwise.
         """
         request_line, *lines = data.split(b"\n")
         self._read_request_line(request_line)
-        if len(data) > MAX_HEAD_BYTES or any(len(line) > MAX_LINE_BYTES for line in lines):
-            raise _too_large(f"more than {MAX_HEAD_BYTES} bytes of header fields")
+        if len(data) > max_bytes:
+            raise _too_large(_too_many_bytes(lines, max_bytes))
         if len(lines) > MAX_FIELDS + 2:
             raise _too_large(f"more than {MAX_FIELDS} header fields")
         if lines[-2:] not in ([b"\r", b""], [b"", b""]):
@@ -131,6 +131,15 @@ _TOKEN_CHARACTERS = frozenset(  # RFC 9110 §5.6.2
 
 def _is_token(name: str) -> bool:
     return bool(name) and _TOKEN_CHARACTERS.issuperset(name)
+
+
+def _too_many_bytes(lines: list[bytes], max_bytes: int) -> str:
+    cookies = sum(len(line) for line in lines if line[:7].lower() == b"cookie:")
+    return (
+        f"more than {max_bytes} bytes of header fields, {cookies} of them cookies, which add up "
+        "over all applications on a host name: delete some, give the applications host names of "
+        "their own, or raise maxHeaderBytes (MAX_HEADER_BYTES)"
+    )
 
 
 def _too_large(message: str) -> BadHead:

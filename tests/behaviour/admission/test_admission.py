@@ -178,7 +178,7 @@ UPGRADE = (
 BAD_REQUESTS = {
     "garbage": (b"\x16\x03\x01 garbage\r\n\r\n", b"400"),
     "a long URL": (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n", b"414"),
-    "a long header": (UPGRADE + b"X: " + b"x" * 9000 + b"\r\n\r\n", b"431"),
+    "a long header": (UPGRADE + b"X: " + b"x" * 33000 + b"\r\n\r\n", b"431"),
     "many headers": (UPGRADE + b"X: x\r\n" * 200 + b"\r\n", b"431"),
     "a body": (UPGRADE + b"Content-Length: 3\r\n\r\nabc", b"400"),
     "a chunked body": (UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),

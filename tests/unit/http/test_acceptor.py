@@ -38,6 +38,7 @@ class Listening:
             endpoint,
             self.complete.append,
             request_timeout=request_timeout,
+            max_head_bytes=8192,
             capacity=capacity,
             is_shared=False,
         )

@@ -92,6 +92,7 @@ class Bench:
     """A dispatcher that runs, with what is before and behind it."""
 
     request_timeout = 60.0
+    max_head_bytes = 8192
 
     def __init__(self) -> None:
         self.loop = gevent.get_hub().loop
@@ -108,7 +109,7 @@ class Bench:
     def ask(self, *pieces: bytes, endpoint: Endpoint = EVERYTHING) -> socket.socket:
         """A client that sends something, in pieces that the loop sees one by one."""
         if self._dispatcher is None:
-            self._dispatcher = Dispatcher(self.owner, cast(PlainServer, self.plain))
+            self._dispatcher = Dispatcher(self.owner, cast(PlainServer, self.plain), 8192)
             self._greenlet = gevent.spawn(self._dispatcher.run)
         client, server = socket.socketpair()
         self.clients.append(client)

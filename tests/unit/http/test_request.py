@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from wsgi_ws.http.request import (
     MAX_FIELDS,
-    MAX_HEAD_BYTES,
     MAX_LINE_BYTES,
     BadHead,
     Request,
@@ -22,13 +21,20 @@ from wsgi_ws.http.request import (
 GET = b"GET /ws?last_id=1-0 HTTP/1.1\r\n"
 
 
+MAX_BYTES = 16384
+
+
+def parsed(data: bytes, peer: str | None = None) -> Request:
+    return Request(data, peer, MAX_BYTES)
+
+
 def environ(fields: bytes, request_line: bytes = GET) -> dict[str, str]:
-    return Request(request_line + fields + b"\r\n").environ
+    return parsed(request_line + fields + b"\r\n").environ
 
 
 def status_of_refusal(head: bytes) -> str:
     with pytest.raises(BadHead) as refused:
-        Request(head)
+        parsed(head)
     return refused.value.status[:3]
 
 
@@ -65,18 +71,18 @@ def test_the_request_line_gets_its_wsgi_names() -> None:
 
 @pytest.mark.parametrize("peer", ["192.0.2.1", None])
 def test_the_peers_address_is_there_unless_a_unix_socket_is_between(peer: str | None) -> None:
-    assert Request(GET + b"\r\n", peer).environ.get("REMOTE_ADDR") == peer
+    assert parsed(GET + b"\r\n", peer).environ.get("REMOTE_ADDR") == peer
 
 
 @pytest.mark.parametrize(("sent", "told"), [(b"a-1", "a-1"), (b"a b", None), (b"", None)])
 def test_a_proxys_name_for_it_is_told_when_it_may_be_repeated(
     sent: bytes, told: str | None
 ) -> None:
-    assert Request(GET + b"X-Request-ID: " + sent + b"\r\n\r\n").id == told
+    assert parsed(GET + b"X-Request-ID: " + sent + b"\r\n\r\n").id == told
 
 
 def test_lines_may_end_without_a_carriage_return() -> None:
-    assert Request(b"GET /a HTTP/1.1\nHost: b\n\n").environ["HTTP_HOST"] == "b"
+    assert parsed(b"GET /a HTTP/1.1\nHost: b\n\n").environ["HTTP_HOST"] == "b"
 
 
 @pytest.mark.parametrize(
@@ -170,14 +176,26 @@ def test_an_end_within_the_head_is_refused(head: bytes) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b"A: " + b"x" * MAX_LINE_BYTES + b"\r\n",
-        (b"A: " + b"x" * 1000 + b"\r\n") * (MAX_HEAD_BYTES // 1000 + 1),
+        b"A: " + b"x" * MAX_BYTES + b"\r\n",
+        (b"A: " + b"x" * 1000 + b"\r\n") * (MAX_BYTES // 1000 + 1),
         b"A: b\r\n" * (MAX_FIELDS + 1),
     ],
     ids=["a long line", "many bytes", "many fields"],
 )
 def test_too_much_is_answered_with_431(text: bytes) -> None:
     assert status_of_refusal(GET + text + b"\r\n") == "431"
+
+
+def test_a_line_may_be_as_long_as_the_whole_head() -> None:
+    head = GET + b"Cookie: " + b"x" * (MAX_BYTES - len(GET) - 12) + b"\r\n\r\n"
+    assert len(head) == MAX_BYTES
+    assert parsed(head).environ["HTTP_COOKIE"].startswith("x")
+
+
+def test_of_too_many_bytes_the_limit_and_the_part_of_cookies_are_told() -> None:
+    head = GET + b"A: b\r\ncookie: " + b"x" * MAX_BYTES + b"\r\n\r\n"
+    with pytest.raises(BadHead, match="16384 bytes of header fields, 16393 of them cookies"):
+        parsed(head)
 
 
 def test_as_many_fields_as_allowed_are_read() -> None:
@@ -187,10 +205,10 @@ def test_as_many_fields_as_allowed_are_read() -> None:
 @given(st.binary(max_size=300))
 def test_garbage_is_read_or_refused(garbage: bytes) -> None:
     with contextlib.suppress(BadHead):
-        Request(garbage)
+        parsed(garbage)
 
 
 @given(st.binary(max_size=300))
 def test_garbage_behind_a_request_line_is_read_or_refused(garbage: bytes) -> None:
     with contextlib.suppress(BadHead):
-        Request(GET + garbage + b"\r\n\r\n")
+        parsed(GET + garbage + b"\r\n\r\n")
