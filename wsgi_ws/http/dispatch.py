@@ -27,7 +27,7 @@ from wsgi_ws.http.handshake import (
 from wsgi_ws.http.pending_request import PendingRequest
 from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import Refusal
-from wsgi_ws.http.request import BadHead, Request
+from wsgi_ws.http.request import BadHead, Request, origin_form
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
@@ -111,13 +111,16 @@ class Dispatcher:
 
     def _direct(self, pending: PendingRequest) -> None:
         head, rest = pending.head_and_rest()
+        head = origin_form(head)
         try:
             request = Request(head, _host_of(pending.peer), self._max_head_bytes)
+            self._hand_on(pending, request, head, rest)
         except BadHead as error:
             self._owner.on_bad_request()
             self._lines.bad_request(_host_of(pending.peer), error)
             pending.reject(error.status, str(error))
-            return
+
+    def _hand_on(self, pending: PendingRequest, request: Request, head: bytes, rest: bytes) -> None:
         if pending.endpoint.takes_upgrades:
             if wants_upgrade(request.environ):
                 self._handshake(pending, request, rest)
@@ -125,6 +128,7 @@ class Dispatcher:
             if has_lost_its_upgrade(request.environ):
                 self._refuse(pending, request, lost_upgrade())
                 return
+        _check_body(request)
         if self._plain.is_full:  # to wait for a place would hold up every handshake behind this
             pending.reject("503 Service Unavailable", "too many open requests", RETRY_LATER)
             return
@@ -206,6 +210,17 @@ class HandshakeLog:
         """The address behind trusted proxies."""
         forwarded_for = request.environ.get("HTTP_X_FORWARDED_FOR", "")
         return origin.client_address(request.peer, forwarded_for, self._trusted_proxies)
+
+
+def _check_body(request: Request) -> None:
+    """Nothing here takes a body. One that is sent all the same is read, if that is simple.
+
+    :raises BadHead: when it isn't.
+    """
+    if "HTTP_TRANSFER_ENCODING" in request.environ:
+        raise BadHead("a body must have a Content-Length", "411 Length Required")
+    if request.method == "HEAD" and int(request.environ.get("CONTENT_LENGTH", "0")):
+        raise BadHead("HEAD with a body")
 
 
 def _shown_path(request: Request) -> str:

@@ -7,11 +7,12 @@ import re
 
 from wsgi_ws.observe.log_lines import request_id
 
-# What common servers allow: 100 fields, 8 KiB for the request line.
-MAX_FIELDS = 100
-MAX_LINE_BYTES = 8192
+MAX_FIELDS = 99  # more than that http.client doesn't take, which parses plain requests again
+MAX_LINE_BYTES = 8192  # of the request line: what common servers allow
+MAX_LENGTH_DIGITS = 18  # of Content-Length: as many as fit into 64 bits
 
 _END = re.compile(rb"\n\r?\n")
+_ABSOLUTE_FORM = re.compile(rb"(\S+) (?i:https?|wss?)://([^\s/?#@]+)(?=[/?#\s])(\S*) (\S+\r?)\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VERSIONS = ("HTTP/1.1", "HTTP/1.0")
 
@@ -36,6 +37,21 @@ def end_of_head(data: bytes | bytearray, start: int = 0) -> int | None:
     """
     found = _END.search(data, max(0, start - 3))
     return found.end() if found else None
+
+
+def origin_form(head: bytes) -> bytes:
+    """A head that names the host in its request line (`GET http://host/path`), as it usually is.
+
+    RFC 9112 §3.2.2: a server must take it, and that host counts instead of the field's.
+    """
+    found = _ABSOLUTE_FORM.match(head)
+    if not found:
+        return head
+    method, host, rest, version = found.groups()
+    path = rest if rest.startswith(b"/") else b"/" + rest
+    fields = head[found.end() :].split(b"\n")
+    others = b"\n".join(line for line in fields if line[:5].lower() != b"host:")
+    return b"%b %b %b\nHost: %b\r\n%b" % (method, path, version, host, others)
 
 
 class Request:
@@ -64,8 +80,9 @@ class Request:
         self._fields: dict[str, str] = {}
         for line in lines[:-2]:
             self._add(line)
-        if not self._fields.get("content-length", "0").isdecimal():
-            raise BadHead("Content-Length is not a number")
+        length = self._fields.get("content-length", "0")
+        if not length.isdecimal() or len(length) > MAX_LENGTH_DIGITS:
+            raise BadHead("Content-Length is not a number, or too large")
         self.peer = peer
         self.environ = self._environ()
 

@@ -118,6 +118,11 @@ def test_beyond_the_limit_the_log_says_what_to_do(shared_server: Server) -> None
     eventually(lambda: "raise maxHeaderBytes" in shared_server.log_text(), "it is logged")
 
 
+def test_a_host_in_the_request_line_is_taken(shared_server: Server) -> None:
+    assert ask(shared_server, path=shared_server.http("/health"))[0] == 200
+    assert ask(shared_server, path=shared_server.http("/ws"), headers=upgrade())[0] == 101
+
+
 def test_no_token_is_ever_logged(shared_server: Server) -> None:
     bad = cookie("channel", "w" * 40)
     ask(shared_server, headers=upgrade(Cookie=bad))

@@ -16,6 +16,7 @@ from wsgi_ws.http.request import (
     Request,
     end_of_head,
     is_tls,
+    origin_form,
 )
 
 GET = b"GET /ws?last_id=1-0 HTTP/1.1\r\n"
@@ -121,6 +122,39 @@ def test_a_long_url_is_answered_with_414() -> None:
     assert status_of_refusal(b"GET /" + b"x" * MAX_LINE_BYTES + b" HTTP/1.1\r\n\r\n") == "414"
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "path", "query"),
+    [
+        (b"http://a.example/ws?last_id=1-0", "a.example", "/ws", "last_id=1-0"),
+        (b"WSS://a.example:8080/", "a.example:8080", "/", ""),
+        (b"https://[::1]", "[::1]", "/", ""),
+        (b"http://a.example?b", "a.example", "/", "b"),
+    ],
+)
+def test_a_host_in_the_request_line_counts_instead_of_the_fields(
+    target: bytes, host: str, path: str, query: str
+) -> None:
+    head = b"GET %b HTTP/1.1\r\nA: b\r\nhOst: other\r\n\r\n" % target
+    found = parsed(origin_form(head)).environ
+    assert (found["HTTP_HOST"], found["PATH_INFO"], found["QUERY_STRING"]) == (host, path, query)
+    assert found["HTTP_A"] == "b"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GET + b"Host: h\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\n\r\n",
+        b"GET http:///a HTTP/1.1\r\n\r\n",
+        b"GET http://user@a/ HTTP/1.1\r\n\r\n",
+        b"GET ftp://a/ HTTP/1.1\r\n\r\n",
+        b"GET http://a",
+    ],
+)
+def test_any_other_head_stays_as_it_is(head: bytes) -> None:
+    assert origin_form(head) == head
+
+
 # --- the fields ----------------------------------------------------------------------------------
 
 
@@ -161,6 +195,7 @@ def test_repeated_cookies_are_joined_as_cookies() -> None:
         b"Host: a\rb",
         b"Content-Length: x",
         b"Content-Length: -1",
+        b"Content-Length: " + b"1" * 5000,
         b"Content-Length: 1\r\nContent-Length: 1",
     ],
 )
