@@ -27,7 +27,7 @@ from wsgi_ws.http.handshake import (
 from wsgi_ws.http.pending_request import PendingRequest
 from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import Refusal
-from wsgi_ws.http.request import BadHead, Request, origin_form
+from wsgi_ws.http.request import BadHead, Request, check_protocol, origin_form
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
@@ -111,8 +111,9 @@ class Dispatcher:
 
     def _direct(self, pending: PendingRequest) -> None:
         head, rest = pending.head_and_rest()
-        head = origin_form(head)
         try:
+            check_protocol(head + rest)
+            head = origin_form(head)
             request = Request(head, _host_of(pending.peer), self._max_head_bytes)
             self._hand_on(pending, request, head, rest)
         except BadHead as error:
@@ -190,7 +191,7 @@ class HandshakeLog:
 
     def bad_request(self, peer: str | None, error: BadHead) -> None:
         """Invalid HTTP is the client's fault: one line, no traceback."""
-        held_back = self._limiter.admit("bad_request", time.monotonic())
+        held_back = self._limiter.admit(f"bad_request {error.kind}", time.monotonic())
         if held_back is not None:
             address, problem = origin.client_address(peer, "", ()), printable(str(error), 400)
             log.warning("bad request from %s: %s%s", address, problem, and_more(held_back))
@@ -218,9 +219,9 @@ def _check_body(request: Request) -> None:
     :raises BadHead: when it isn't.
     """
     if "HTTP_TRANSFER_ENCODING" in request.environ:
-        raise BadHead("a body must have a Content-Length", "411 Length Required")
+        raise BadHead("a body must have a Content-Length", "411 Length Required", kind="body")
     if request.method == "HEAD" and int(request.environ.get("CONTENT_LENGTH", "0")):
-        raise BadHead("HEAD with a body")
+        raise BadHead("HEAD with a body", kind="body")
 
 
 def _shown_path(request: Request) -> str:

@@ -13,21 +13,49 @@ MAX_LENGTH_DIGITS = 18  # of Content-Length: as many as fit into 64 bits
 
 _END = re.compile(rb"\n\r?\n")
 _ABSOLUTE_FORM = re.compile(rb"(\S+) (?i:https?|wss?)://([^\s/?#@]+)(?=[/?#\s])(\S*) (\S+\r?)\n")
+# Versions 1 and 2: haproxy.org, proxy-protocol.txt.
+_PROXY_PROTOCOL = (b"PROXY TCP", b"PROXY UNKNOWN", b"\r\n\r\n\0\r\nQUIT\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VERSIONS = ("HTTP/1.1", "HTTP/1.0")
 
 
 class BadHead(ValueError):
-    """The request can't be understood; `status` is the answer's code and phrase."""
+    """The request can't be understood.
 
-    def __init__(self, message: str, status: str = "400 Bad Request") -> None:
+    :ivar status: the answer's code and phrase.
+    :ivar kind: each has its own line in the log: a probe that speaks TLS must not hide the rest.
+    """
+
+    def __init__(
+        self, message: str, status: str = "400 Bad Request", kind: str = "malformed"
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.kind = kind
 
 
 def is_tls(data: bytes) -> bool:
     """Whether it begins as a TLS handshake does (RFC 8446 §5.1), which no request can."""
     return data.startswith(b"\x16\x03")
+
+
+def check_protocol(data: bytes) -> None:
+    """
+    :param data: as far as it has come.
+    :raises BadHead: when it begins as another protocol does, which is then named.
+    """
+    if is_tls(data):
+        raise BadHead(
+            "TLS to a port that speaks plain HTTP: use ws://, or TLS at a proxy", kind="tls"
+        )
+    if data.startswith(_PROXY_PROTOCOL):
+        raise BadHead(
+            "the proxy speaks the PROXY protocol: switch it off there (HAProxy: send-proxy, nginx: "
+            "proxy_protocol); addresses come from X-Forwarded-For (trustedProxies)",
+            kind="proxy_protocol",
+        )
+    if data.startswith(b"PRI * HTTP/2.0"):  # RFC 9113 §3.4
+        raise BadHead("HTTP/2: let the proxy speak HTTP/1.1 to this port", kind="http2")
 
 
 def end_of_head(data: bytes | bytearray, start: int = 0) -> int | None:
@@ -87,14 +115,13 @@ class Request:
         self.environ = self._environ()
 
     def _read_request_line(self, line: bytes) -> None:
-        if is_tls(line):
-            raise BadHead("TLS to a port that speaks plain HTTP: use ws://, or TLS at a proxy")
         if len(line) > MAX_LINE_BYTES:
-            raise BadHead(f"more than {MAX_LINE_BYTES} bytes of request line", "414 URI Too Long")
+            message = f"more than {MAX_LINE_BYTES} bytes of request line"
+            raise BadHead(message, "414 URI Too Long", kind="long_url")
         text = line.decode("latin-1").removesuffix("\r")
         words = text.split(" ")
         if len(words) != 3 or not _is_token(words[0]) or words[2] not in _VERSIONS:
-            raise BadHead("not HTTP/1.1")
+            raise BadHead("not HTTP/1.1", kind="no_http")
         if _CONTROL.search(text):
             raise BadHead("control characters in the URL")
         self.method, self.target, self.version = words
@@ -160,4 +187,4 @@ def _too_many_bytes(lines: list[bytes], max_bytes: int) -> str:
 
 
 def _too_large(message: str) -> BadHead:
-    return BadHead(message, "431 Request Header Fields Too Large")
+    return BadHead(message, "431 Request Header Fields Too Large", kind="too_large")

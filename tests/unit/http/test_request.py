@@ -14,6 +14,7 @@ from wsgi_ws.http.request import (
     MAX_LINE_BYTES,
     BadHead,
     Request,
+    check_protocol,
     end_of_head,
     is_tls,
     origin_form,
@@ -101,7 +102,6 @@ def test_lines_may_end_without_a_carriage_return() -> None:
         b"GET /\0 HTTP/1.1",
         b"GET /\t HTTP/1.1",
         b"GET /\r HTTP/1.1",
-        b"\x16\x03\x01\x02",
     ],
 )
 def test_a_malformed_request_line_is_refused(line: bytes) -> None:
@@ -116,6 +116,27 @@ def test_a_tls_handshake_is_known_by_its_first_bytes(data: bytes) -> None:
 @pytest.mark.parametrize("data", [GET, b"\x15\x03", b"\x16\x02"])
 def test_anything_else_is_no_tls(data: bytes) -> None:
     assert not is_tls(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\x16\x03\x01\x02\x00", "tls"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + GET + b"\r\n", "proxy_protocol"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "http2"),
+        (b"PROXY UNKNOWN\r\n" + GET + b"\r\n", "proxy_protocol"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12) + GET + b"\r\n", "proxy_protocol"),
+    ],
+)
+def test_another_protocol_is_named(data: bytes, kind: str) -> None:
+    with pytest.raises(BadHead) as refused:
+        check_protocol(data)
+    assert (refused.value.kind, refused.value.status[:3]) == (kind, "400")
+
+
+@pytest.mark.parametrize("data", [GET + b"\r\n", b"PROXY / HTTP/1.1\r\n\r\n", b"\r\n\r\n", b""])
+def test_what_may_be_http_is_not_taken_for_another_protocol(data: bytes) -> None:
+    check_protocol(data)
 
 
 def test_a_long_url_is_answered_with_414() -> None:
