@@ -34,6 +34,7 @@ from wsgi_ws.websocket.frames import Data, binary_frame, text_frame
 
 MIB = 1024 * 1024
 REQUEST_TIMEOUT = 10.0  # seconds
+MAX_HEAD_BYTES = 32768
 
 log = logging.getLogger("echo")
 
@@ -115,7 +116,7 @@ def main() -> None:
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
     echo = Echo()
     plain = PlainServer(not_found, {}, capacity=1000, timeout=REQUEST_TIMEOUT)
-    dispatcher = Dispatcher(echo, plain)
+    dispatcher = Dispatcher(echo, plain, MAX_HEAD_BYTES)
     gevent.spawn(dispatcher.run)
     listening = socket.create_server(("127.0.0.1", port), backlog=100)
     print(f"ws://127.0.0.1:{listening.getsockname()[1]}", flush=True)
@@ -123,6 +124,7 @@ def main() -> None:
         listening,
         Endpoint(takes_upgrades=True, environ={}),
         dispatcher.put,
+        max_head_bytes=MAX_HEAD_BYTES,
         request_timeout=REQUEST_TIMEOUT,
         capacity=1000,
         is_shared=False,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 from typing import Any
 
@@ -23,6 +24,17 @@ def ask(
         return response.status, {k.lower(): v for k, v in response.getheaders()}, body
     finally:
         connection.close()
+
+
+def metrics(server: Server) -> str:
+    """What Prometheus scrapes at a server's `metrics_port`."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=DEADLINE)
+    with contextlib.closing(connection):
+        connection.request("GET", "/metrics")
+        response = connection.getresponse()
+        assert response.status == 200
+        assert response.headers["Content-Type"].startswith("text/plain; version=")
+        return response.read().decode()
 
 
 def upgrade(**changes: str | None) -> dict[str, str]:

@@ -146,6 +146,8 @@ class Server:
         :param console: a descriptor for its output, which is then not in `log_text`.
         """
         self.port = port or free_port()
+        # 0 where a test doesn't set one.
+        self.metrics_port = int((environ or {}).get("METRICS_PORT", 0))
         self.log_path = directory / f"server-{self.port}.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_PRIVATE_PREFIXES)}
         own = {

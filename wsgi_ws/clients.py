@@ -32,6 +32,7 @@ from wsgi_ws.websocket.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
+LEAVE_TIME = 1.0  # seconds for a client that is turned away: it holds a descriptor for nothing
 PIECE = 1000  # sockets to look at without giving way: a fraction of a millisecond
 
 
@@ -65,7 +66,8 @@ class Clients:
         self._heartbeat = Heartbeat(
             settings.ping_sockets_interval, settings.socket_response_timeout
         )
-        self._expiries: dict[Connection, Any] = {}  # timers, for tokens that have an `exp`
+        # Timers, for tokens that have an `exp`, and for those who are turned away.
+        self._expiries: dict[Connection, Any] = {}
         self._numbers = itertools.count(1)
 
     # --- for the worker --------------------------------------------------------------------------
@@ -146,11 +148,21 @@ class Clients:
             log.warning("%r is closed with 1013: %s is reached%s", connection, limit, more)
         self._metrics.connection_rejected(limit)
         connection.close(CloseCode.TRY_AGAIN_LATER, f"{limit} is reached")
+        if not connection.ended:
+            self._at(LEAVE_TIME, connection, connection.terminate, "it was turned away")
 
     def _expire_at(self, connection: Connection, expires_at: float) -> None:
         """Close when the token expires. `exp` is a time of day, so this counts from now on."""
-        timer = self.loop.timer(max(0.0, expires_at - time.time()))
-        timer.start(connection.close, CloseCode.POLICY_VIOLATION, "the token has expired")
+        after = max(0.0, expires_at - time.time())
+        code = CloseCode.POLICY_VIOLATION
+        self._at(after, connection, connection.close, code, "the token has expired")
+
+    def _at(
+        self, after: float, connection: Connection, end: Callable[..., None], *arguments: Any
+    ) -> None:
+        """End a connection after some seconds, unless it has ended by then."""
+        timer = self.loop.timer(after)
+        timer.start(end, *arguments)
         self._expiries[connection] = timer
 
     # --- told by connections, on the loop --------------------------------------------------------

@@ -29,7 +29,9 @@ from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import counted
 from wsgi_ws.observe.log_output import lines_dropped
 from wsgi_ws.observe.metrics import Metrics, Stock
+from wsgi_ws.observe.prometheus import Prometheus
 from wsgi_ws.observe.reporter import Reporter
+from wsgi_ws.observe.shared_values import WorkerFile
 from wsgi_ws.observe.statsd import StatsdClient
 from wsgi_ws.observe.watchdog import Watchdog
 from wsgi_ws.sources.redis_client import describe
@@ -45,15 +47,24 @@ ALIKE_INTERVAL = 60.0  # seconds between two warnings of one kind
 class Service:
     """The parts of one worker; owner of the dispatcher."""
 
-    def __init__(self, settings: Settings, worker_name: str, plain: PlainServer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        worker_name: str,
+        plain: PlainServer,
+        metrics_directory: str | None,
+    ) -> None:
         """Nothing runs or connects before `start`.
 
-        :param worker_name: tags this worker's gauge in StatsD.
+        :param worker_name: tags this worker's gauge in StatsD, and names its file of metrics.
         :param plain: answers the requests that are not handshakes.
+        :param metrics_directory: where the workers' metrics meet; None: they don't.
         """
         self._settings = settings
         self._statsd = StatsdClient(settings.statsd, [f"worker:{worker_name}"])
-        self._metrics = Metrics(self._statsd, reasons=REFUSALS)
+        prometheus = Prometheus(WorkerFile(metrics_directory, worker_name))
+        self.scrape = prometheus.scrape
+        self._metrics = Metrics(self._statsd, prometheus, reasons=REFUSALS)
         self._hub = Hub()
         self._source: Source = StreamSource(settings, self._hub, self._metrics)
         self.access_log = AccessLog()
@@ -68,7 +79,7 @@ class Service:
         )
         self.admission = self._make_admission()
         self.on_open = self._clients.on_open
-        self._dispatcher = Dispatcher(self, plain)
+        self._dispatcher = Dispatcher(self, plain, settings.max_header_bytes)
         self._acceptors: list[Acceptor] = []
         self._reporter = Reporter(self._metrics, self._take_stock)
         self._watchdog = Watchdog(self._metrics.loop_delay)
@@ -116,6 +127,7 @@ class Service:
             endpoint,
             self._dispatcher.put,
             request_timeout=self._settings.handshake_timeout,
+            max_head_bytes=self._settings.max_header_bytes,
             capacity=capacity,
             is_shared=is_shared,
         )

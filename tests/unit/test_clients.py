@@ -207,6 +207,17 @@ def test_a_client_over_a_limit_is_counted_as_rejected(
     world.metrics.connection_rejected.assert_called_once_with(limit)
 
 
+def test_a_client_over_a_limit_that_does_not_leave_is_cut_soon(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAVE_TIME", 0.05)
+    world.make(max_total_connections=1, close_timeout=DEADLINE)
+    world.open("a")
+    received(world.open("b"))
+    wait_until(lambda: world.metrics.client_gone.called)
+    world.metrics.client_gone.assert_called_once_with("server", CloseCode.TRY_AGAIN_LATER)
+
+
 def test_a_limit_is_named_in_the_log_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.make(max_total_connections=1)
     for _ in range(3):

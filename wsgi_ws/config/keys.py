@@ -172,6 +172,8 @@ class Settings:
     history_bytes: int = option(33554432, env="HISTORY_BYTES")
     first_catch_up: float = _duration(60000, "FIRST_CATCH_UP_MS", minimum=0)
     handshake_timeout: float = _duration(10000, "HANDSHAKE_TIMEOUT_MS")
+    # Up to what http.client reads, which parses plain requests again.
+    max_header_bytes: int = option(32768, env="MAX_HEADER_BYTES", minimum=8192, maximum=65536)
     drain: float = _duration(2000, "DRAIN_MS", minimum=0, maximum=600000)
     close_timeout: float = _duration(5000, "CLOSE_TIMEOUT_MS")
     metrics_port: int = option(0, env="METRICS_PORT", maximum=65535)

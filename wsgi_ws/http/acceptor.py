@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A listening socket: accepts connections, waits for their requests, hands complete ones on.
 
-Bounds how many requests are pending; more connections wait in the kernel's queue. Without a free
-descriptor a client is refused politely instead of being left alone.
+Bounds how many requests are pending; more connections wait in the kernel's queue. The last free
+descriptors are for Redis, logs and metrics: then a client is refused politely, and as well when
+there is none at all, instead of being left alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import errno
 import logging
 import os
+import time
 from _socket import SHUT_WR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections.abc import Callable
@@ -20,12 +22,15 @@ import gevent
 
 from wsgi_ws.http.pending_request import Endpoint, PendingRequest
 from wsgi_ws.loop import READ
+from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.observe.log_lines import and_more
 
 log = logging.getLogger(__name__)
 
 ACCEPT_BURST = 100  # connections accepted in one turn of the loop, where no other process accepts
 TURN_AWAY_TIME = 0.05  # seconds: a refused client's time to read, and the pace of refusals
 PAUSE = 0.1  # seconds after an error that is not the want of a descriptor
+ALIKE_INTERVAL = 60.0  # seconds between two lines about the same trouble
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Retry-After: 5\r\nConnection: close\r\nContent-Length: 27\r\n\r\n"
@@ -60,6 +65,7 @@ class Acceptor:
         dispatch: Callable[[PendingRequest], None],
         *,
         request_timeout: float,
+        max_head_bytes: int,
         capacity: int,
         is_shared: bool,
     ) -> None:
@@ -67,12 +73,14 @@ class Acceptor:
         :param sock: listens; this object takes its descriptor over.
         :param dispatch: takes each complete request, and must not block.
         :param request_timeout: seconds for a whole head.
+        :param max_head_bytes: how long a head may be.
         :param capacity: requests that may be pending.
         :param is_shared: whether other processes accept on the socket. Then one connection is
             accepted in each turn of the loop, so that each process gets its part.
         """
         self.loop: Any = gevent.get_hub().loop
         self.request_timeout = request_timeout
+        self.max_head_bytes = max_head_bytes
         self._sock = RawSocket(fileno=sock.detach())
         self._sock.setblocking(False)
         self._endpoint = endpoint
@@ -82,7 +90,7 @@ class Acceptor:
         self._pending: set[PendingRequest] = set()
         self._watcher: Any = self.loop.io(self._sock.fileno(), READ)
         self._timer: Any = None  # while accepting pauses
-        self._in_trouble = False
+        self._limiter = LogLimiter(ALIKE_INTERVAL)
         self._closed = False
         self._spare = _spare_descriptor()
 
@@ -139,30 +147,50 @@ class Acceptor:
                 return
             if accepted is None:
                 return
-            self._in_trouble = False
-            self._pending.add(PendingRequest(self, *accepted, self._endpoint))
+            sock, peer = accepted
+            # The kernel gives the lowest number that is free, so this says how many are taken.
+            if sock.fileno() >= self._endpoint.ceiling:
+                self._log(
+                    f"{self._endpoint.ceiling} file descriptors are open, and the rest is kept for "
+                    "Redis, logs and metrics: new connections get 503 until some end; raise the "
+                    "limit of open files (ulimit -n, LimitNOFILE=)"
+                )
+                self._turn_away(sock)
+                return
+            self._pending.add(PendingRequest(self, sock, peer, self._endpoint))
 
     def _on_error(self, error: OSError) -> None:
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            self._log_once("%s: new connections get 503 until some end", error)
-            self._turn_away()
+            self._log(f"{error.strerror}: new connections get 503 until some end")
+            self._turn_away(self._accept_with_spare())
         else:
-            self._log_once("connections can't be accepted: %s", error)
+            self._log(f"connections can't be accepted: {error.strerror}")
             self._pause(PAUSE, None)
 
-    def _log_once(self, sentence: str, error: OSError) -> None:
-        """Until the next connection is accepted."""
-        if not self._in_trouble:
-            self._in_trouble = True
-            log.error(sentence, error.strerror)
+    def _log(self, sentence: str) -> None:
+        held_back = self._limiter.admit(sentence, time.monotonic())
+        if held_back is not None:
+            log.error("%s%s", sentence, and_more(held_back))
 
-    def _turn_away(self) -> None:
-        """Use the spare descriptor to answer one client: left alone it would wait for ever."""
+    def _accept_with_spare(self) -> RawSocket | None:
+        """Use the spare descriptor for one client: left alone it would wait for ever."""
         self._spare.close()
-        client = None
-        with contextlib.suppress(OSError):  # another accept of the process may have been faster
-            client, _ = accept(self._sock) or (None, None)
-            if client is not None:
+        with contextlib.suppress(OSError):
+            accepted = accept(self._sock)
+            if accepted is not None:
+                return accepted[0]
+        self._take_spare()  # another process, or another accept of this one, was faster
+        return None
+
+    def _take_spare(self) -> None:
+        if not self._closed and self._spare.closed:
+            with contextlib.suppress(OSError):
+                self._spare = _spare_descriptor()
+
+    def _turn_away(self, client: RawSocket | None) -> None:
+        """Answer a client that can't be served; for the next one there is a pause."""
+        if client is not None:
+            with contextlib.suppress(OSError):
                 client.send(BUSY)
                 client.shutdown(SHUT_WR)
         self._pause(TURN_AWAY_TIME, client)
@@ -180,9 +208,7 @@ class Acceptor:
             with contextlib.suppress(OSError):
                 refused.recv(16384)  # closing with unread input would reset the answer away
             refused.close()
-        if not self._closed and self._spare.closed:
-            with contextlib.suppress(OSError):
-                self._spare = _spare_descriptor()
+        self._take_spare()
         self._resume()
 
     def _resume(self) -> None:

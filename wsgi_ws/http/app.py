@@ -7,14 +7,19 @@ requests never get here, the handshake takes them out before the WSGI applicatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+import time
 
 from flask import Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
-from wsgi_ws.addresses import is_loopback, is_loopback_address
+from wsgi_ws.addresses import is_loopback_address
 from wsgi_ws.http import paths
+from wsgi_ws.observe.log_limiter import LogLimiter
+
+log = logging.getLogger(__name__)
+
+HINT_INTERVAL = 3600.0  # seconds between two hints at where the metrics are
 
 # Key of `app.config`: a function that says why the worker is not ready, or None when it is.
 UNREADINESS = "WSGI_WS_UNREADINESS"
@@ -28,11 +33,19 @@ def create_app() -> Flask:
     """The WSGI application.
 
     `/health` says that the process lives, as in the seed; `/ready` that events reach its sockets;
-    `/metrics` is for Prometheus, at its own listener or from this machine.
+    `/metrics` is for Prometheus, at its own listener only: at the main port nothing tells a request
+    from this machine from one that a proxy on it passes on.
     """
     app = Flask(__name__, static_folder=None)
     app.config[UNREADINESS] = lambda: "no worker is running"
     app.config[METRICS] = None
+    limiter = LogLimiter(HINT_INTERVAL)
+
+    def hint_at_listener() -> None:
+        """For whoever tries it by hand; scanners of the internet try it too."""
+        local = is_loopback_address(request.environ.get("REMOTE_ADDR", ""))
+        if local and limiter.admit("metrics", time.monotonic()) is not None:
+            log.info("/metrics is not at this port: set metricsPort (METRICS_PORT=9100)")
 
     @app.get(paths.HEALTH, provide_automatic_options=False)
     def health() -> Response:
@@ -45,7 +58,10 @@ def create_app() -> Flask:
 
     @app.get(paths.METRICS, provide_automatic_options=False)
     def metrics() -> Response:
-        if app.config[METRICS] is None or not _may_see_metrics(request.environ):
+        if METRICS_LISTENER not in request.environ:
+            hint_at_listener()
+            abort(404)
+        if app.config[METRICS] is None:
             abort(404)
         content_type, text = app.config[METRICS]()
         return Response(text, content_type=content_type)
@@ -57,24 +73,6 @@ def create_app() -> Flask:
         return _text("Not Found", 404)
 
     return app
-
-
-def _may_see_metrics(environ: Mapping[str, Any]) -> bool:
-    """Whether it is Prometheus's own listener, or somebody on this machine who is no proxy."""
-    if METRICS_LISTENER in environ:
-        return True
-    forwarded = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
-    return (
-        is_loopback_address(environ.get("REMOTE_ADDR", ""))  # empty: a proxy at a Unix socket
-        and not any(name.startswith(forwarded) for name in environ)
-        # A proxy that sends nothing of the kind usually passes on the name that it was asked for.
-        and _names_this_machine(environ.get("HTTP_HOST", "localhost"))
-    )
-
-
-def _names_this_machine(host: str) -> bool:
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return is_loopback(name)
 
 
 def _text(body: str, status: int = 200) -> Response:

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import jwt
 import orjson
 from jwt.algorithms import HMACAlgorithm
 
-from wsgi_ws.http.cookies import cookies_of
+from wsgi_ws.http.cookies import cookies_of, values_of
 from wsgi_ws.http.refusals import Refusal
 
 MAX_TOKENS = 4  # cookies of our name that are looked at: two paths on two domains
+MAX_SHOWN = 100  # cookies whose names are in a refusal's line, as far as the line goes
 
 _HMACS = {
     "HS256": HMACAlgorithm.SHA256,
@@ -63,15 +65,15 @@ class Authenticator:
         :param now: seconds since the epoch.
         :raises Refusal: when none does; the first one's problem is told.
         """
-        cookies = cookies_of(cookie_header)
-        tokens = [value for name, value in cookies if name == self.cookie_name]
+        tokens = list(islice(values_of(cookie_header, self.cookie_name), MAX_TOKENS))
         if not tokens:
             # What comes without a value is not shown: it may be a token that has lost its name.
+            cookies = islice(cookies_of(cookie_header), MAX_SHOWN)
             names = sorted({name for name, value in cookies if value})
             seen = ", ".join(names) or "none at all"
             raise Refusal("no_cookie", f"no cookie named {self.cookie_name} (cookies: {seen})")
         first_error: Refusal | None = None
-        for token in tokens[:MAX_TOKENS]:
+        for token in tokens:
             try:
                 return self._verify(token, now)
             except Refusal as error:

@@ -27,7 +27,7 @@ from wsgi_ws.http.handshake import (
 from wsgi_ws.http.pending_request import PendingRequest
 from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import Refusal
-from wsgi_ws.http.request import BadHead, Request
+from wsgi_ws.http.request import BadHead, Request, check_protocol, origin_form
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
@@ -78,8 +78,10 @@ class Owner(Protocol):
 class Dispatcher:
     """The complete requests of one worker; `run` in a greenlet serves them until killed."""
 
-    def __init__(self, owner: Owner, plain: PlainServer) -> None:
+    def __init__(self, owner: Owner, plain: PlainServer, max_head_bytes: int) -> None:
+        """:param max_head_bytes: how long a head may be."""
         self._owner = owner
+        self._max_head_bytes = max_head_bytes
         self._plain = plain
         self._lines = HandshakeLog(owner)
         self._waiting: deque[PendingRequest] = deque()
@@ -110,12 +112,16 @@ class Dispatcher:
     def _direct(self, pending: PendingRequest) -> None:
         head, rest = pending.head_and_rest()
         try:
-            request = Request(head, _host_of(pending.peer))
+            check_protocol(head + rest)
+            head = origin_form(head)
+            request = Request(head, _host_of(pending.peer), self._max_head_bytes)
+            self._hand_on(pending, request, head, rest)
         except BadHead as error:
             self._owner.on_bad_request()
             self._lines.bad_request(_host_of(pending.peer), error)
             pending.reject(error.status, str(error))
-            return
+
+    def _hand_on(self, pending: PendingRequest, request: Request, head: bytes, rest: bytes) -> None:
         if pending.endpoint.takes_upgrades:
             if wants_upgrade(request.environ):
                 self._handshake(pending, request, rest)
@@ -123,6 +129,7 @@ class Dispatcher:
             if has_lost_its_upgrade(request.environ):
                 self._refuse(pending, request, lost_upgrade())
                 return
+        _check_body(request)
         if self._plain.is_full:  # to wait for a place would hold up every handshake behind this
             pending.reject("503 Service Unavailable", "too many open requests", RETRY_LATER)
             return
@@ -184,9 +191,9 @@ class HandshakeLog:
 
     def bad_request(self, peer: str | None, error: BadHead) -> None:
         """Invalid HTTP is the client's fault: one line, no traceback."""
-        held_back = self._limiter.admit("bad_request", time.monotonic())
+        held_back = self._limiter.admit(f"bad_request {error.kind}", time.monotonic())
         if held_back is not None:
-            address, problem = origin.client_address(peer, "", ()), printable(str(error))
+            address, problem = origin.client_address(peer, "", ()), printable(str(error), 400)
             log.warning("bad request from %s: %s%s", address, problem, and_more(held_back))
 
     def _access(self, pending: PendingRequest, request: Request, status: int, **who: Any) -> None:
@@ -204,6 +211,17 @@ class HandshakeLog:
         """The address behind trusted proxies."""
         forwarded_for = request.environ.get("HTTP_X_FORWARDED_FOR", "")
         return origin.client_address(request.peer, forwarded_for, self._trusted_proxies)
+
+
+def _check_body(request: Request) -> None:
+    """Nothing here takes a body. One that is sent all the same is read, if that is simple.
+
+    :raises BadHead: when it isn't.
+    """
+    if "HTTP_TRANSFER_ENCODING" in request.environ:
+        raise BadHead("a body must have a Content-Length", "411 Length Required", kind="body")
+    if request.method == "HEAD" and int(request.environ.get("CONTENT_LENGTH", "0")):
+        raise BadHead("HEAD with a body", kind="body")
 
 
 def _shown_path(request: Request) -> str:

@@ -9,16 +9,17 @@ Knows nothing of HTTP but where a head ends, and how to answer with an error.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from _socket import SHUT_WR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from wsgi_ws.http.request import MAX_HEAD_BYTES, end_of_head, is_tls
+from wsgi_ws.http.request import end_of_head, is_tls
 from wsgi_ws.loop import READ
 
-RECEIVE_BYTES = MAX_HEAD_BYTES
+RECEIVE_BYTES = 65536  # no head may be longer
 
 
 class Endpoint(NamedTuple):
@@ -26,10 +27,12 @@ class Endpoint(NamedTuple):
 
     :ivar takes_upgrades: whether WebSockets are served there, or plain HTTP only.
     :ivar environ: what the WSGI environ of its plain requests has besides the usual.
+    :ivar ceiling: descriptors from this number on are not for its clients.
     """
 
     takes_upgrades: bool
     environ: Mapping[str, Any]
+    ceiling: int = sys.maxsize
 
 
 class Owner(Protocol):
@@ -42,6 +45,10 @@ class Owner(Protocol):
     @property
     def request_timeout(self) -> float:
         """Seconds for a whole head."""
+
+    @property
+    def max_head_bytes(self) -> int:
+        """How long a head may be."""
 
     def on_head(self, pending: PendingRequest) -> None:
         """A head is complete, or can't become a good one."""
@@ -148,7 +155,7 @@ class PendingRequest:
 
     def _is_complete(self, looked_through: int) -> bool:
         end = end_of_head(self._data, looked_through)
-        return end is not None or len(self._data) > MAX_HEAD_BYTES or is_tls(self._data)
+        return end is not None or len(self._data) > self._owner.max_head_bytes or is_tls(self._data)
 
     def _stop_waiting(self) -> None:
         self._watcher.stop()

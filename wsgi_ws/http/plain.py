@@ -88,7 +88,8 @@ class PlainHandler(WSGIHandler):
     """Answers one request.
 
     Rests on parts of pywsgi that are not documented: that a handler reads from `rfile`, asks
-    `close_connection` after a request, and builds its answer's head in `finalize_headers`.
+    `close_connection` after a request, builds its answer's head in `finalize_headers`, and tells
+    `handle_error` of what went wrong.
     """
 
     def __init__(
@@ -127,7 +128,20 @@ class PlainHandler(WSGIHandler):
         """Complete the answer's headers; called by pywsgi."""
         super().finalize_headers()
         headers: Any = self.response_headers
+        headers[:] = [(name, value) for name, value in headers if name.lower() != b"connection"]
         headers.append((b"Connection", b"close"))
+
+    def handle_error(self, t: Any, v: Any, tb: Any) -> None:
+        """Something else than an answer came out; called by pywsgi.
+
+        The client's body may be late or cut off: nothing here needs it.
+        """
+        if issubclass(t, (gevent.Timeout, OSError)):
+            log.debug("connection from %s: %r", self.client_address, v)
+        else:
+            log.error("a plain request could not be answered", exc_info=(t, v, tb))
+        pywsgi: Any = self
+        pywsgi._send_error_response_if_possible(500)
 
     def log_request(self) -> None:
         """pywsgi's access log is not used."""

@@ -7,27 +7,55 @@ import re
 
 from wsgi_ws.observe.log_lines import request_id
 
-# What common servers allow: 100 fields, 8 KiB for the longest line, 16 KiB for the whole head.
-MAX_FIELDS = 100
-MAX_LINE_BYTES = 8192
-MAX_HEAD_BYTES = 16384
+MAX_FIELDS = 99  # more than that http.client doesn't take, which parses plain requests again
+MAX_LINE_BYTES = 8192  # of the request line: what common servers allow
+MAX_LENGTH_DIGITS = 18  # of Content-Length: as many as fit into 64 bits
 
 _END = re.compile(rb"\n\r?\n")
+_ABSOLUTE_FORM = re.compile(rb"(\S+) (?i:https?|wss?)://([^\s/?#@]+)(?=[/?#\s])(\S*) (\S+\r?)\n")
+# Versions 1 and 2: haproxy.org, proxy-protocol.txt.
+_PROXY_PROTOCOL = (b"PROXY TCP", b"PROXY UNKNOWN", b"\r\n\r\n\0\r\nQUIT\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VERSIONS = ("HTTP/1.1", "HTTP/1.0")
 
 
 class BadHead(ValueError):
-    """The request can't be understood; `status` is the answer's code and phrase."""
+    """The request can't be understood.
 
-    def __init__(self, message: str, status: str = "400 Bad Request") -> None:
+    :ivar status: the answer's code and phrase.
+    :ivar kind: each has its own line in the log: a probe that speaks TLS must not hide the rest.
+    """
+
+    def __init__(
+        self, message: str, status: str = "400 Bad Request", kind: str = "malformed"
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.kind = kind
 
 
 def is_tls(data: bytes) -> bool:
     """Whether it begins as a TLS handshake does (RFC 8446 §5.1), which no request can."""
     return data.startswith(b"\x16\x03")
+
+
+def check_protocol(data: bytes) -> None:
+    """
+    :param data: as far as it has come.
+    :raises BadHead: when it begins as another protocol does, which is then named.
+    """
+    if is_tls(data):
+        raise BadHead(
+            "TLS to a port that speaks plain HTTP: use ws://, or TLS at a proxy", kind="tls"
+        )
+    if data.startswith(_PROXY_PROTOCOL):
+        raise BadHead(
+            "the proxy speaks the PROXY protocol: switch it off there (HAProxy: send-proxy, nginx: "
+            "proxy_protocol); addresses come from X-Forwarded-For (trustedProxies)",
+            kind="proxy_protocol",
+        )
+    if data.startswith(b"PRI * HTTP/2.0"):  # RFC 9113 §3.4
+        raise BadHead("HTTP/2: let the proxy speak HTTP/1.1 to this port", kind="http2")
 
 
 def end_of_head(data: bytes | bytearray, start: int = 0) -> int | None:
@@ -39,6 +67,21 @@ def end_of_head(data: bytes | bytearray, start: int = 0) -> int | None:
     return found.end() if found else None
 
 
+def origin_form(head: bytes) -> bytes:
+    """A head that names the host in its request line (`GET http://host/path`), as it usually is.
+
+    RFC 9112 §3.2.2: a server must take it, and that host counts instead of the field's.
+    """
+    found = _ABSOLUTE_FORM.match(head)
+    if not found:
+        return head
+    method, host, rest, version = found.groups()
+    path = rest if rest.startswith(b"/") else b"/" + rest
+    fields = head[found.end() :].split(b"\n")
+    others = b"\n".join(line for line in fields if line[:5].lower() != b"host:")
+    return b"%b %b %b\nHost: %b\r\n%b" % (method, path, version, host, others)
+
+
 class Request:
     """A request line, and header fields as WSGI names them.
 
@@ -48,15 +91,16 @@ class Request:
     :ivar environ: the head as WSGI names its parts (PEP 3333); the path as it came.
     """
 
-    def __init__(self, data: bytes, peer: str | None = None) -> None:
+    def __init__(self, data: bytes, peer: str | None, max_bytes: int) -> None:
         """
         :param data: up to and with the empty line.
+        :param max_bytes: how long it may be.
         :raises BadHead: 400, 414 for the URL, or 431 when it is too large otherwise.
         """
         request_line, *lines = data.split(b"\n")
         self._read_request_line(request_line)
-        if len(data) > MAX_HEAD_BYTES or any(len(line) > MAX_LINE_BYTES for line in lines):
-            raise _too_large(f"more than {MAX_HEAD_BYTES} bytes of header fields")
+        if len(data) > max_bytes:
+            raise _too_large(_too_many_bytes(lines, max_bytes))
         if len(lines) > MAX_FIELDS + 2:
             raise _too_large(f"more than {MAX_FIELDS} header fields")
         if lines[-2:] not in ([b"\r", b""], [b"", b""]):
@@ -64,20 +108,20 @@ class Request:
         self._fields: dict[str, str] = {}
         for line in lines[:-2]:
             self._add(line)
-        if not self._fields.get("content-length", "0").isdecimal():
-            raise BadHead("Content-Length is not a number")
+        length = self._fields.get("content-length", "0")
+        if not length.isdecimal() or len(length) > MAX_LENGTH_DIGITS:
+            raise BadHead("Content-Length is not a number, or too large")
         self.peer = peer
         self.environ = self._environ()
 
     def _read_request_line(self, line: bytes) -> None:
-        if is_tls(line):
-            raise BadHead("TLS to a port that speaks plain HTTP: use ws://, or TLS at a proxy")
         if len(line) > MAX_LINE_BYTES:
-            raise BadHead(f"more than {MAX_LINE_BYTES} bytes of request line", "414 URI Too Long")
+            message = f"more than {MAX_LINE_BYTES} bytes of request line"
+            raise BadHead(message, "414 URI Too Long", kind="long_url")
         text = line.decode("latin-1").removesuffix("\r")
         words = text.split(" ")
         if len(words) != 3 or not _is_token(words[0]) or words[2] not in _VERSIONS:
-            raise BadHead("not HTTP/1.1")
+            raise BadHead("not HTTP/1.1", kind="no_http")
         if _CONTROL.search(text):
             raise BadHead("control characters in the URL")
         self.method, self.target, self.version = words
@@ -133,5 +177,14 @@ def _is_token(name: str) -> bool:
     return bool(name) and _TOKEN_CHARACTERS.issuperset(name)
 
 
+def _too_many_bytes(lines: list[bytes], max_bytes: int) -> str:
+    cookies = sum(len(line) for line in lines if line[:7].lower() == b"cookie:")
+    return (
+        f"more than {max_bytes} bytes of header fields, {cookies} of them cookies, which add up "
+        "over all applications on a host name: delete some, give the applications host names of "
+        "their own, or raise maxHeaderBytes (MAX_HEADER_BYTES)"
+    )
+
+
 def _too_large(message: str) -> BadHead:
-    return BadHead(message, "431 Request Header Fields Too Large")
+    return BadHead(message, "431 Request Header Fields Too Large", kind="too_large")

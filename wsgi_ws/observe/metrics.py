@@ -180,6 +180,7 @@ class Metrics:
             if total > self._told[count]:
                 self._tell(count, total - self._told[count])
         self._tell_latencies()
+        self._prometheus.share()
         self.connections_now(stock.connections)
 
     def totals(self) -> Totals:

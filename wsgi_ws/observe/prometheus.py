@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metrics for Prometheus (counters from `counts`, gauges and histograms), and what it scrapes.
 
-Imported in workers only, when the server's `MetricsDirectory` has set their environment: at its
-import the library decides whether values are shared between processes.
+Imported in workers only, with no `PROMETHEUS_MULTIPROC_DIR` in their environment: the library's own
+way of sharing values maps files, and a full file system or a damaged file then ends the process.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -18,14 +18,17 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from wsgi_ws.observe.counts import COUNTS, Count
+from wsgi_ws.observe.shared_values import Series, Values, WorkerFile
 
 LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 DELAY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 CATCH_UP_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 CATCH_UP_EVENT_BOUNDS = (0, 1, 5, 10, 50, 100, 500, 1000, 5000)
+WORST = {"wsgi_ws_reader_lag_seconds"}  # gauges of which the largest counts, not the sum
 
 
 class BulkHistogram(Histogram):
@@ -49,15 +52,16 @@ class BulkHistogram(Histogram):
 
 class Prometheus:
     """One worker's values. Counters and histograms add up over workers that ever were, gauges over
-    those that live (`livesum`) or show the worst of them (`livemax`).
+    those that live, or they show the worst of them.
 
     :ivar gauges: by field of `Stock`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: WorkerFile | None = None) -> None:
+        """:param shared: where the other workers' values are; None: there are none."""
         self.registry = CollectorRegistry()  # not what is scraped: that comes from all workers
-        sum_of = functools.partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
-        worst_of = functools.partial(Gauge, registry=self.registry, multiprocess_mode="livemax")
+        self._shared = shared or WorkerFile(None, "")
+        gauge = functools.partial(Gauge, registry=self.registry)
         histogram = functools.partial(Histogram, registry=self.registry)
 
         self._counters = {
@@ -65,23 +69,23 @@ class Prometheus:
             for count in COUNTS
             if count.prometheus
         }
-        self.workers = sum_of("wsgi_ws_workers", "Workers that report.")
+        self.workers = gauge("wsgi_ws_workers", "Workers that report.")
         self.gauges = {
-            "ready": sum_of(
+            "ready": gauge(
                 "wsgi_ws_workers_ready", "Workers that read the stream and are not behind it."
             ),
-            "connections": sum_of("wsgi_ws_connections", "Open sockets."),
-            "channels": sum_of(
+            "connections": gauge("wsgi_ws_connections", "Open sockets."),
+            "channels": gauge(
                 "wsgi_ws_channels",
                 "Channels with open sockets, counted in each worker that has some.",
             ),
-            "backlog_bytes": sum_of(
+            "backlog_bytes": gauge(
                 "wsgi_ws_backlog_bytes", "Bytes that clients have not read yet."
             ),
-            "pings_outstanding": sum_of(
+            "pings_outstanding": gauge(
                 "wsgi_ws_pings_outstanding", "Sockets with a ping that is not answered yet."
             ),
-            "lag": worst_of(
+            "lag": gauge(
                 "wsgi_ws_reader_lag_seconds", "How far the slowest worker's reading is behind."
             ),
         }
@@ -116,9 +120,54 @@ class Prometheus:
         if counter is not None:
             (counter.labels(*labels) if labels else counter).inc(number)
 
+    def share(self) -> None:
+        """Let all workers see these values."""
+        self._shared.write(self._values())
 
-def scrape(directory: str) -> tuple[str, bytes]:
-    """Content type and text of the metrics of all workers that share a directory."""
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
-    return CONTENT_TYPE_LATEST, generate_latest(registry)
+    def scrape(self) -> tuple[str, bytes]:
+        """Content type and text of the metrics of all workers, as they have shared them: this one
+        just now, so that what is told once is known to all."""
+        values = self._values()
+        self._shared.write(values)
+        registry = CollectorRegistry()
+        registry.register(_AddedUp(self.registry, self._shared.read(values)))
+        return CONTENT_TYPE_LATEST, generate_latest(registry)
+
+    def _values(self) -> Values:
+        values = Values()
+        for family in self.registry.collect():
+            kept = values.gauges if family.type == "gauge" else values.counters
+            kept.update(_series_of(family))
+        return values
+
+
+class _AddedUp(Collector):
+    """The values of several workers, as metrics."""
+
+    def __init__(self, declared: CollectorRegistry, workers: Sequence[Values]) -> None:
+        self._declared = declared
+        self._workers = workers
+
+    def collect(self) -> Iterator[Metric]:
+        """Each family that this worker knows. Another version's, before a reload, may have more."""
+        families: dict[str, dict[Series, float]] = {}
+        for values in self._workers:
+            for series, value in (*values.counters.items(), *values.gauges.items()):
+                total = families.setdefault(series.family, {})
+                known = total.get(series, 0.0)
+                worst = series.family in WORST
+                total[series] = max(known, value) if worst else known + value
+        for family in self._declared.collect():
+            family.samples = []
+            for series, value in families.get(family.name, {}).items():
+                family.add_sample(series.sample, dict(series.labels), value)
+            yield family
+
+
+def _series_of(family: Metric) -> dict[Series, float]:
+    """A family's values, without the times at which its series began in this process."""
+    return {
+        Series(family.name, sample.name, tuple(sample.labels.items())): sample.value
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }

@@ -102,7 +102,8 @@ class Master:
 
     def when_ready(self, server: Any) -> None:
         """Make what must be removed again: from here on gunicorn ends the master by `on_exit`."""
-        self._metrics_directory.make(os.environ.get(DIRECTORY_VARIABLE))
+        wanted = os.environ.get(DIRECTORY_VARIABLE)
+        self._metrics_directory.make(wanted, server.cfg.uid, server.cfg.gid)
 
     def on_reload(self, server: Any) -> None:
         """After a SIGHUP, before the new workers. To exit here would end the service."""
@@ -128,7 +129,7 @@ class Master:
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """A worker has ended, however."""
-        self._metrics_directory.forget_worker(worker.pid)
+        self._metrics_directory.forget_worker(str(worker.age))
 
     def on_exit(self, server: Any) -> None:
         """The master ends."""

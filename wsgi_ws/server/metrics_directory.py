@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory in which the workers' metrics meet, so that any worker can answer for all of them.
 
-gunicorn's master makes it and removes it. This module must not import prometheus-client: workers
-forked afterwards would have it with values that are not shared.
+gunicorn's master makes it and removes it, and adds up what ended workers leave in it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import glob
 import logging
 import os
 import shutil
 import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
+
+from wsgi_ws.observe.shared_values import Sum
 
 log = logging.getLogger(__name__)
 
@@ -26,26 +26,27 @@ _OLD_VARIABLE = "prometheus_multiproc_dir"
 
 
 class MetricsDirectory:
-    """Files of values, one set for each worker that ever was.
+    """A file for each worker that lives, and one for all that have ended.
 
-    :ivar path: None: there is no directory, and so no `/metrics`.
+    :ivar path: None: there is no directory, and workers' metrics are not added up.
     """
 
     def __init__(self) -> None:
         self.path: str | None = None
         self._lock: int | None = None
+        self._sum: Sum | None = None
 
-    def make(self, wanted: str | None) -> None:
+    def make(self, wanted: str | None, uid: int, gid: int) -> None:
         """Make a fresh directory in `wanted`, or else where temporary files go; warn of failures.
 
         It is never `wanted` itself, since Superset's environment may come along with the variable,
         and Superset's own metrics be there.
+
+        :param uid: the workers' user, and `gid` their group: they write there.
         """
         for parent in (wanted, None) if wanted else (None,):
             try:
-                self.path = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
-                self._lock = _lock(Path(self.path))
-                _remove_abandoned(Path(self.path).parent)
+                self._make_in(parent, uid, gid)
                 return
             except OSError as error:
                 log.warning(
@@ -53,21 +54,22 @@ class MetricsDirectory:
                     parent or "the directory for temporary files",
                     error.strerror,
                 )
-        log.warning("/metrics is off: set %s to a directory to write to", DIRECTORY_VARIABLE)
+        log.warning(
+            "/metrics shows only the worker that answers: set %s to a directory to write to",
+            DIRECTORY_VARIABLE,
+        )
 
     def enter_worker(self, environ: MutableMapping[str, str]) -> None:
-        """Set the variable in a worker after the fork. The master's own stays as it was: a master
-        that takes its place (SIGUSR2) inherits it."""
+        """Take the variable from a worker after the fork: prometheus-client would share values in
+        its own way. The master's stays as it was: a master that takes its place (SIGUSR2) inherits
+        it."""
         environ.pop(_OLD_VARIABLE, None)
         environ.pop(DIRECTORY_VARIABLE, None)
-        if self.path:
-            environ[DIRECTORY_VARIABLE] = self.path
 
-    def forget_worker(self, pid: int) -> None:
+    def forget_worker(self, name: str) -> None:
         """A worker has ended: its gauges no longer count, its counters do."""
-        if self.path:
-            for path in _live_gauges(self.path, pid):
-                os.remove(path)
+        if self._sum is not None:
+            self._sum.add(name)
 
     def remove(self) -> None:
         """Remove what was made, at the master's end."""
@@ -77,13 +79,17 @@ class MetricsDirectory:
             os.close(self._lock)
             self._lock = None
 
-
-def _live_gauges(directory: str, pid: int) -> list[str]:
-    """The files that prometheus-client's `mark_process_dead` removes.
-
-    Their names are not public, and the master can't ask the library, which it must not import.
-    """
-    return glob.glob(os.path.join(glob.escape(directory), f"gauge_live*_{pid}.db"))
+    def _make_in(self, parent: str | None, uid: int, gid: int) -> None:
+        made = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        try:
+            if (uid, gid) != (os.geteuid(), os.getegid()):
+                os.chown(made, uid, gid)
+            self._lock = _lock(Path(made))
+        except OSError:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        self.path, self._sum = made, Sum(made)
+        _remove_abandoned(Path(made).parent)
 
 
 def _lock(directory: Path) -> int:

@@ -17,7 +17,7 @@ from wsgi_ws.server.worker import Worker
 
 VARIABLE = "GUNICORN_CMD_ARGS"
 
-_READS_ITSELF = "this service reads requests itself, with limits of its own"
+_READS_ITSELF = "this service reads requests itself, up to maxHeaderBytes"
 _PROXIES = "trustedProxies says whose headers count"
 _TLS = "TLS ends at the proxy in front"
 _ONE_PROTOCOL = "this service speaks HTTP/1.1 and WebSockets only, and is no ASGI server"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import logging
 import math
@@ -20,7 +19,7 @@ from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 
 from wsgi_ws.config.keys import Settings
-from wsgi_ws.server import worker_tmp
+from wsgi_ws.server import open_files, worker_tmp
 
 if TYPE_CHECKING:
     from wsgi_ws.http.pending_request import Endpoint
@@ -53,7 +52,7 @@ def _wsgi_environ(cfg: Any) -> dict[str, Any]:
 class Prepared:
     """What the master gives to a worker.
 
-    :ivar metrics_directory: where the values of all workers are; None: `/metrics` is off.
+    :ivar metrics_directory: where the values of all workers are; None: they are not added up.
     :ivar metrics_listener: listens for `/metrics` alone; None: nothing does.
     """
 
@@ -97,7 +96,6 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         # master does without Flask.
         from wsgi_ws.http.app import METRICS, METRICS_LISTENER, UNREADINESS
         from wsgi_ws.http.pending_request import Endpoint
-        from wsgi_ws.observe.prometheus import scrape
         from wsgi_ws.service import Service
 
         # Or each line asks for its thread, which gevent makes up for each new greenlet (15 µs).
@@ -105,21 +103,26 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         wake = self._wake = Event()
         prepared = self.prepared
         plain = self._plain_server(prepared.settings)
-        service = Service(prepared.settings, str(self.age), plain)
+        name = str(self.age)
+        service = Service(prepared.settings, name, plain, prepared.metrics_directory)
         self.wsgi.config[UNREADINESS] = service.unreadiness
-        if prepared.metrics_directory:
-            self.wsgi.config[METRICS] = functools.partial(scrape, prepared.metrics_directory)
+        self.wsgi.config[METRICS] = service.scrape
         service.start(self._on_failure)
         # What is there now lives as long as the process: no need to look through it ever again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECTION_THRESHOLD)
         for sock in self.sockets:
-            self._listen(sock, service, Endpoint(takes_upgrades=True, environ={}))
+            endpoint = Endpoint(takes_upgrades=True, environ={}, ceiling=open_files.ceiling())
+            self._listen(sock, service, endpoint)
         if prepared.metrics_listener is not None:
             descriptor = os.dup(prepared.metrics_listener.fileno())
             own = socket.socket(fileno=descriptor)
-            only_metrics = Endpoint(takes_upgrades=False, environ={METRICS_LISTENER: True})
+            only_metrics = Endpoint(
+                takes_upgrades=False,
+                environ={METRICS_LISTENER: True},
+                ceiling=open_files.ceiling(open_files.RESERVE // 2),
+            )
             self._listen(own, service, only_metrics)
         while self.alive:
             self.notify()

@@ -104,6 +104,25 @@ def test_another_version_is_answered_with_426_and_the_right_one(
     assert (status, headers["sec-websocket-version"]) == (426, "13")
 
 
+def test_cookies_of_other_applications_may_take_30_kib(shared_server: Server) -> None:
+    value = f"other={'x' * 30_000}; {cookie('channel')}"
+    assert ask(shared_server, headers=upgrade(Cookie=value))[0] == 101
+    assert ask(shared_server, path="/health", headers={"Cookie": value})[0] == 200
+
+
+def test_beyond_the_limit_the_log_says_what_to_do(shared_server: Server) -> None:
+    value = f"other={'x' * 33_000}; {cookie('channel')}"
+    status, _, body = ask(shared_server, headers=upgrade(Cookie=value))
+    assert status == 431
+    assert b"maxHeaderBytes" in body
+    eventually(lambda: "raise maxHeaderBytes" in shared_server.log_text(), "it is logged")
+
+
+def test_a_host_in_the_request_line_is_taken(shared_server: Server) -> None:
+    assert ask(shared_server, path=shared_server.http("/health"))[0] == 200
+    assert ask(shared_server, path=shared_server.http("/ws"), headers=upgrade())[0] == 101
+
+
 def test_no_token_is_ever_logged(shared_server: Server) -> None:
     bad = cookie("channel", "w" * 40)
     ask(shared_server, headers=upgrade(Cookie=bad))

@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 import pytest
 
-from testbed.http_client import ask, forged, upgrade
+from testbed.http_client import ask, forged, metrics, upgrade
 from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie
 
@@ -78,16 +78,21 @@ def shared_server(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """One server for all: each reason is asked for by one test."""
-    server = Server(tmp_path_factory.mktemp("server"), redis_server.port, prefix="refusals-")
+    server = Server(
+        tmp_path_factory.mktemp("server"),
+        redis_server.port,
+        prefix="refusals-",
+        environ={"METRICS_PORT": str(free_port())},
+    )
     yield server
     server.stop()
 
 
 def count(server: Server, reason: str) -> float:
     """What `/metrics` says."""
-    _, _, text = ask(server, path="/metrics")
+    text = metrics(server)
     name = f'wsgi_ws_handshakes_refused_total{{reason="{reason}"}} '
-    (line,) = [line for line in text.decode().splitlines() if line.startswith(name)]
+    (line,) = [line for line in text.splitlines() if line.startswith(name)]
     return float(line.removeprefix(name))
 
 
@@ -124,7 +129,9 @@ def test_a_refusal_is_answered_explained_and_counted(shared_server: Server, reas
 
 def test_a_stopped_service_says_so(start_server: StartServer) -> None:
     server = start_server(
-        redis_port=free_port(), wait=False, environ={"REDIS_DOWN_POLICY": "refuse"}
+        redis_port=free_port(),
+        wait=False,
+        environ={"REDIS_DOWN_POLICY": "refuse", "METRICS_PORT": str(free_port())},
     )
     eventually(server.is_ready, "it answers")
     assert ask(server, headers=upgrade())[0] == 503
@@ -155,7 +162,8 @@ def test_an_end_without_access_lines(start_server: StartServer) -> None:
     assert " 401 " not in server.log_text()
 
 
-def test_bad_requests_are_logged_once_a_minute_and_counted(server: Server) -> None:
+def test_bad_requests_are_logged_once_a_minute_and_counted(start_server: StartServer) -> None:
+    server = start_server(environ={"METRICS_PORT": str(free_port())})
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as client:
             client.sendall(b"\x16\x03\x01 garbage\x1b[31m\r\n\r\n")
@@ -163,7 +171,7 @@ def test_bad_requests_are_logged_once_a_minute_and_counted(server: Server) -> No
     eventually(lambda: "bad request from 127.0.0.1" in server.log_text(), "it is logged")
     assert server.log_text().count("bad request") == 1
     assert "\x1b" not in server.log_text()
-    assert b"wsgi_ws_bad_requests_total 5.0" in ask(server, path="/metrics")[2]
+    assert "wsgi_ws_bad_requests_total 5.0" in metrics(server)
 
 
 def test_what_a_client_writes_can_not_forge_a_line(server: Server) -> None:
@@ -175,7 +183,7 @@ def test_what_a_client_writes_can_not_forge_a_line(server: Server) -> None:
     assert "a b" not in server.log_text()
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
+@pytest.mark.parametrize("path", ["/health", "/ready"])
 def test_plain_paths_are_no_handshakes(shared_server: Server, path: str) -> None:
     headers = {"Sec-WebSocket-Key": "x"}
     assert ask(shared_server, path=path, headers=headers)[0] == 200

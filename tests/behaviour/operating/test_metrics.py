@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import ClientConnection, connect
 
-from testbed.http_client import ask, upgrade
+from testbed.http_client import ask, metrics, upgrade
 from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie, new_channel, publish
 
@@ -25,18 +26,11 @@ OBSERVED = Path(__file__).with_name("observed_conf.py")
 Scrape = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def scrape(server: Server, port: int | None = None) -> Scrape:
+def scrape(server: Server) -> Scrape:
     """Name and labels → value, by Prometheus's own parser."""
-    connection = http.client.HTTPConnection("127.0.0.1", port or server.port, timeout=DEADLINE)
-    with contextlib.closing(connection):
-        connection.request("GET", "/metrics")
-        response = connection.getresponse()
-        assert response.status == 200
-        assert response.headers["Content-Type"].startswith("text/plain; version=")
-        text = response.read().decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(metrics(server))
         for sample in family.samples
     }
 
@@ -47,9 +41,10 @@ def value(server: Server, name: str, **labels: str) -> float:
 
 @pytest.fixture
 def start_observed(start_server: StartServer) -> StartServer:
-    """Start servers that report several times a second."""
+    """Start servers that report several times a second, at a port of their own."""
 
     def start(**options: Any) -> Server:
+        options["environ"] = {"METRICS_PORT": str(free_port())} | options.get("environ", {})
         return start_server(arguments=["-c", str(OBSERVED)], **options)
 
     return start
@@ -175,13 +170,8 @@ def test_a_slow_client_shows(
 
 
 def test_a_port_of_its_own_serves_them_and_no_sockets(start_observed: StartServer) -> None:
-    port = free_port()
-    server = start_observed(environ={"METRICS_PORT": str(port)}, workers=2)
-    eventually(lambda: value(server, "workers_ready") == 2, "both workers report")
-    with tabs(server, "a"):
-        eventually(lambda: value(server, "connections") == 1, "the socket is counted")
-        assert scrape(server, port)["wsgi_ws_connections", ()] == 1
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    server = start_observed(workers=2)
+    connection = http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=DEADLINE)
     with contextlib.closing(connection):
         connection.request("GET", "/metrics", headers={"X-Forwarded-For": "1.2.3.4", "Host": "a"})
         response = connection.getresponse()
@@ -203,8 +193,7 @@ def test_a_port_that_is_taken_stops_the_start_with_one_line(
 def test_a_master_that_replaces_another_takes_over_their_port(
     start_observed: StartServer,
 ) -> None:
-    port = free_port()
-    server = start_observed(environ={"METRICS_PORT": str(port)})
+    server = start_observed()
     workers = server.pids()
     server.process.send_signal(signal.SIGUSR2)
     (pid,) = eventually(lambda: set(server.pids()) - set(workers), "a second master starts")
@@ -212,37 +201,84 @@ def test_a_master_that_replaces_another_takes_over_their_port(
     try:
         eventually(lambda: server.log_text().count("following stream") == 2, "it serves")
         assert server.terminate() == 0
-        assert scrape(server, port)["wsgi_ws_handshakes_admitted_total", ()] == 0
+        assert scrape(server)["wsgi_ws_handshakes_admitted_total", ()] == 0
     finally:
         successor.terminate()
         successor.wait(DEADLINE)
 
 
-def test_behind_a_proxy_there_are_none(server: Server) -> None:
-    assert ask(server, path="/metrics", headers={"X-Forwarded-For": "203.0.113.7"})[0] == 404
+def test_at_the_main_port_there_are_none(start_observed: StartServer) -> None:
+    """Whoever asks there may be a proxy that passes on a request of anybody's."""
+    server = start_observed()
+    assert ask(server, path="/metrics", headers={"Host": "localhost"})[0] == 404
+    eventually(lambda: "/metrics is not at this port" in server.log_text(), "the key is named")
 
 
 # --- the directory -------------------------------------------------------------------------------
 
 
-def test_nothing_is_left_of_the_directory(start_server: StartServer, tmp_path: Path) -> None:
+def test_nothing_is_left_of_the_directory(start_observed: StartServer, tmp_path: Path) -> None:
     place = tmp_path / "metrics"
     place.mkdir()
     (place / "counter_1.db").write_bytes(b"Superset's")
-    server = start_server(environ={"PROMETHEUS_MULTIPROC_DIR": str(place)}, workers=2)
+    server = start_observed(environ={"PROMETHEUS_MULTIPROC_DIR": str(place)}, workers=2)
     (own,) = place.glob("*/")
-    assert sorted({path.name.rpartition("_")[0] for path in own.glob("*.db")}) == [
-        "counter",
-        "gauge_livemax",
-        "gauge_livesum",
-        "histogram",
-    ]
+    eventually(lambda: len(list(own.glob("worker-*.json"))) == 2, "both workers report")
     assert value(server, "handshakes_admitted_total") == 0
     assert server.terminate() == 0
     assert [path.name for path in place.iterdir()] == ["counter_1.db"]
 
 
-def test_supersets_variable_may_point_nowhere(start_server: StartServer) -> None:
-    server = start_server(environ={"PROMETHEUS_MULTIPROC_DIR": "/not/in/this/container"})
+def test_supersets_variable_may_point_nowhere(start_observed: StartServer) -> None:
+    server = start_observed(environ={"PROMETHEUS_MULTIPROC_DIR": "/not/in/this/container"})
     assert value(server, "handshakes_admitted_total") == 0
     assert server.log_text().count("/not/in/this/container") == 1
+
+
+@pytest.fixture
+def observed(start_observed: StartServer, tmp_path: Path) -> tuple[Server, Path]:
+    """A server with two workers, and the directory of its metrics."""
+    place = tmp_path / "metrics"
+    place.mkdir()
+    server = start_observed(workers=2, environ={"PROMETHEUS_MULTIPROC_DIR": str(place)})
+    eventually(lambda: value(server, "workers") == 2, "both workers report")
+    (own,) = place.glob("*/")
+    return server, own
+
+
+def reload(server: Server) -> None:
+    """Replace the workers."""
+    before = set(server.pids())
+    server.process.send_signal(signal.SIGHUP)
+    eventually(
+        lambda: len(pids := set(server.pids())) == 2 and not pids & before, "the workers are new"
+    )
+
+
+def test_a_directory_that_is_removed_takes_no_worker_with_it(observed: tuple[Server, Path]) -> None:
+    server, own = observed
+    shutil.rmtree(own.parent)  # so that it can't be made again either
+    reload(server)
+    with tabs(server, "a"):
+        assert scrape(server)
+    assert "Traceback" not in server.log_text()
+
+
+def test_ended_workers_leave_one_file_and_their_counts(observed: tuple[Server, Path]) -> None:
+    server, own = observed
+    with tabs(server, *"abcde"):
+        eventually(lambda: value(server, "handshakes_admitted_total") == 5, "all are counted")
+    for _ in range(3):
+        reload(server)
+        eventually(lambda: value(server, "workers") == 2, "both report")
+        assert value(server, "handshakes_admitted_total") == 5
+    ended = [path.name for path in own.glob("*.json") if not path.name.startswith("worker-")]
+    assert ended == ["sum.json"]
+
+
+def test_a_damaged_file_costs_no_scrape(observed: tuple[Server, Path]) -> None:
+    server, own = observed
+    (own / "worker-0.json").write_text("")
+    for _ in range(5):
+        assert value(server, "workers") == 2
+    assert server.log_text().count("worker-0.json is damaged") <= 2  # once for each worker

@@ -139,12 +139,50 @@ def test_at_the_descriptor_limit_it_refuses_politely_and_recovers(
     assert "Traceback" not in server.log_text()
 
 
-def _status_line(server: Server) -> bytes:
+def test_with_as_many_clients_as_there_is_room_for_redis_still_comes_back(
+    start_server: StartServer, tmp_path: Path, prefix: str
+) -> None:
+    redis_server = RedisServer(tmp_path)
+    metrics_port = free_port()
+    with contextlib.closing(redis_server), contextlib.ExitStack() as stack:
+        server = start_server(
+            redis_port=redis_server.port, max_files=100, environ={"METRICS_PORT": str(metrics_port)}
+        )
+        channel = new_channel()
+        tabs: list[ClientConnection] = []
+
+        def is_full() -> bool:
+            with contextlib.suppress(WebSocketException, OSError):
+                while len(tabs) < 200:
+                    tabs.append(stack.enter_context(open_tab(server, channel)))
+            return is_refused()
+
+        def is_refused(*where: Any) -> bool:
+            return _status_line(server, *where).startswith(b"HTTP/1.1 503 ")
+
+        eventually(is_full, "new clients are refused")
+        redis_server.stop()
+        eventually(lambda: is_refused(metrics_port, "/ready"), "the worker notices")
+        eventually(is_full, "clients have what the connection to Redis has left")
+        for _ in range(20):  # that say nothing
+            address = ("127.0.0.1", server.port)
+            stack.enter_context(socket.create_connection(address, timeout=DEADLINE))
+        redis_server.start()
+        publish(redis_server.client, prefix, channel, job_id="j")
+        assert all(_gets_an_event(tab) for tab in tabs)
+        eventually(
+            lambda: _status_line(server, metrics_port, "/metrics") == b"HTTP/1.1 200 OK",
+            "Prometheus gets its answer",
+        )
+    assert server.log_text().count("the rest is kept for Redis, logs and metrics") == 1
+
+
+def _status_line(server: Server, port: int | None = None, path: str = "/health") -> bytes:
     with (
         contextlib.suppress(OSError),
-        socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as client,
+        socket.create_connection(("127.0.0.1", port or server.port), timeout=DEADLINE) as client,
     ):
-        client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         return client.recv(1000).split(b"\r\n")[0]
     return b""
 

@@ -26,16 +26,19 @@ ENDPOINT = Endpoint(takes_upgrades=True, environ={})
 class Listening:
     """An acceptor on a loopback port, and the complete requests that it has handed on."""
 
-    def __init__(self, *, capacity: int = 10, request_timeout: float = 60.0) -> None:
+    def __init__(
+        self, *, capacity: int = 10, request_timeout: float = 60.0, endpoint: Endpoint = ENDPOINT
+    ) -> None:
         sock = socket.create_server(("127.0.0.1", 0))
         self._address = sock.getsockname()
         self.complete: list[PendingRequest] = []
         self._clients: list[socket.socket] = []
         self.acceptor = Acceptor(
             sock,
-            ENDPOINT,
+            endpoint,
             self.complete.append,
             request_timeout=request_timeout,
+            max_head_bytes=8192,
             capacity=capacity,
             is_shared=False,
         )
@@ -163,6 +166,44 @@ def test_without_descriptors_a_client_is_turned_away_and_later_ones_are_accepted
     trouble.failing = False
     listening.connect(HEAD)
     until(lambda: bool(listening.complete))
+
+
+def test_a_client_whose_descriptor_would_be_of_the_reserve_is_turned_away(
+    listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    listening = listen(endpoint=ENDPOINT._replace(ceiling=0))
+    for _ in range(2):
+        client = listening.connect(HEAD)
+        assert client.recv(1000) == BUSY
+        assert client.recv(1000) == b""
+    (message,) = caplog.messages
+    assert "the rest is kept for Redis, logs and metrics" in message
+
+
+def test_a_client_that_is_turned_away_and_says_nothing_holds_up_nobody(listen: Listen) -> None:
+    listening = listen(endpoint=ENDPOINT._replace(ceiling=0))
+    silent = [listening.connect() for _ in range(3)]
+    assert listening.connect(HEAD).recv(1000) == BUSY
+    assert len(silent) == 3
+
+
+def test_when_nobody_is_there_to_be_turned_away_the_spare_descriptor_stays(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another worker was faster."""
+    listening = listen()
+    results: list[Any] = [OSError(errno.EMFILE, "none"), None]
+
+    def failing(_: Any) -> Any:
+        result = results.pop(0) if results else None
+        if isinstance(result, OSError):
+            raise result
+        return result
+
+    monkeypatch.setattr(module, "accept", failing)
+    listening.connect(HEAD)
+    until(lambda: not results)
+    assert not listening.acceptor._spare.closed
 
 
 def test_after_any_other_error_it_goes_on_with_a_pause(

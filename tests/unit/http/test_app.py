@@ -86,35 +86,21 @@ def test_without_a_worker_there_are_no_metrics(client: FlaskClient) -> None:
     assert client.get("/metrics").status_code == 404
 
 
-@pytest.mark.parametrize("peer", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "[::1]:8080"])
-def test_this_machine_may_see_the_metrics(measured: FlaskClient, peer: str, host: str) -> None:
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "203.0.113.7", ""])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "superset.example.com"])
+def test_at_the_main_port_nobody_sees_them(measured: FlaskClient, peer: str, host: str) -> None:
     response = measured.get("/metrics", environ_base={"REMOTE_ADDR": peer}, headers={"Host": host})
-    assert (response.status_code, response.data) == (200, b"a 1")
-    assert response.content_type == "text/plain; version=1"
-
-
-@pytest.mark.parametrize("peer", ["203.0.113.7", "10.0.0.1", "2001:db8::1", ""])
-def test_no_other_machine_may(measured: FlaskClient, peer: str) -> None:
-    response = measured.get("/metrics", environ_base={"REMOTE_ADDR": peer})
     assert (response.status_code, response.text) == (404, "Not Found")
 
 
-@pytest.mark.parametrize(
-    ("header", "value"),
-    [
-        ("X-Forwarded-For", "127.0.0.1"),
-        ("X-Forwarded-Proto", "https"),
-        ("Forwarded", "for=127.0.0.1"),
-        ("X-Real-IP", "127.0.0.1"),
-        ("Via", "1.1 proxy"),
-        ("Host", "superset.example.com"),
-    ],
-)
-def test_nobody_may_by_a_proxy_on_this_machine(
-    measured: FlaskClient, header: str, value: str
+def test_whoever_tries_it_on_this_machine_finds_the_key_in_the_log_once(
+    measured: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert measured.get("/metrics", headers={header: value}).status_code == 404
+    caplog.set_level("INFO")
+    for peer in ("203.0.113.7", "127.0.0.1", "127.0.0.1"):
+        measured.get("/metrics", environ_base={"REMOTE_ADDR": peer})
+    (message,) = caplog.messages
+    assert "metricsPort" in message
 
 
 def test_everybody_may_at_prometheuss_own_listener(measured: FlaskClient) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.http.cookies import cookies_of
+from wsgi_ws.http.cookies import cookies_of, values_of
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,26 @@ from wsgi_ws.http.cookies import cookies_of
 def test_a_semicolon_ends_a_cookie_whatever_is_in_it(
     header: str, cookies: list[tuple[str, str]]
 ) -> None:
-    assert cookies_of(header) == cookies
+    assert list(cookies_of(header)) == cookies
 
 
 def test_a_name_in_utf8_is_read() -> None:
-    assert cookies_of("Jos\xc3\xa9=1") == [("José", "1")]
+    assert list(cookies_of("Jos\xc3\xa9=1")) == [("José", "1")]
 
 
 @given(st.text(st.characters(max_codepoint=255)))
 def test_a_cookie_of_ours_is_found_behind_any_other(other: str) -> None:
     assert ("token", "x") in cookies_of(f"a={other}; token=x")
+
+
+@given(st.lists(st.sampled_from(["token", "to", "ken", "=", ";", " ", "\t", '"', "x"])))
+def test_the_values_of_a_name_are_those_of_its_cookies(parts: list[str]) -> None:
+    header = "".join(parts)
+    named = [part for part in header.split(";") if "=" in part]
+    wanted = [value for name, value in cookies_of(";".join(named)) if name == "token"]
+    assert list(values_of(header, "token")) == wanted
+
+
+def test_a_name_means_itself() -> None:
+    assert list(values_of("axb=1; a.b=2; Jos\xc3\xa9=3", "a.b")) == ["2"]
+    assert list(values_of("Jos\xc3\xa9=3", "José")) == ["3"]

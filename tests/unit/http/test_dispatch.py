@@ -24,6 +24,7 @@ HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+TLS = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 PLAIN = b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"
 EVERYTHING = Endpoint(takes_upgrades=True, environ={})
 METRICS_ONLY = Endpoint(takes_upgrades=False, environ={"only": "metrics"})
@@ -92,6 +93,7 @@ class Bench:
     """A dispatcher that runs, with what is before and behind it."""
 
     request_timeout = 60.0
+    max_head_bytes = 8192
 
     def __init__(self) -> None:
         self.loop = gevent.get_hub().loop
@@ -108,7 +110,7 @@ class Bench:
     def ask(self, *pieces: bytes, endpoint: Endpoint = EVERYTHING) -> socket.socket:
         """A client that sends something, in pieces that the loop sees one by one."""
         if self._dispatcher is None:
-            self._dispatcher = Dispatcher(self.owner, cast(PlainServer, self.plain))
+            self._dispatcher = Dispatcher(self.owner, cast(PlainServer, self.plain), 8192)
             self._greenlet = gevent.spawn(self._dispatcher.run)
         client, server = socket.socketpair()
         self.clients.append(client)
@@ -197,9 +199,30 @@ def test_what_is_no_http_is_answered_and_counted(bench: Bench) -> None:
 
 
 def test_tls_is_told_at_once_where_to_go(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    answer_ = answer(bench.ask(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"))
+    answer_ = answer(bench.ask(TLS))
     assert answer_.startswith(b"HTTP/1.1 400 ")
     assert "TLS to a port that speaks plain HTTP" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "begin", [b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"]
+)
+def test_the_proxy_protocol_is_named_with_what_to_do(
+    bench: Bench, caplog: pytest.LogCaptureFixture, begin: bytes
+) -> None:
+    assert answer(bench.ask(begin + HANDSHAKE)).startswith(b"HTTP/1.1 400 ")
+    assert "switch it off there (HAProxy: send-proxy" in caplog.text
+
+
+def test_a_probe_that_speaks_tls_hides_no_other_bad_request(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.owner.log_limiter = LogLimiter(60.0)
+    long_head = HANDSHAKE[:-2] + b"X: " + b"x" * 9000 + b"\r\n\r\n"
+    for request in (TLS, TLS, long_head, long_head, b"EHLO example.org\r\n\r\n"):
+        answer(bench.ask(request))
+    problems = [message.partition(": ")[2][:9] for message in caplog.messages]
+    assert problems == ["TLS to a ", "more than", "not HTTP/"]
 
 
 # --- defects -------------------------------------------------------------------------------------

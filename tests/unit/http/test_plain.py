@@ -103,9 +103,21 @@ def test_a_body_may_come_later(plain: Plain) -> None:
     assert plain.application.body == b"abcd"
 
 
-def test_a_client_that_does_not_send_its_body_in_time_is_closed() -> None:
+def test_a_client_that_does_not_send_its_body_in_time_is_closed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     plain = Plain(timeout=0.02)
     assert all_of(plain.ask(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab"))
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_defect_is_logged_and_answered(
+    plain: Plain, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain.server._pywsgi.application = None
+    assert all_of(plain.ask(GET)).startswith(b"HTTP/1.1 500 ")
+    assert caplog.messages == ["a plain request could not be answered"]
+    assert "".join(capfd.readouterr()) == ""
 
 
 def test_beyond_the_capacity_a_request_waits_for_one_before_it() -> None:
@@ -133,8 +145,12 @@ def test_pywsgi_still_asks_whether_to_close_the_connection(plain: Plain) -> None
     assert all_of(plain.ask(GET + GET)).count(b"HTTP/1.1 ") == 1
 
 
-def test_pywsgi_still_completes_an_answers_headers_in_one_method(plain: Plain) -> None:
-    assert b"\r\nConnection: close\r\n" in all_of(plain.ask(GET))
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+def test_pywsgi_still_completes_an_answers_headers_in_one_method(
+    plain: Plain, version: bytes
+) -> None:
+    answer = all_of(plain.ask(GET.replace(b"HTTP/1.1", version)))
+    assert answer.count(b"\r\nConnection: close\r\n") == answer.count(b"Connection") == 1
 
 
 def test_pywsgi_still_writes_its_access_line_in_one_method(

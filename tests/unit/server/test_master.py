@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -97,7 +98,8 @@ def test_a_worker_gets_what_is_prepared(master: Master, monkeypatch: pytest.Monk
     settings = master.configure(RIGHT | {"METRICS_PORT": str(free_port())})
     master.on_reload(None)
     monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
-    master.when_ready(None)
+    server: Any = SimpleNamespace(cfg=SimpleNamespace(uid=os.geteuid(), gid=os.getegid()))
+    master.when_ready(server)
     worker: Any = SimpleNamespace(handle_exit=None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setenv(DIRECTORY_VARIABLE, "undone after the test")
