@@ -223,6 +223,29 @@ def test_a_missing_file_stops_the_start_with_the_remedy(start_server: StartServe
     assert "redis.sslCaCerts (from environment variable REDIS_SSL_CA_CERTS)" in server.log_text()
 
 
+# --- a replica ---------------------------------------------------------------------------------
+
+
+def test_a_replica_without_its_master_is_an_outage_when_it_is_told_to_refuse(
+    start_server: StartServer, start_redis: StartRedis, prefix: str
+) -> None:
+    master = start_redis()
+    replica = start_redis("--replicaof", f"127.0.0.1 {master.port}")
+    replica.client.config_set("replica-serve-stale-data", "no")
+
+    def has_synchronized() -> bool:
+        state: Any = replica.client.info("replication")
+        return bool(state["master_link_status"] == "up")
+
+    eventually(has_synchronized, "the replica has its master's data")
+    server = start_server(redis_port=replica.port, environ=QUICK)
+    check_service(server, master.client, prefix)
+    master.stop()
+    await_log(server, "Link with MASTER is down")
+    master.start()
+    await_log(server, UP, 2)
+
+
 # --- users ---------------------------------------------------------------------------------------
 
 USER, PASSWORD, NEW_PASSWORD = "superset-websocket", "first/p@ss", "second#p:ss"
