@@ -63,7 +63,8 @@ class Request:
 
     :ivar in_flight: entries that were in flight at the last look, to be looked at again.
     :ivar is_second_look: the connections are live, and `in_flight` is all that is of interest.
-    :ivar reached: the last ID sent.
+    :ivar reached: the last ID that the clients have got, as far as that is known; never a place of
+        this server's making, since they come back with it.
     :ivar sent: events so far.
     :ivar came_at: by `time.monotonic`; `waits_since` that it is in the queue.
     """
@@ -139,7 +140,7 @@ class CatchUp:
 
     def enqueue(self, connection: Connection, last_id: StreamId) -> None:
         """Let a connection catch up; it is subscribed to live events at the end of it."""
-        self._put(Request([connection], Place(last_id)))
+        self._put(Request([connection], Place(last_id), reached=last_id))
 
     def welcome(self, connection: Connection, since: StreamId) -> None:
         """Give a connection that has never got an event what there is since a place.
@@ -287,11 +288,12 @@ class CatchUp:
         for connection in request.connections:
             done, events = self._sender.send(connection, missed)
             connection.events_sent += events
-            reached = missed[done - 1].id if done else request.place.id
-            if done == len(missed):
-                reached = max(reached, end or ZERO)
+            reached = missed[done - 1].id if done else request.reached
             if done < len(missed) or end or not self._sender.may_send(connection):
-                self._go_on_later(connection, request, reached, in_flight, events)
+                place = max(reached, request.place.id)
+                if end and done == len(missed):
+                    place = end
+                self._go_on_later(connection, request, place, reached, in_flight, events)
             else:
                 self._hub.subscribe(connection, connection.channel)
                 self._note_caught_up(connection, request, events)
@@ -301,6 +303,7 @@ class CatchUp:
         self,
         connection: Connection,
         request: Request,
+        place: StreamId,
         reached: StreamId,
         in_flight: Sequence[Entry],
         events: int,
@@ -309,8 +312,9 @@ class CatchUp:
         of the entries in flight lies before it."""
         rest = Request(
             [connection],
-            Place(reached, Whose.GOING_ON),
-            [*request.in_flight, *(entry for entry in in_flight if entry.id <= reached)],
+            Place(place, Whose.GOING_ON),
+            [*request.in_flight, *(entry for entry in in_flight if entry.id <= place)],
+            reached=reached,
             sent=request.sent + events,
             came_at=request.came_at,
         )

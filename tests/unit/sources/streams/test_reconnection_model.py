@@ -166,6 +166,17 @@ def test_ids_never_go_back(script: list[Step], history_bytes: int) -> None:
 
 @PATIENT
 @given(SCRIPTS, HISTORY_BYTES)
+def test_ids_are_those_of_entries(script: list[Step], history_bytes: int) -> None:
+    """A place of the server's own making would mean nothing to another worker."""
+    world = end_of(script, history_bytes)
+    places = {event.channel_id for event in world.events}
+    places |= {event.global_id for event in world.events if event.global_id}
+    for client in world.clients:
+        assert set(client.ids) <= places
+
+
+@PATIENT
+@given(SCRIPTS, HISTORY_BYTES)
 def test_no_gap_is_reported_where_nothing_was_lost(script: list[Step], history_bytes: int) -> None:
     world = end_of(script, history_bytes)
     assert [client.gaps for client in world.clients] == [0, 0, 0]
