@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.http_client import ask, upgrade
-from testbed.servers import DEADLINE, Server, eventually
+from testbed.http_client import ask, metrics, upgrade
+from testbed.servers import DEADLINE, Server, eventually, free_port
 
 StartServer = Callable[..., Server]
 OBSERVED = Path(__file__).parents[1] / "operating" / "observed_conf.py"
@@ -27,10 +27,14 @@ def refuse(server: Server, times: int = 1) -> None:
         assert ask(server, path=LONG_PATH, headers=upgrade(Cookie=None))[0] == 401
 
 
+def metrics_somewhere() -> dict[str, str]:
+    return {"METRICS_PORT": str(free_port())}
+
+
 def dropped(server: Server) -> float:
     """The lines that the workers have dropped, by their metric."""
-    text = ask(server, path="/metrics", headers={"Host": "localhost"})[2].decode()
-    (line,) = re.findall(r"^wsgi_ws_log_lines_dropped_total (\S+)$", text, re.MULTILINE)
+    pattern = re.compile(r"^wsgi_ws_log_lines_dropped_total (\S+)$", re.MULTILINE)
+    (line,) = pattern.findall(metrics(server))
     return float(line)
 
 
@@ -53,7 +57,8 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def with_file(start_server: StartServer, file: Path) -> Server:
     """A server that logs to a file, too."""
-    return start_server(environ={"LOG_TO_FILE": "true", "LOG_FILENAME": str(file)})
+    environ = {"LOG_TO_FILE": "true", "LOG_FILENAME": str(file)}
+    return start_server(environ=environ | metrics_somewhere())
 
 
 # --- a file that can't be opened again ------------------------------------------------------------
@@ -163,7 +168,12 @@ def test_output_that_nobody_reads_stops_nothing(
     start_server: StartServer, pipe: tuple[int, int]
 ) -> None:
     reader, writer = pipe
-    server = start_server(console=writer, wait=False, arguments=["-c", str(OBSERVED)])
+    server = start_server(
+        console=writer,
+        wait=False,
+        arguments=["-c", str(OBSERVED)],
+        environ=metrics_somewhere(),
+    )
     eventually(server.is_ready, "the server answers")
     (worker,) = server.pids()
     fill(writer)
@@ -196,7 +206,7 @@ def test_a_reload_and_a_stop_wait_for_no_reader(
 
 def test_a_slow_reader_gets_every_line(start_server: StartServer, pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    server = start_server(console=writer, wait=False)
+    server = start_server(console=writer, wait=False, environ=metrics_somewhere())
     eventually(server.is_ready, "the server answers")
     fill(writer)
     refuse(server, 100)

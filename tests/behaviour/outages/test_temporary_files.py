@@ -29,7 +29,7 @@ def test_without_a_directory_for_them_it_serves_and_says_what_is_off(
     server = start_server(environ={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
     assert server.is_ready()
     assert "Traceback" not in server.log_text()
-    assert "/metrics is off" in server.log_text()
+    assert "/metrics shows only the worker that answers" in server.log_text()
 
 
 def test_a_directory_that_can_not_be_used_stops_the_start_with_one_line(

@@ -152,7 +152,8 @@ def test_with_as_many_clients_as_there_is_room_for_redis_still_comes_back(
         tabs: list[ClientConnection] = []
 
         def is_full() -> bool:
-            with contextlib.suppress(WebSocketException, OSError):
+            # The client library asserts that a handshake's connection isn't closed in its midst.
+            with contextlib.suppress(WebSocketException, OSError, AssertionError):
                 while len(tabs) < 200:
                     tabs.append(stack.enter_context(open_tab(server, channel)))
             return is_refused()
