@@ -44,8 +44,8 @@ RECEIVE_BYTES = 16384  # more than a client of this protocol sends in its life
 class Limits:
     """Bounds of one connection.
 
-    :ivar max_backlog_bytes: what a client may leave unread when the next message comes; 0 = no
-        bound. The backlog is at most this and one message.
+    :ivar max_backlog_bytes: what a client may leave unread behind the message under way when the
+        next one comes; 0 = no bound. The backlog is at most this and two messages.
     :ivar close_timeout: seconds until a client that does not answer a close is cut.
     :ivar max_frames_per_second: from the client, fragments included; 0 = no bound.
     :ivar max_bytes_per_second: from the client; 0 = no bound.
@@ -324,11 +324,14 @@ class Connection:
             self._queue(frame)
 
     def _is_cut_as_slow(self) -> bool:
-        """Cut a client that leaves too much unread; the next message does not count.
+        """Cut a client that leaves too much unread.
 
-        If it did, a message larger than the limit would never arrive, nor anything behind it.
+        The next message does not count, nor the one under way: if they did, a message larger than
+        the limit would cut clients that read as fast as they can.
         """
-        limit, unread = self._owner.limits.max_backlog_bytes, self.backlog_bytes
+        limit, backlog = self._owner.limits.max_backlog_bytes, self._backlog
+        assert backlog is not None
+        unread = backlog.size - len(backlog.chunks[0])
         if not limit or unread <= limit:
             return False
         self._owner.on_slow(self)
