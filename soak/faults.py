@@ -19,6 +19,7 @@ from soak.plan import REST, Fault, Happened, Plan
 from testbed.servers import RedisServer, Server, eventually
 
 ACCEPTING_TIME = 5.0  # seconds after which a new worker surely accepts sockets without Redis
+KILL_INTERVAL = 0.15  # seconds: a follower is back within its shortest delay
 BOOT_TIME = 1.5  # seconds after which a worker surely serves
 
 
@@ -26,9 +27,19 @@ class Faults:
     """Whoever can hurt the servers."""
 
     def __init__(
-        self, plan: Plan, redis: RedisServer, network: Network, server: Server, log_file: Path
+        self,
+        plan: Plan,
+        redis: RedisServer,
+        network: Network,
+        server: Server,
+        *,
+        log_file: Path,
+        metrics: Path,
     ) -> None:
-        """:param log_file: the one that the server writes besides its output."""
+        """
+        :param log_file: the one that the server writes besides its output.
+        :param metrics: where it makes the directory for its metrics.
+        """
         self.over = asyncio.Event()
         self.happened: list[Happened] = []
         self._plan = plan
@@ -37,14 +48,18 @@ class Faults:
         self._network = network
         self._server = server
         self._log_file = log_file
+        self._metrics = metrics
         self._ways: dict[str, Callable[[float], None]] = {
             "clients killed": self._kill_clients,
+            "clients killed again and again": self._kill_clients_often,
             "clients paused": self._pause_clients,
             "Redis stopped": self._stop_redis,
             "Redis restarted": self._restart_redis,
             "network cut": self._cut_network,
             "network half-open": self._freeze_network,
             "log rotated": self._rotate_log,
+            "log out of reach": lambda seconds: _displace(self._log_file, seconds, Path.mkdir),
+            "metrics out of reach": self._displace_metrics,
             "worker killed": lambda _: self._signal_worker(signal.SIGKILL),
             "worker killed, network cut": self._kill_without_network,
             "worker stopped": lambda _: self._signal_worker(signal.SIGTERM),
@@ -71,6 +86,12 @@ class Faults:
     def _kill_clients(self, _seconds: float) -> None:
         command = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         self._redis.client.execute_command(*command)
+
+    def _kill_clients_often(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._kill_clients(0.0)
+            time.sleep(KILL_INTERVAL)
 
     def _pause_clients(self, seconds: float) -> None:
         self._redis.client.execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")
@@ -130,9 +151,26 @@ class Faults:
 
         eventually(serving, "the workers are replaced")
 
+    def _displace_metrics(self, seconds: float) -> None:
+        (directory,) = self._metrics.iterdir()
+        _displace(directory, seconds, Path.touch)
+
     def _rotate_log(self, _seconds: float) -> None:
         self._log_file.rename(f"{self._log_file}.{len(self.happened)}")
         self._server.process.send_signal(signal.SIGUSR1)
+
+
+def _displace(path: Path, seconds: float, make: Callable[[Path], None]) -> None:
+    """Have something of another kind in a path's place for a time."""
+    aside = path.with_name(f"{path.name}.aside")
+    path.rename(aside)
+    make(path)
+    time.sleep(seconds)
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink()
+    aside.rename(path)
 
 
 def _age(pid: int) -> float:

@@ -16,13 +16,18 @@ RATE_WAVES = 3  # of the event rate, in each wave of sockets: many of both, few 
 
 REDIS_FAULTS = (
     "clients killed",  # CLIENT KILL of all connections, the producer's too
+    "clients killed again and again",  # as soon as they are back
     "clients paused",  # CLIENT PAUSE
     "Redis stopped",  # SIGSTOP: connections stay, nothing answers
     "Redis restarted",  # SIGKILL, some seconds of nothing, its data loaded
     "network cut",  # resets, then refusals
     "network half-open",  # connections that swallow everything and never end
 )
-HARMLESS = ("log rotated",)  # renamed, then SIGUSR1
+HARMLESS = (
+    "log rotated",  # renamed, then SIGUSR1
+    "log out of reach",  # a directory in its place
+    "metrics out of reach",  # a file in place of their directory
+)
 WORKER_FAULTS = (
     *("worker killed", "worker stopped", "workers reloaded"),  # KILL, TERM, HUP
     "worker killed, network cut",  # the new one starts without Redis

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import time
 from typing import Any, NamedTuple
@@ -24,6 +25,10 @@ BACKLOG = 0.2  # seconds: what could not be written for longer is not made up fo
 OTHERS = 0.2  # of the events are for users who have no tab open
 HEAVY_RATE = 10.0  # events per second with HEAVY_BYTES each, for one user
 HEAVY_BYTES = 4096
+# Events per second of any size, until memory is judged: what a message of megabytes leaves behind
+# in the allocator is no leak, but more than the bound for one.
+ODD_RATE = 0.2
+ODD_BYTES = (10, 3_000_000)  # least and most, as often small as large
 RETRY = 0.1  # seconds
 
 
@@ -54,7 +59,7 @@ class Producer:
     async def run(self) -> None:
         """Publish until `over`."""
         begin = last = time.monotonic()
-        due = heavy_due = 0.0
+        due = heavy_due = odd_due = 0.0
         try:
             while not self.over:
                 await asyncio.sleep(TICK)
@@ -64,7 +69,10 @@ class Producer:
                 batch = [self._event(self._somebody()) for _ in range(int(due))]
                 heavy = self._population.heavy_user
                 batch += [self._event(heavy, HEAVY_BYTES) for _ in range(int(heavy_due))]
-                due, heavy_due = due % 1, heavy_due % 1
+                if last - begin < self._plan.wave * self._plan.faulty_waves:
+                    odd_due += ODD_RATE * seconds
+                batch += [self._event(self._somebody(), self._odd()) for _ in range(int(odd_due))]
+                due, heavy_due, odd_due = due % 1, heavy_due % 1, odd_due % 1
                 if batch:
                     await self._publish(batch)
         finally:
@@ -73,6 +81,10 @@ class Producer:
     def _somebody(self) -> User[Channel]:
         others = self._rng.random() < OTHERS
         return self._rng.choice(self._others if others else self._population.users)
+
+    def _odd(self) -> int:
+        least, most = map(math.log, ODD_BYTES)
+        return int(math.exp(self._rng.uniform(least, most)))
 
     def _event(self, user: User[Channel], size: int = 0) -> Published:
         channel = user.channel

@@ -22,7 +22,7 @@ from soak.sampler import Sampler
 from soak.samples import Sample
 from soak.tabs import Population
 from soak.verdict import DESCRIPTORS_LEFT, Outcome, missing_troubles
-from testbed.servers import RedisServer, Server
+from testbed.servers import RedisServer, Server, free_port
 
 PREFIX = "async-events-"
 WORKERS = 2
@@ -35,6 +35,7 @@ SETTINGS = {
     "HANDSHAKE_TIMEOUT_MS": "3000",
     "CLOSE_TIMEOUT_MS": "2000",
     "DRAIN_MS": "1000",
+    "FIRST_CATCH_UP_MS": "5000",
     "MAX_SOCKET_BUFFER_BYTES": "65536",
     "LOG_TO_FILE": "true",
 }
@@ -46,6 +47,8 @@ HISTORY_BYTES_PER_SECOND = 150_000
 REDIS_OPTIONS = (
     *("--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"),
     *("--loglevel", "warning"),
+    # As small as managed services have it, and not much more than the largest event.
+    *("--client-output-buffer-limit", "normal 4mb 4mb 0"),
 )
 PATIENCE = 60.0  # seconds longer than planned that a kind of trouble may take to happen
 SETTLING = 60.0  # seconds that the clients have in the end; they need some
@@ -77,7 +80,9 @@ class Soak:
             samples, problems, left = asyncio.run(self._drive(redis, faults, server, idle, show))
             exit_code = server.terminate()
             log = server.log_text() + "".join(
-                path.read_text(errors="replace") for path in self._directory.glob("app.log*")
+                path.read_text(errors="replace")
+                for path in self._directory.glob("app.log*")
+                if path.is_file()
             )
         return Outcome(
             plan=self.plan,
@@ -103,7 +108,14 @@ class Soak:
             history = self.plan.history_bytes
             if history is None:
                 history = int(HISTORY_BYTES_PER_SECOND * self.plan.wave / 2)
-            own = {"LOG_FILENAME": str(self._log_file), "HISTORY_BYTES": str(history)}
+            metrics = self._directory / "metrics"
+            metrics.mkdir()
+            own = {
+                "LOG_FILENAME": str(self._log_file),
+                "HISTORY_BYTES": str(history),
+                "METRICS_PORT": str(free_port()),
+                "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+            }
             server = Server(
                 self._directory,
                 network.port,
@@ -113,7 +125,10 @@ class Soak:
                 port=port or None,
             )
             stack.callback(server.stop)
-            yield redis, Faults(self.plan, redis, network, server, self._log_file), server
+            faults = Faults(
+                *(self.plan, redis, network, server), log_file=self._log_file, metrics=metrics
+            )
+            yield redis, faults, server
 
     async def _drive(
         self, redis: RedisServer, faults: Faults, server: Server, idle: list[int], show: Show
@@ -144,6 +159,8 @@ class Soak:
         for task in (coming_and_going, sampling):
             with contextlib.suppress(asyncio.CancelledError):
                 await task  # which raises what has ended it before
+        # What is compared now is read in replies larger than the server is given.
+        redis.client.config_set("client-output-buffer-limit", "normal 0 0 0")
         await producers.settle()
         await self._settle(population)
         left = await _given_back(server, idle)

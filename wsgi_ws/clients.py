@@ -22,13 +22,14 @@ from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, counted, printable
+from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.source import Source
 from wsgi_ws.websocket.closing import Ending
 from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import CloseCode, Data
 from wsgi_ws.websocket.heartbeat import Heartbeat
+from wsgi_ws.wording import counted
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,6 @@ from wsgi_ws.http.refusals import REFUSALS, Refusal
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import counted
 from wsgi_ws.observe.log_output import lines_dropped
 from wsgi_ws.observe.metrics import Metrics, Stock
 from wsgi_ws.observe.prometheus import Prometheus
@@ -37,6 +36,7 @@ from wsgi_ws.observe.watchdog import Watchdog
 from wsgi_ws.sources.redis_client import describe
 from wsgi_ws.sources.source import Source
 from wsgi_ws.sources.streams.source import StreamSource
+from wsgi_ws.wording import counted
 
 log = logging.getLogger(__name__)
 

@@ -20,26 +20,27 @@ PACKAGE = "wsgi_ws"
 RULES: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
-    "cli": {"", "addresses", "config", "event", "http", "server", "sources", "superset"},
+    "cli": {"wording", "", "addresses", "config", "event", "http", "server", "sources", "superset"},
     "demo": {"config", "sources", "superset"},
     "server": {"config", "http", "observe", "service"},
-    "service": {"clients", "config", "http", "hub", "observe", "sources"},
-    "clients": {"config", "http", "hub", "loop", "observe", "sources", "websocket"},
+    "service": {"wording", "clients", "config", "http", "hub", "observe", "sources"},
+    "clients": {"wording", "config", "http", "hub", "loop", "observe", "sources", "websocket"},
     "http": {"addresses", "loop", "observe", "web_origin"},
-    "sources": {"config", "event", "hub", "loop", "observe", "superset", "websocket"},
+    "sources": {"wording", "config", "event", "hub", "loop", "observe", "superset", "websocket"},
     "hub": {"websocket"},
     "event": {"websocket"},
-    "observe": {"config", "loop"},
+    "observe": {"wording", "config", "loop"},
     "websocket": {"loop"},
     "config": {"superset", "web_origin"},
     "superset": set(),
     "loop": set(),
     "addresses": set(),
+    "wording": set(),
     "web_origin": {"addresses"},
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("addresses", "event", "http.origin"),
+    *("addresses", "event", "http.origin", "wording"),
     *("server.listening", "server.log_file", "server.open_files"),
     *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
     *("sources.redis_client", "sources.streams.finder", "sources.stream_id"),
@@ -206,7 +207,7 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 
 # Pure: the same input gives the same output. No I/O, no clock, no event loop, through all imports.
 PURE = {
-    *("addresses", "config.draft", "config.keys", "config.meanings", "config.redis_url"),
+    *("addresses", "wording", "config.draft", "config.keys", "config.meanings", "config.redis_url"),
     *("http.cookies", "web_origin"),
     *("config.from_environment", "config.from_url", "config.set_by", "config.values"),
     *("event", "http.auth", "http.handshake", "http.origin", "http.paths", "http.refusals"),

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from wsgi_ws.wording import counted
+
 CHANNEL_SHOWN = 8  # characters: enough to tell users apart, too few to be anybody's key
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -120,11 +122,6 @@ def printable(text: str, limit: int = 200) -> str:
 def request_id(header: str) -> str | None:
     """An `X-Request-ID` that may be repeated in logs and headers; None for any other text."""
     return header if _REQUEST_ID.fullmatch(header) else None
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, of which there may be one or several."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def and_more(held_back: int) -> str:

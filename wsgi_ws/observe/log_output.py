@@ -23,7 +23,7 @@ from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's pat
 from collections import deque
 from typing import Any, Protocol, TextIO
 
-from wsgi_ws.observe.log_lines import counted
+from wsgi_ws.wording import counted
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 from packaging.version import InvalidVersion, Version
 
-from wsgi_ws.cli.checks.words import Finding, counted, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, green, red, yellow
 from wsgi_ws.config.keys import StatsdSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.server import log_file, open_files
 from wsgi_ws.server.listening import bind_error
+from wsgi_ws.wording import counted
 
 FEW_DESCRIPTORS = 4096
 HTTP_TIMEOUT = 3.0  # seconds

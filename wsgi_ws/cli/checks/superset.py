@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsgi_ws.addresses import is_loopback
-from wsgi_ws.cli.checks.words import Finding, change, counted, green, red, yellow
+from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
 from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.meanings import around, only_around
 from wsgi_ws.superset import settings as names
 from wsgi_ws.superset.settings import Said, SupersetSettings, Unknown
+from wsgi_ws.wording import counted
 
 WHAT = "superset"
 WHY = {

@@ -76,14 +76,6 @@ def change(path: str, loaded: Loaded, value: Any) -> str:
     return f"set {path}{f' or {key.env}' if key.env else ''} to {text}"
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """A number with its noun: `1 stream`, `2,000 streams`.
-
-    :param many: the plural, if it is not made with an s.
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def text_of(value: Any) -> str:
     """A value as text: JSON, but a string without quotation marks."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -125,13 +125,16 @@ class Archive:
         newest_id = StreamId.parse(newest[0][0]) if newest else ZERO
         return Snapshot(generation, self._clock.read(time_reply), deque(pages), count, newest_id)
 
-    def next_part(self, channel: str, place: Place, snapshot: Snapshot) -> Part:
+    def next_part(
+        self, channel: str, place: Place, snapshot: Snapshot, *, is_whole: bool = False
+    ) -> Part:
         """What the next client of a snapshot needs of its channel's stream.
 
         Reads on until there is something behind the place, but not more than is good at once. That
         this is later than the end of the global stream in the snapshot does no harm: what is old by
         the snapshot's clock had its second half by then, and the rest is in flight.
 
+        :param is_whole: read to the end of the stream.
         :raises redis.ResponseError: this stream can't be read.
         """
         page, count = snapshot.pages.popleft(), snapshot.count
@@ -142,7 +145,7 @@ class Archive:
         while len(page) == count:
             last = StreamId.parse(page[-1][0])
             end = StreamId(last.ms, 0).predecessor()
-            if size >= PART_BYTES and end > place.id:
+            if size >= PART_BYTES and end > place.id and not is_whole:
                 return Part(entries, end)
             count = self._size.entries(PAGE)
             page = _page(self._client, key, last.successor(), _END, count, self._size)

@@ -236,7 +236,10 @@ class CatchUp:
             self._fail(request, type(error).__name__)
 
     def _look(self, request: Request, snapshot: Snapshot) -> None:
-        part = self._archive.next_part(request.channel, request.place, snapshot)
+        # A second look must know the newest event, behind which it sends what it finds.
+        part = self._archive.next_part(
+            request.channel, request.place, snapshot, is_whole=request.is_second_look
+        )
         if self._is_from_the_future(request, part, snapshot):
             self._start_over(request)
             return

@@ -16,11 +16,12 @@ from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import and_more, counted
+from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams.entry import RawEntry, data_of
 from wsgi_ws.sources.streams.history import History, Kept
+from wsgi_ws.wording import counted
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ def test_the_rate_is_that_of_the_newest_entries() -> None:
 def test_a_stream_is_described_in_one_line() -> None:
     (finding,) = describe_stream("k", stream(length=1001), 605_000)
     assert finding.sentence == (
-        "k has 1,001 entries, 100.0 per minute lately, the newest 5 s old, the oldest 10 min, "
+        "k has 1001 entries, 100.0 per minute lately, the newest 5 s old, the oldest 10 min, "
         "not trimmed so far"
     )
 

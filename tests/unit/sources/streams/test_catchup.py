@@ -52,7 +52,9 @@ class FakeArchive:
             raise self.errors.popleft()
         return Snapshot(self.history.generation, NOW_MS, deque(), 0, self.history.position)
 
-    def next_part(self, channel: str, place: Place, snapshot: Snapshot) -> Part:
+    def next_part(
+        self, channel: str, place: Place, snapshot: Snapshot, *, is_whole: bool = False
+    ) -> Part:
         part = self.parts.get(channel, Part(()))
         if isinstance(part, Exception):
             raise part
