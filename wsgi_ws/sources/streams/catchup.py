@@ -65,6 +65,7 @@ class Request:
     :ivar is_second_look: the connections are live, and `in_flight` is all that is of interest.
     :ivar reached: the last ID that the clients have got, as far as that is known; never a place of
         this server's making, since they come back with it.
+    :ivar had: what a connection got live just before a gap: the global stream may have lost it.
     :ivar sent: events so far.
     :ivar came_at: by `time.monotonic`; `waits_since` that it is in the queue.
     """
@@ -74,6 +75,7 @@ class Request:
     in_flight: Sequence[Entry] = ()
     is_second_look: bool = False
     reached: StreamId = ZERO
+    had: Sequence[Entry] = ()
     sent: int = 0
     came_at: float = field(default_factory=time.monotonic)
     waits_since: float = field(default_factory=time.monotonic)
@@ -142,6 +144,17 @@ class CatchUp:
         """Let a connection catch up; it is subscribed to live events at the end of it."""
         self._put(Request([connection], Place(last_id), reached=last_id))
 
+    def enqueue_after_gap(self, connection: Connection, position: StreamId) -> None:
+        """Let a connection that was live go on from before a gap in the live stream. To be called
+        while the history still is that of before the gap.
+
+        Not before the grace is over: until then, what has been trimmed from the global stream can't
+        be told from what is in flight, and would come behind newer events.
+        """
+        place = Place(position, Whose.LIVE)
+        had = self._history.of_channel(connection.channel, replay.look_back_from(place))
+        self._put_later(Request([connection], place, reached=position, had=had))
+
     def welcome(self, connection: Connection, since: StreamId) -> None:
         """Give a connection that has never got an event what there is since a place.
 
@@ -199,6 +212,15 @@ class CatchUp:
         (self._recent if is_recent else self._old).put(request.channel, request)
         self._arrived.set()
 
+    def _put_now(self, request: Request) -> None:
+        """One that has waited for something else than its turn."""
+        request.waits_since = time.monotonic()
+        self._put(request)
+
+    def _put_later(self, request: Request) -> None:
+        """When no entry that is there now can be in flight any more."""
+        self._later(replay.TWIN_GRACE_MS / 1000, self._put_now, request)
+
     def _serve_all(self, waiting: deque[Request]) -> None:
         """Serve from the left; who is served is taken out.
 
@@ -246,6 +268,7 @@ class CatchUp:
         known = self._archive.knowledge(request.channel, request.place, part, snapshot)
         if self._history.generation != snapshot.generation:
             raise Stale
+        known = known.beside(request.had)
         # No switch to another greenlet from here on: `known` is what has been handed out.
         if request.is_second_look:
             plan = replay.second_look(
@@ -322,11 +345,7 @@ class CatchUp:
             came_at=request.came_at,
         )
 
-        def go_on() -> None:
-            rest.waits_since = time.monotonic()
-            self._put(rest)
-
-        self._drains.add(connection, go_on)
+        self._drains.add(connection, lambda: self._put_now(rest))
 
     def _look_later(
         self, connection: Connection, reached: StreamId, in_flight: Sequence[Entry]
@@ -335,11 +354,7 @@ class CatchUp:
         if in_flight:
             first = Place(in_flight[0].id.predecessor(), Whose.FIRST)
             again = Request([connection], first, in_flight, is_second_look=True, reached=reached)
-            self._later(replay.TWIN_GRACE_MS / 1000, self._look_again, again)
-
-    def _look_again(self, request: Request) -> None:
-        request.waits_since = time.monotonic()
-        self._put(request)
+            self._put_later(again)
 
     def _give_orphans(self, request: Request, plan: replay.Plan) -> None:
         """What a second look has found. A connection that has to catch up once more, after a gap in

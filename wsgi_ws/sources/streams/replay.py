@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from operator import attrgetter
 from typing import NamedTuple
@@ -41,6 +41,7 @@ class Whose(Enum):
     BROWSER = "last_id of a browser: perhaps of another session, or of another Redis"
     FIRST = "for a browser that has none: so far back that what it waits for is behind it"
     GOING_ON = "the client has got everything up to here on this very connection"
+    LIVE = "it was live up to here, and so has got every event but the orphans"
 
 
 class Place(NamedTuple):
@@ -51,9 +52,13 @@ class Place(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
-        """Whether this server has named it: then it need not be an entry's ID, and no orphan from
-        before it is due."""
+        """Whether this server has named it: then it need not be an entry's ID."""
         return self.whose is not Whose.BROWSER
+
+    @property
+    def is_past_orphans(self) -> bool:
+        """Whether the orphans from before it are no longer, or not, due."""
+        return self.whose in (Whose.FIRST, Whose.GOING_ON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,13 @@ class Knowledge:
     entries: Sequence[Entry]
     continuous: bool
     last_id_exists: bool = True
+
+    def beside(self, entries: Sequence[Entry]) -> Knowledge:
+        """With more entries of the global stream, from memory."""
+        if not entries:
+            return self
+        all_entries = {entry.id: entry for entry in (*entries, *self.entries)}
+        return replace(self, entries=in_order(all_entries.values()))
 
 
 def look_back_from(place: Place) -> StreamId:
@@ -122,7 +134,7 @@ def plan(
     """
     last_id = place.id
     alone, trimmed = _matched(channel_entries, known.entries)
-    if place.is_ours:
+    if place.is_past_orphans:
         alone = [entry for entry in alone if entry.id > last_id]
     proven = known.continuous and _is_orphan_id(last_id, alone, known.entries)
     orphans, in_flight = _by_age(alone, now_ms)

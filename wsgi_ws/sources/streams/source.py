@@ -117,7 +117,7 @@ class StreamSource:
         for channel, connections in list(self._hub.by_topic.items()):
             for connection in list(connections):
                 self._hub.unsubscribe(connection, channel)
-                self._catch_up.enqueue(connection, position)
+                self._catch_up.enqueue_after_gap(connection, position)
 
     # --- sockets without a stream ----------------------------------------------------------------
 

@@ -271,3 +271,11 @@ def test_an_event_that_came_after_the_channels_stream_was_read_is_not_lost() -> 
     between_the_reads = Serve(0, [[], [], [Tick(30_000), Publish("a", True)]])
     world = told(Reconnect(0, 0, 0), between_the_reads, history_bytes=0)
     assert world.clients[0].got == [0, 2]
+
+
+def test_what_was_trimmed_before_it_was_read_comes_in_order() -> None:
+    """Also what is so young that its second half might still come."""
+    unread: list[Step] = [Publish("a"), Tick(1)]
+    script = [*unread * 3, Overtake(1), Follow(0, 9), Publish("a", True), Serve(0)]
+    world = told(*script, Tick(replay.TWIN_GRACE_MS), Publish("a", True), Serve(0))
+    assert world.clients[0].got == world.truth(world.clients[0])
