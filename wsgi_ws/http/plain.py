@@ -115,8 +115,12 @@ class PlainHandler(WSGIHandler):
             log.debug("connection from %s lost: %s", self.client_address, error)
 
     def read_request(self, raw_requestline: str) -> Any:
-        """Parse the head; called by pywsgi."""
-        good = super().read_request(raw_requestline)
+        """Parse the head; called by pywsgi.
+
+        It takes the line apart at white space of Latin-1 too, which may be a part of a letter here.
+        """
+        ascii_only = "".join(c if c < "\x7f" else f"%{ord(c):02X}" for c in raw_requestline)
+        good = super().read_request(ascii_only)
         self.close_connection = True
         return good
 
@@ -145,6 +149,10 @@ class PlainHandler(WSGIHandler):
 
     def log_request(self) -> None:
         """pywsgi's access log is not used."""
+
+    def log_error(self, msg: str, *args: Any) -> None:
+        """Nor are its lines about bad requests, which the request's reader has told already."""
+        log.debug(msg, *args)
 
 
 def _waiting(sock: RawSocket) -> GeventSocket:

@@ -151,6 +151,15 @@ def stream_of(reply: Any) -> Any:
     return entries_of(entries)
 
 
+def is_cut_off(error: Exception) -> bool:
+    """Whether an error is the end of a connection that a reply was to come on, and not the failure
+    to make one. redis-py has one class for both."""
+    text = str(error)
+    return isinstance(error, (redis.ConnectionError, ConnectionError)) and (
+        "closed by server" in text or "while reading" in text
+    )
+
+
 def clock_ms(reply: Sequence[Any]) -> int:
     """Redis's clock, milliseconds since the epoch.
 

@@ -13,18 +13,19 @@ log = logging.getLogger(__name__)
 
 
 class RedisClock:
-    """Remembers how far Redis's clock is from this machine's.
+    """Remembers what Redis's clock showed, and what has passed since.
 
     The command TIME takes a permission of its own. Without it this machine's clock must do.
     """
 
     def __init__(self) -> None:
-        self._ahead_ms = 0
+        # What Redis's clock showed when `time.monotonic` was 0: this machine's own may be set anew.
+        self._base_ms = time.time() * 1000 - time.monotonic() * 1000
         self._is_refused = False
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch by Redis's clock, as of its last answer."""
-        return int(time.time() * 1000) + self._ahead_ms
+        return int(self._base_ms + time.monotonic() * 1000)
 
     def read(self, reply: Any) -> int:
         """What a reply to TIME says, in milliseconds since the epoch.
@@ -33,9 +34,10 @@ class RedisClock:
         """
         if isinstance(reply, Exception):
             self._refuse(reply)
+            self._base_ms = time.time() * 1000 - time.monotonic() * 1000
             return self.now_ms()
         now_ms = clock_ms(reply)
-        self._ahead_ms = now_ms - int(time.time() * 1000)
+        self._base_ms = now_ms - time.monotonic() * 1000
         return now_ms
 
     def _refuse(self, error: Exception) -> None:

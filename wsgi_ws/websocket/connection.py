@@ -140,7 +140,8 @@ class Connection:
         self._read_watcher.start(self._on_readable)
 
     def __repr__(self) -> str:
-        return f"socket {self.number} of channel {self.channel[:8]}"
+        channel = self.channel[:8].encode("unicode_escape").decode("ascii")
+        return f"socket {self.number} of channel {channel}"
 
     # --- for others ------------------------------------------------------------------------------
 

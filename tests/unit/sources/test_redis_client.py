@@ -20,6 +20,7 @@ from wsgi_ws.sources.redis_client import (
     connect_outside_the_pool,
     describe,
     entries_of,
+    is_cut_off,
     stream_of,
 )
 
@@ -365,3 +366,18 @@ def test_no_credentials_are_in_the_address(form: dict[str, Any]) -> None:
         username=mark, password=mark, sentinel_username=mark, sentinel_password=mark, **form
     )
     assert mark not in describe(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Connection closed by server.", True),
+        ("Error while reading from localhost:6379 : (104, 'Connection reset by peer')", True),
+        ("Error 111 connecting to localhost:6379. Connection refused.", False),
+        ("Timeout connecting to server", False),
+    ],
+)
+def test_a_connection_that_was_cut_is_told_from_one_that_was_not_made(
+    text: str, expected: bool
+) -> None:
+    assert is_cut_off(redis.ConnectionError(text)) is expected

@@ -18,7 +18,7 @@ import redis
 
 from wsgi_ws.event import MalformedEntry
 from wsgi_ws.sources.page_size import PageSize
-from wsgi_ws.sources.redis_client import StreamClient
+from wsgi_ws.sources.redis_client import StreamClient, is_cut_off
 from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.sources.streams import replay
@@ -32,8 +32,9 @@ from wsgi_ws.superset.stream_names import channel_stream, global_stream
 # then the next part is read.
 PART_BYTES = 2**20
 # How much of the global stream is searched for what neither the history nor the channel's stream
-# has any more: pages. A client may ask for it with any last_id it likes.
-SEARCH_PAGES = 10
+# has any more: entries and bytes. A client may ask for it with any last_id it likes.
+SEARCH_ENTRIES = 10_000
+SEARCH_BYTES = 32 * 2**20
 # How far the second half of an event is looked for behind the first. Nearly all come at once, and
 # what is read at each step grows with the whole stream's rate.
 REACHES_MS = (20, 200, replay.TWIN_GRACE_MS)
@@ -114,8 +115,9 @@ class Archive:
         count = self._size.entries_each(PAGE, len(clients))
         try:
             time_reply, *pages, newest = self._ask(clients, count)
-        except (redis.ConnectionError, ConnectionError):  # perhaps because of a large reply
-            self._size.refused(count * len(clients), time.monotonic())
+        except (redis.ConnectionError, ConnectionError) as error:
+            if is_cut_off(error):  # perhaps because of a large reply
+                self._size.refused(count * len(clients), time.monotonic())
             raise
         if isinstance(newest, redis.RedisError):
             raise newest
@@ -240,12 +242,12 @@ class Archive:
         """
         floor = self._history.floor
         end = max(last_id, min(floor, _end_of_first_twin(channel_entries)))
+        if end == last_id:  # nothing can be missing but what is there at all
+            return _back_to(last_id, channel, [self._global.newest(end, ZERO, 1)])
         if end < floor:
-            return _back_to(
-                last_id, channel, self._global.backwards(end, 1 if end == last_id else PAGE)
-            )
+            return _back_to(last_id, channel, self._global.backwards(end))
         if snapshot.tail is None:
-            snapshot.tail = self._global.backwards(end, PAGE)
+            snapshot.tail = self._global.backwards(end)
         newer = list(self._global.between(channel, snapshot.tail.end.successor(), end))
         lost, continuous = _back_to(last_id, channel, snapshot.tail)
         return [*lost, *newer], continuous
@@ -278,11 +280,10 @@ class _GlobalStream:
         self._size.came(len(page), _weight(page), time.monotonic())
         return page
 
-    def backwards(self, end: StreamId, count: int) -> _Backwards:
+    def backwards(self, end: StreamId) -> _Backwards:
         """The pages up to an ID, the newest first."""
-        if count > 1:  # then a page has room for the last entry of the one before and for another
-            count = max(2, self._size.entries(count))
-        return _Backwards(lambda end: self.newest(end, ZERO, count), end, count)
+        # A page has room for the last entry of the one before and for another.
+        return _Backwards(self.newest, end, lambda: max(2, self._size.entries(PAGE)))
 
     def between(self, channel: str, start: StreamId, end: StreamId) -> Iterator[Entry]:
         """The channel's entries between two IDs, both included."""
@@ -317,27 +318,40 @@ class _Backwards:
     """
 
     def __init__(
-        self, read: Callable[[StreamId], Sequence[RawEntry]], end: StreamId, count: int
+        self,
+        read: Callable[[StreamId, StreamId, int], Sequence[RawEntry]],
+        end: StreamId,
+        next_count: Callable[[], int],
     ) -> None:
         """
-        :param read: gives the page up to an ID, the newest entry first.
-        :param count: how many entries a page has that is not the last one.
+        :param read: gives the newest entries between two IDs, the newest first.
+        :param next_count: how many entries to ask for now, at least two.
         """
         self.end = end
         self._read = read
-        self._count = count
+        self._next_count = next_count
         self._pages: list[Sequence[RawEntry]] = []
+        self._entries = self._bytes = 0
+        self._is_complete = False  # nothing is left, or more is not searched
 
     def __iter__(self) -> Iterator[Sequence[RawEntry]]:
-        end = self.end
-        for number in range(SEARCH_PAGES):
+        number = 0
+        while number < len(self._pages) or not self._is_complete:
             if number == len(self._pages):
-                self._pages.append(self._read(end))
-            page = self._pages[number]
-            yield page
-            if len(page) < self._count or len(page) <= 1:
-                return
-            end = StreamId.parse(page[-1][0])
+                self._read_on()
+            yield self._pages[number]
+            number += 1
+
+    def _read_on(self) -> None:
+        end = StreamId.parse(self._pages[-1][-1][0]) if self._pages else self.end
+        count = self._next_count()
+        page = self._read(end, ZERO, count)
+        self._pages.append(page)
+        self._entries += len(page)
+        self._bytes += _weight(page)
+        self._is_complete = (
+            len(page) < count or self._entries >= SEARCH_ENTRIES or self._bytes >= SEARCH_BYTES
+        )
 
 
 # --- helpers -------------------------------------------------------------------------------------

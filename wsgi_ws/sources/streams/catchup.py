@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import gevent
 import redis
@@ -42,6 +43,9 @@ BATCH = 128  # clients per round trip whose place the history knows: these need 
 SEARCH_BATCH = 16  # and others, each of which may need a search of some 50 ms
 PATIENCE = 15.0  # seconds that a client waits before it is sent away
 RETRY_DELAY = 0.25  # seconds
+MERGE_TIME = 5.0  # seconds for which one that waits takes others in: they share its patience
+# Errors that pass: a script or a loading holds the server up, or its master is gone.
+PASSING = ("BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 ALIKE_INTERVAL = 60.0  # seconds between two log lines of one kind
 
 # A gap is told once per channel in this time, in seconds: a browser sends one `last_id` at each
@@ -61,11 +65,12 @@ class Stale(Exception):
 class Request:
     """What connections of one channel need: several when they come for the first time.
 
-    :ivar in_flight: entries that were in flight at the last look, to be looked at again.
-    :ivar is_second_look: the connections are live, and `in_flight` is all that is of interest.
+    :ivar in_flight: for a second look: entries that were in flight at the first one. The connection
+        is live, and nothing else is of interest.
     :ivar reached: the last ID that the clients have got, as far as that is known; never a place of
         this server's making, since they come back with it.
-    :ivar had: what a connection got live just before a gap: the global stream may have lost it.
+    :ivar had: what the clients got just before the place: the global stream may lose it meanwhile.
+    :ivar may_be_sent_away: False when it is this server's doing that they wait.
     :ivar sent: events so far.
     :ivar came_at: by `time.monotonic`; `waits_since` that it is in the queue.
     """
@@ -73,9 +78,9 @@ class Request:
     connections: list[Connection]
     place: Place
     in_flight: Sequence[Entry] = ()
-    is_second_look: bool = False
     reached: StreamId = ZERO
     had: Sequence[Entry] = ()
+    may_be_sent_away: bool = True
     sent: int = 0
     came_at: float = field(default_factory=time.monotonic)
     waits_since: float = field(default_factory=time.monotonic)
@@ -84,6 +89,10 @@ class Request:
     def channel(self) -> str:
         """Of all its connections."""
         return self.connections[0].channel
+
+    @property
+    def is_second_look(self) -> bool:
+        return bool(self.in_flight)
 
     @property
     def is_open(self) -> bool:
@@ -129,6 +138,7 @@ class CatchUp:
         self._first: dict[str, Request] = {}  # by channel: those that wait in `_old`
         self._arrived = Event()
         self._progress = Event()
+        self._trouble: Exception | None = None  # why Redis can't be read
         self._gaps = _Gaps()
         self._limiter = LogLimiter(ALIKE_INTERVAL)
 
@@ -144,16 +154,18 @@ class CatchUp:
         """Let a connection catch up; it is subscribed to live events at the end of it."""
         self._put(Request([connection], Place(last_id), reached=last_id))
 
-    def enqueue_after_gap(self, connection: Connection, position: StreamId) -> None:
-        """Let a connection that was live go on from before a gap in the live stream. To be called
-        while the history still is that of before the gap.
+    def enqueue_after_gap(self, connections: Sequence[Connection], position: StreamId) -> None:
+        """Let a channel's connections that were live go on from before a gap in the live stream.
 
         Not before the grace is over: until then, what has been trimmed from the global stream can't
         be told from what is in flight, and would come behind newer events.
         """
-        place = Place(position, Whose.LIVE)
-        had = self._history.of_channel(connection.channel, replay.look_back_from(place))
-        self._put_later(Request([connection], place, reached=position, had=had))
+        place = Place(position, Whose.GOING_ON)
+        lately = self._history.of_channel(connections[0].channel, replay.look_back_from(place))
+        had = [entry.known_by_identity() for entry in lately if entry.id <= position]
+        self._put_later(
+            Request([*connections], place, reached=position, had=had, may_be_sent_away=False)
+        )
 
     def welcome(self, connection: Connection, since: StreamId) -> None:
         """Give a connection that has never got an event what there is since a place.
@@ -165,7 +177,7 @@ class CatchUp:
             self._give(request, self._history.of_channel(request.channel, since))
             return
         waiting = self._first.get(request.channel)
-        if waiting is None:
+        if waiting is None or request.came_at - waiting.waits_since > MERGE_TIME:
             self._first[request.channel] = request
             self._put(request)
         else:  # what is read for the one that waits already is good for both
@@ -204,6 +216,7 @@ class CatchUp:
             except Stale:
                 continue
             except (redis.RedisError, OSError) as error:
+                self._trouble = error
                 waiting = self._still_patient(waiting, error)
                 gevent.sleep(RETRY_DELAY)
 
@@ -229,6 +242,7 @@ class CatchUp:
         """
         snapshot = self._archive.snapshot([(one.channel, one.place) for one in waiting])
         self._await_follower(snapshot.newest)
+        self._trouble = None
         while waiting:
             self._serve_one(waiting[0], snapshot)
             waiting.popleft()
@@ -250,6 +264,8 @@ class CatchUp:
         try:
             self._look(request, snapshot)
         except redis.ResponseError as error:
+            if str(error).startswith(PASSING):
+                raise
             self._fail(request, str(error))
         except (Stale, redis.RedisError, OSError):
             raise
@@ -271,10 +287,8 @@ class CatchUp:
         known = known.beside(request.had)
         # No switch to another greenlet from here on: `known` is what has been handed out.
         if request.is_second_look:
-            plan = replay.second_look(
-                request.in_flight, request.reached, part.entries, known, snapshot.now_ms
-            )
-            self._give_orphans(request, plan)
+            plan = replay.second_look(request.in_flight, part.entries, known, snapshot.now_ms)
+            self._give_orphans(request, plan, known)
             return
         plan = replay.plan(request.place, part.entries, known, snapshot.now_ms, part.end)
         if plan.gap:
@@ -316,54 +330,41 @@ class CatchUp:
             connection.events_sent += events
             reached = missed[done - 1].id if done else request.reached
             if done < len(missed) or end or not self._sender.may_send(connection):
-                place = max(reached, request.place.id)
-                if end and done == len(missed):
-                    place = end
-                self._go_on_later(connection, request, place, reached, in_flight, events)
+                is_at_end = end is not None and done == len(missed)
+                place = end if is_at_end and end else max(reached, request.place.id)
+                rest = _rest(request, connection, missed[:done], Place(place, Whose.GOING_ON))
+                rest.sent, rest.reached = request.sent + events, reached
+                self._drains.add(connection, partial(self._put_now, rest))
             else:
                 self._hub.subscribe(connection, connection.channel)
                 self._note_caught_up(connection, request, events)
-                self._look_later(connection, reached, [*request.in_flight, *in_flight])
-
-    def _go_on_later(
-        self,
-        connection: Connection,
-        request: Request,
-        place: StreamId,
-        reached: StreamId,
-        in_flight: Sequence[Entry],
-        events: int,
-    ) -> None:
-        """When the client has read what it got. Nothing but the place is kept until then, and what
-        of the entries in flight lies before it."""
-        rest = Request(
-            [connection],
-            Place(place, Whose.GOING_ON),
-            [*request.in_flight, *(entry for entry in in_flight if entry.id <= place)],
-            reached=reached,
-            sent=request.sent + events,
-            came_at=request.came_at,
-        )
-
-        self._drains.add(connection, lambda: self._put_now(rest))
+                self._look_later(connection, reached, in_flight)
 
     def _look_later(
         self, connection: Connection, reached: StreamId, in_flight: Sequence[Entry]
     ) -> None:
         """Entries in flight are looked at again when they must have come."""
         if in_flight:
-            first = Place(in_flight[0].id.predecessor(), Whose.FIRST)
-            again = Request([connection], first, in_flight, is_second_look=True, reached=reached)
-            self._put_later(again)
+            self._put_later(_second_look(connection, reached, in_flight))
 
-    def _give_orphans(self, request: Request, plan: replay.Plan) -> None:
+    def _give_orphans(self, request: Request, plan: replay.Plan, known: replay.Knowledge) -> None:
         """What a second look has found. A connection that has to catch up once more, after a gap in
         the live stream, gets it then."""
         connection = request.connections[0]
-        if self._hub.is_subscribed(connection, connection.channel):
-            _, events = self._sender.send(connection, plan.missed)
+        if not self._hub.is_subscribed(connection, connection.channel):
+            return
+        behind = max(request.reached, known.entries[-1].id) if known.entries else request.reached
+        orphans, done = replay.with_rising_ids(plan.missed, behind), 0
+        while done < len(orphans) and self._sender.may_send(connection):
+            taken, events = self._sender.send(connection, orphans[done:])
             connection.events_sent += events
-            self._look_later(connection, request.reached, plan.in_flight)
+            done += taken
+        left = [*plan.missed[done:], *plan.in_flight]
+        if done < len(orphans):
+            again = _second_look(connection, behind, left)
+            self._drains.add(connection, partial(self._put_now, again))
+        else:
+            self._look_later(connection, behind, left)
 
     # --- what is said ----------------------------------------------------------------------------
 
@@ -397,13 +398,17 @@ class CatchUp:
         request.close(CloseCode.INTERNAL_ERROR, "missed events can't be read")
 
     def _is_patient(self, request: Request, now: float) -> bool:
-        if now - request.waits_since < PATIENCE or not request.is_open:
+        waited = now - request.waits_since
+        if waited < PATIENCE or not request.may_be_sent_away or not request.is_open:
             return True
+        if self._trouble is not None:
+            self._send_away(request, self._trouble)
+            return False
         held_back = self._limiter.admit("queue", now)
         if held_back is not None:
             log.warning(
-                "%r is closed with 1013: its catch-up has waited for %.0f s behind %d others%s",
-                *(request, PATIENCE, len(self), and_more(held_back)),
+                "%r is closed with 1013: its catch-up has waited for %.0f s, too many are%s",
+                *(request, waited, and_more(held_back)),
             )
         request.close(CloseCode.TRY_AGAIN_LATER, "too many are catching up")
         return False
@@ -417,10 +422,28 @@ class CatchUp:
                 continue
             if now - request.waits_since < PATIENCE:
                 patient.append(request)
-                continue
-            log.error("%r: catch-up failed: %s; closed with 1012", request, error)
-            request.close(CloseCode.SERVICE_RESTART, "missed events can't be read now")
+            else:
+                self._send_away(request, error)
         return patient
+
+    def _send_away(self, request: Request, error: Exception) -> None:
+        """Redis fails."""
+        log.error("%r: catch-up failed: %s; closed with 1012", request, error)
+        request.close(CloseCode.SERVICE_RESTART, "missed events can't be read now")
+
+
+def _rest(request: Request, connection: Connection, sent: Sequence[Entry], place: Place) -> Request:
+    """What is left of a request for a connection that must drain first."""
+    since = replay.look_back_from(place)
+    had = [entry.known_by_identity() for entry in sent if entry.id >= since]
+    had += [entry for entry in request.had if entry.id >= since]
+    return Request([connection], place, had=had, came_at=request.came_at)
+
+
+def _second_look(connection: Connection, reached: StreamId, in_flight: Sequence[Entry]) -> Request:
+    # Nothing from before the entries in flight is of interest.
+    place = Place(in_flight[0].id.predecessor(), Whose.FIRST)
+    return Request([connection], place, in_flight, reached=reached)
 
 
 class _Gaps:

@@ -66,6 +66,10 @@ class Entry:
         """
         return frame_of(bytes(self.id), self.members)
 
+    def known_by_identity(self) -> Entry:
+        """The same without its content, to be remembered: it can be matched, but not sent."""
+        return Entry(self.id, self.channel, b"", None, self.identity)
+
     def at(self, place: StreamId) -> Entry:
         """The same event at another place, which shares what has been parsed."""
         return Entry(place, self.channel, self.data, self._members, self._identity)

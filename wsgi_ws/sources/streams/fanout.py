@@ -93,8 +93,8 @@ class Fanout:
     def gap(self, position: StreamId, oldest: StreamId) -> None:
         """The global stream was trimmed between two reads; the channels' own may have the rest."""
         self._metrics.stream_gap()
-        self._on_gap(position)  # asks the history for what was delivered before
-        self._history.start_at(oldest.predecessor())
+        self._history.begin_behind_gap(oldest.predecessor())
+        self._on_gap(position)
 
     def deliver(self, entries: Sequence[RawEntry]) -> None:
         """Hand a batch out, oldest first, giving way to the loop when it has taken too long."""

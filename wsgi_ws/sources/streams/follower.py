@@ -17,6 +17,8 @@ import gevent
 import redis
 from gevent.event import Event
 
+from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.sources.page_size import PageSize
 from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.stream_id import ZERO, StreamId
@@ -35,6 +37,7 @@ PAGE = 1000  # per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to pars
 LOOK_BEHIND_MS = 60_000
 HEAD_START = 2.0  # seconds: a worker accepts nobody sooner unless the first read has succeeded
 RETRY_DELAY_MIN, RETRY_DELAY_MAX = 0.1, 5.0  # seconds
+ALIKE_INTERVAL = 60.0  # seconds between two log lines of one kind
 POLL_INTERVAL = 0.1  # seconds between two reads of a service whose reads don't wait
 HASTY_READS = 3  # without entries, one after the other, before it is said of a service
 READ_MARGIN = 5.0  # seconds that a blocking read may last beyond its BLOCK before it counts as dead
@@ -101,6 +104,7 @@ class StreamFollower:
         self._outage = ""
         self._waits_since = time.monotonic()  # for the first read
         self._pace = _Pace()
+        self._limiter = LogLimiter(ALIKE_INTERVAL)
         self._size = PageSize()
         self._risked = 0  # entries asked for at once in a large reply that has not come yet
 
@@ -246,7 +250,14 @@ class StreamFollower:
         self._trimming.looked(oldest, at)
         # Nothing is known to have been at a made-up position, so that its absence says nothing.
         if oldest > at and (self._last or len(entries) >= SHORT):
-            log.error("stream %s was trimmed past the last ID read, %s", self._key, at)
+            held_back = self._limiter.admit("trimmed", time.monotonic())
+            if held_back is not None:
+                log.error(
+                    "stream %s was trimmed past the last ID read, %s: its limit "
+                    "(GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT_FIREHOSE) is too small for the rate "
+                    "of events, or this worker stood still%s",
+                    *(self._key, at, and_more(held_back)),
+                )
             self._sink.gap(at, first)
 
     def _follow(self) -> None:

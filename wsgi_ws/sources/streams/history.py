@@ -29,7 +29,8 @@ Kept = tuple[bytes, str, bytes]
 
 
 class History:
-    """The last entries of the global stream: all of them in (`floor`, `position`].
+    """The last entries of the global stream: all of them in (`floor`, `position`], and perhaps some
+    from before a gap.
 
     :ivar generation: counts the beginnings. What was read of Redis before the last one says nothing
         about what is in here.
@@ -54,6 +55,12 @@ class History:
         self._indexed.clear()
         self._fresh.clear()
         self._by_channel.clear()
+
+    def begin_behind_gap(self, floor: StreamId) -> None:
+        """What comes next is all that follows `floor`, but not what follows the position so far.
+        What is here is kept: it has been handed out."""
+        self.generation += 1
+        self.floor = self.position = floor
 
     def append(self, chunk: Sequence[Kept], position: bytes) -> None:
         """Keep the well-formed entries of a piece of the stream.
@@ -102,7 +109,7 @@ class History:
         indexed = bool(self._indexed)
         chunk, size = (self._indexed if indexed else self._fresh).popleft()
         self.size_bytes -= size
-        self.floor = StreamId.parse(chunk[-1][0])
+        self.floor = max(self.floor, StreamId.parse(chunk[-1][0]))
         if indexed:
             for _, channel, _ in chunk:
                 entries = self._by_channel[channel]

@@ -41,7 +41,6 @@ class Whose(Enum):
     BROWSER = "last_id of a browser: perhaps of another session, or of another Redis"
     FIRST = "for a browser that has none: so far back that what it waits for is behind it"
     GOING_ON = "the client has got everything up to here on this very connection"
-    LIVE = "it was live up to here, and so has got every event but the orphans"
 
 
 class Place(NamedTuple):
@@ -55,18 +54,14 @@ class Place(NamedTuple):
         """Whether this server has named it: then it need not be an entry's ID."""
         return self.whose is not Whose.BROWSER
 
-    @property
-    def is_past_orphans(self) -> bool:
-        """Whether the orphans from before it are no longer, or not, due."""
-        return self.whose in (Whose.FIRST, Whose.GOING_ON)
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to do for one client.
 
     :ivar missed: to be sent now, in this order, with these IDs.
-    :ivar in_flight: entries of the channel's stream to look at again after `TWIN_GRACE_MS`.
+    :ivar in_flight: entries of the channel's stream to look at again after `TWIN_GRACE_MS`. All of
+        them are younger than that, so that `look_back_from` any later place does not pass them by.
     :ivar gap: events that the client has not got may be lost for good.
     """
 
@@ -94,8 +89,9 @@ class Knowledge:
         """With more entries of the global stream, from memory."""
         if not entries:
             return self
-        all_entries = {entry.id: entry for entry in (*entries, *self.entries)}
-        return replace(self, entries=in_order(all_entries.values()))
+        # An orphan was sent with the ID of another entry, and the stream may still have the others.
+        both = {(entry.id, entry.identity): entry for entry in (*entries, *self.entries)}
+        return replace(self, entries=in_order(both.values()))
 
 
 def look_back_from(place: Place) -> StreamId:
@@ -134,8 +130,6 @@ def plan(
     """
     last_id = place.id
     alone, trimmed = _matched(channel_entries, known.entries)
-    if place.is_past_orphans:
-        alone = [entry for entry in alone if entry.id > last_id]
     proven = known.continuous and _is_orphan_id(last_id, alone, known.entries)
     orphans, in_flight = _by_age(alone, now_ms)
     missed = [entry for entry in known.entries if entry.id > last_id]
@@ -151,28 +145,26 @@ def plan(
     lost = orphans_lost or restored or not (known.continuous or reaches_back)
     # Stable: at equal IDs the global entry goes first.
     missed = in_order(entry for entry in missed if end is None or entry.id <= end)
-    return Plan(_with_rising_ids(missed, last_id), in_flight, gap=lost and not place.is_ours)
+    return Plan(with_rising_ids(missed, last_id), in_flight, gap=lost and not place.is_ours)
 
 
 def second_look(
     in_flight: Sequence[Entry],
-    reached: StreamId,
     channel_entries: Sequence[Entry],
     known: Knowledge,
     now_ms: int,
 ) -> Plan:
     """What of the entries in flight at the first look has turned out to be an orphan.
 
-    The client is live since the first look: it has all of `known`. Other parameters as for `plan`.
+    The client is live since the first look: it has all of `known`. Parameters as for `plan`.
 
-    :param reached: the last ID that the first look has sent.
+    :returns: `missed` with the IDs of the channel's stream: `with_rising_ids` gives those to send.
     """
     there = {entry.id: entry for entry in [*in_flight, *channel_entries]}
     alone, _ = _matched(in_order(there.values()), known.entries)
     looked_for = {entry.id for entry in in_flight}
     orphans, still = _by_age([e for e in alone if e.id in looked_for], now_ms)
-    reached = max(reached, known.entries[-1].id) if known.entries else reached
-    return Plan(_with_rising_ids(orphans, reached), still, gap=False)
+    return Plan(orphans, still, gap=False)
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
@@ -248,7 +240,7 @@ def _is_orphan_id(
     )
 
 
-def _with_rising_ids(entries: Iterable[Entry], start: StreamId) -> list[Entry]:
+def with_rising_ids(entries: Iterable[Entry], start: StreamId) -> list[Entry]:
     """An orphan older than what the client has gets the ID of the place where it is sent."""
     rising = []
     for entry in entries:

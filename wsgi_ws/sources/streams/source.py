@@ -115,9 +115,10 @@ class StreamSource:
     def _resynchronize(self, position: StreamId) -> None:
         """Live sockets have every event up to `position`: let them catch up from there."""
         for channel, connections in list(self._hub.by_topic.items()):
-            for connection in list(connections):
+            live = list(connections)
+            for connection in live:
                 self._hub.unsubscribe(connection, channel)
-                self._catch_up.enqueue_after_gap(connection, position)
+            self._catch_up.enqueue_after_gap(live, position)
 
     # --- sockets without a stream ----------------------------------------------------------------
 

@@ -373,7 +373,7 @@ class Worker:
         for connection in list(self.hub):
             if self.hub.is_subscribed(connection, connection.channel):
                 self.hub.unsubscribe(connection, connection.channel)
-                self.catch_up.enqueue_after_gap(connection, position)
+                self.catch_up.enqueue_after_gap([connection], position)
 
     def serve(self) -> None:
         """All catch-ups that wait, and second looks that are due."""

@@ -22,7 +22,7 @@ PLENTY = 10**9
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "PAGE", 3)
-    monkeypatch.setattr(archive, "SEARCH_PAGES", 4)
+    monkeypatch.setattr(archive, "SEARCH_ENTRIES", 12)
 
 
 def world(*channels: str) -> World:
@@ -160,6 +160,14 @@ def test_the_global_stream_is_searched_once_for_clients_whose_channels_have_noth
     w.redis.stream(FULL).entries.clear()
     second = a.knowledge("c", place, a.next_part("c", place, snapshot), snapshot)
     assert (first.continuous, second.continuous) == (True, True)
+
+
+def test_a_search_goes_as_far_when_its_pages_are_small() -> None:
+    w = world("a", *["b"] * 8)
+    w.redis.stream(PREFIX + "a").entries.clear()
+    a = forgetful(w)
+    a._size.refused(1, 0.0)  # so that as little as possible is asked for at once
+    assert numbers(w, known(a, place_of(w, 0))) == [0]
 
 
 # --- bounds in bytes -----------------------------------------------------------------------------

@@ -178,6 +178,24 @@ def test_a_client_that_has_waited_too_long_for_redis_is_told_to_come_back(scene:
     assert (one.closed_with, len(scene.archive.batches)) == (1012, 1)
 
 
+def test_who_comes_while_redis_hangs_is_told_so(scene: Scene) -> None:
+    scene.returns("a")
+    scene.archive.errors.append(redis.TimeoutError("no answer"))
+    scene.serve(waited=catchup.PATIENCE)
+    late = scene.returns("b")
+    for line in scene.catch_up._recent._lines.values():
+        line[0].waits_since -= catchup.PATIENCE
+    scene.serve()
+    assert late.closed_with == 1012
+
+
+def test_an_error_that_passes_is_waited_for(scene: Scene) -> None:
+    one = scene.returns()
+    scene.archive.errors.append(redis.ResponseError("BUSY Redis is busy running a script"))
+    scene.serve()
+    assert scene.is_live(one)
+
+
 def test_an_unreadable_key_costs_its_client_its_connection(scene: Scene) -> None:
     one, other = scene.returns("a"), scene.returns("b")
     scene.archive.parts["a"] = redis.ResponseError("WRONGTYPE")
@@ -206,6 +224,20 @@ def test_what_was_read_before_the_history_began_anew_is_read_again(scene: Scene)
     scene.archive.snapshot = and_then_a_gap_is_found  # type: ignore[method-assign]
     scene.serve()
     assert (len(scene.archive.batches), scene.is_live(one)) == (2, True)
+
+
+def test_who_was_live_before_a_gap_is_not_sent_away(scene: Scene) -> None:
+    one = scene.socket()
+    scheduled: list[Any] = []
+    scene.catch_up._later = lambda _seconds, function, argument: scheduled.append(
+        (function, argument)
+    )
+    scene.catch_up.enqueue_after_gap([one], RECENT)
+    ((function, request),) = scheduled
+    function(request)
+    request.waits_since -= 10 * catchup.PATIENCE
+    scene.serve()
+    assert scene.is_live(one)
 
 
 # --- first connections ---------------------------------------------------------------------------
@@ -266,6 +298,22 @@ def test_who_does_not_read_is_not_live_before_it_has_read(scene: Scene) -> None:
     scene.catch_up._drains.look()
     scene.serve()
     assert (len(one.chunks), scene.is_live(one)) == (1, True)
+
+
+def test_a_second_look_waits_for_the_socket_too(scene: Scene) -> None:
+    one = scene.socket()
+    scene.hub.subscribe(one, "c")
+    orphans = [
+        Entry(StreamId(number, 0), "c", b'{"channel_id":"c","errors":"%b"}' % (b"x" * 400_000))
+        for number in range(1100, 1110)
+    ]
+    one.reads = False
+    scene.catch_up._put(catchup._second_look(one, RECENT, orphans))
+    for _ in range(20):
+        scene.serve()
+        one.backlog_bytes = 0
+        scene.catch_up._drains.look()
+    assert b"".join(one.chunks) == b"".join(orphan.frame() for orphan in orphans)
 
 
 # --- gaps ----------------------------------------------------------------------------------------

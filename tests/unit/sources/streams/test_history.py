@@ -253,3 +253,20 @@ def test_the_memory_counted_is_that_of_the_entries_kept(
 ) -> None:
     history, model = replayed(steps, bound)
     assert history.size_bytes == cost(model.kept())
+
+
+def test_behind_a_gap_what_was_handed_out_before_is_still_there() -> None:
+    history = History(10**6)
+    history.append([(b"1-0", "c", b"before")], b"1-0")
+    history.begin_behind_gap(StreamId(5, 0))
+    history.append([(b"6-0", "c", b"behind")], b"6-0")
+    assert [entry.data for entry in history.of_channel("c")] == [b"before", b"behind"]
+    assert (history.floor, history.position) == (StreamId(5, 0), StreamId(6, 0))
+
+
+def test_to_forget_what_was_before_a_gap_does_not_move_the_floor_back() -> None:
+    history = History(1000)
+    history.append([(b"1-0", "c", b"x" * 500)], b"1-0")
+    history.begin_behind_gap(StreamId(5, 0))
+    history.append([(b"6-0", "c", b"x" * 500)], b"6-0")
+    assert history.floor == StreamId(5, 0)

@@ -99,7 +99,7 @@ def _small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         ):
             monkeypatch.setattr(module, name, 1)
     monkeypatch.setattr(archive, "PAGE", 3)
-    monkeypatch.setattr(archive, "SEARCH_PAGES", 10**6)
+    monkeypatch.setattr(archive, "SEARCH_ENTRIES", 10**6)
     # Each gap counts here, and for each client.
     monkeypatch.setattr(catchup, "GAP_INTERVAL", 0.0)
     monkeypatch.setattr(catchup, "OLD_PLACE_MS", 10**12)

@@ -22,6 +22,7 @@ from wsgi_ws.sources.streams.replay import (
     plan,
     second_look,
     twin_windows,
+    with_rising_ids,
     without_twin,
 )
 
@@ -150,7 +151,7 @@ def test_looking_back_ends_at_zero() -> None:
 
 
 def looked(in_flight: Sequence[Entry], full: Sequence[Entry], *, now_ms: int = NOW) -> Plan:
-    return second_look(in_flight, at(0), in_flight, Knowledge(full, continuous=True), now_ms)
+    return second_look(in_flight, in_flight, Knowledge(full, continuous=True), now_ms)
 
 
 def test_what_has_come_live_since_is_not_sent_again() -> None:
@@ -161,14 +162,9 @@ def test_what_has_not_come_is_sent() -> None:
     assert jobs(looked([entry(1, "orphan"), entry(2, "a")], [entry(3, "a")]).missed) == ["orphan"]
 
 
-def test_it_is_sent_with_the_id_of_the_last_live_event() -> None:
-    (sent,) = looked([entry(1, "orphan")], [entry(9, "live", 2)]).missed
-    assert sent.id == at(9, 2)
-
-
-def test_without_live_events_it_is_sent_with_its_own_id() -> None:
-    (sent,) = looked([entry(1, "orphan", 3)], []).missed
-    assert sent.id == at(1, 3)
+def test_what_is_older_than_what_the_client_has_is_sent_with_the_id_of_that() -> None:
+    rising = with_rising_ids([entry(1, "orphan"), entry(10, "another")], at(9, 2))
+    assert [one.id for one in rising] == [at(9, 2), at(10)]
 
 
 def test_what_is_still_young_is_looked_at_again() -> None:
@@ -178,13 +174,13 @@ def test_what_is_still_young_is_looked_at_again() -> None:
 
 def test_an_orphan_that_the_channel_has_lost_since_is_still_sent() -> None:
     known = Knowledge([], continuous=True)
-    assert jobs(second_look([entry(1, "orphan")], at(0), [], known, NOW).missed) == ["orphan"]
+    assert jobs(second_look([entry(1, "orphan")], [], known, NOW).missed) == ["orphan"]
 
 
 def test_orphans_of_the_first_look_are_not_sent_again() -> None:
     channel = [entry(1, "sent at the first look"), entry(2, "in flight")]
     known = Knowledge([], continuous=True)
-    assert jobs(second_look(channel[1:], at(0), channel, known, NOW).missed) == ["in flight"]
+    assert jobs(second_look(channel[1:], channel, known, NOW).missed) == ["in flight"]
 
 
 # --- events that are alike -----------------------------------------------------------------------
@@ -305,18 +301,18 @@ def test_a_place_of_ours_makes_no_gap(whose: Whose) -> None:
     assert not plan(Place(at(2), whose), (), known, NOW).gap
 
 
-@OURS
-def test_no_orphan_from_before_a_place_of_ours_is_sent(whose: Whose) -> None:
-    channel = [entry(1, "before"), entry(3, "after")]
-    missed = plan(Place(at(2), whose), channel, Knowledge((), True), NOW).missed
-    assert jobs(missed) == ["after"]
+def test_what_was_sent_before_a_place_is_not_sent_again_when_the_stream_has_lost_it() -> None:
+    sent, lost = entry(1, "sent"), entry(1, "overtaken, and trimmed since", 1)
+    known = Knowledge((), True).beside([sent.known_by_identity()])
+    place = Place(at(2), Whose.GOING_ON)
+    assert jobs(plan(place, [sent, lost], known, NOW).missed) == ["overtaken, and trimmed since"]
 
 
-@OURS
-def test_nothing_from_before_a_place_of_ours_is_in_flight_again(whose: Whose) -> None:
-    channel = [entry(1, "before"), entry(3, "after")]
-    in_flight = plan(Place(at(2), whose), channel, Knowledge((), True), T + 10).in_flight
-    assert jobs(in_flight) == ["after"]
+def test_what_is_known_twice_counts_once() -> None:
+    """Or one of two events that are alike would be taken for the other's twin."""
+    alike = [entry(1, "a"), entry(2, "a")]
+    known = Knowledge(alike[:1], True).beside([alike[0].known_by_identity()])
+    assert len(plan(Place(at(0)), alike, known, NOW).missed) == 2
 
 
 @OURS

@@ -104,7 +104,8 @@ def test_after_a_gap_live_sockets_catch_up_from_before_it(
     for one in (live, other):
         hub.subscribe(one, one.channel)
     source._resynchronize(StreamId(5, 0))
-    queued = {call.args for call in catch_up.enqueue_after_gap.call_args_list}
+    calls = catch_up.enqueue_after_gap.call_args_list
+    queued = {(*live, position) for live, position in (call.args for call in calls)}
     assert queued == {(live, StreamId(5, 0)), (other, StreamId(5, 0))}
     assert (hub.by_topic, catching_up in hub) == ({}, True)
 
