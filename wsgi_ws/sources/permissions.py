@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import gevent
 import redis
 
+from wsgi_ws.sources.redis_client import told
+
 log = logging.getLogger(__name__)
 
 INTERVAL = 60.0  # seconds between two looks
@@ -46,16 +48,23 @@ class Permissions:
         finally:
             self._client.connection_pool.disconnect()
         if missing and missing != self.missing:
-            log.error("%s; events are delivered, but clients that come back get 1012", missing)
+            log.error("%s; clients that come back can't get what they have missed (1011)", missing)
         elif self.missing and not missing:
             log.info("the permissions in Redis are complete now")
         self.missing = missing
 
     def _try(self) -> str:
         for needed, command in self._commands.items():
+            name = str(command[0])
             try:
                 self._client.execute_command(*command)
             except redis.exceptions.NoPermissionError as error:
-                name = command[0]
-                return f"{name} is not permitted by Redis: its user needs {needed} ({error})"
+                # It may be another command's: SELECT, when the connection begins.
+                own = name.lower() in str(error).lower() or "key" in str(error).lower()
+                remedy = f": its user needs {needed}" if own else ""
+                return f"{name} is not permitted by Redis{remedy} ({error})"
+            except redis.ResponseError as error:
+                if told(error) != str(error):
+                    return f"Redis can't be used: it is {told(error)}"
+                raise
         return ""

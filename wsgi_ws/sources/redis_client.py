@@ -6,6 +6,7 @@ The only place that knows redis-py's options.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import socket
@@ -83,6 +84,8 @@ def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
         **_connection(read_timeout, CONNECT_TIMEOUT),
         **_credentials(settings.username, settings.password),
     }
+    if not settings.password and not settings.db:
+        options["redis_connect_func"] = _greet
     client: ReadingClient
     if settings.sentinels:
         client = MasterClient(settings, options | _tls(settings, settings.ssl))
@@ -160,6 +163,22 @@ def is_cut_off(error: Exception) -> bool:
     )
 
 
+def will_pass(error: redis.ResponseError) -> bool:
+    """Whether an error is one of the whole server, and for a time: a script holds it up, or its
+    master is gone."""
+    names = (redis.exceptions.MasterDownError, redis.exceptions.TryAgainError)
+    return isinstance(error, names) or str(error).startswith("BUSY")
+
+
+def told(error: Exception) -> str:
+    """An error as an operator can use it: redis-py leaves out the word that tells a Cluster."""
+    cluster = (redis.exceptions.MovedError, redis.exceptions.AskError)
+    down = redis.exceptions.ClusterDownError
+    if isinstance(error, cluster) or (isinstance(error, down) and not will_pass(error)):
+        return f"a Redis Cluster, which neither Superset nor this server can use: {error}"
+    return str(error)
+
+
 def clock_ms(reply: Sequence[Any]) -> int:
     """Redis's clock, milliseconds since the epoch.
 
@@ -219,6 +238,18 @@ class _Pipeline(Pipeline):
 
 def _drop_idle_ones(pool: Any) -> None:
     pool.disconnect(inuse_connections=False)
+
+
+def _greet(connection: Any) -> None:
+    """Ask for something when a connection begins that would begin without a word.
+
+    What a server sends by itself then (session tickets of TLS, that it has too many clients) is
+    data to redis-py's pool, which refuses the connection with "not ready".
+    """
+    connection.on_connect()
+    connection.send_command("PING", check_health=False)
+    with contextlib.suppress(redis.ResponseError):  # not permitted: an answer all the same
+        connection.read_response()
 
 
 # --- redis-py's options --------------------------------------------------------------------------

@@ -42,9 +42,10 @@ class RedisClock:
 
     def _refuse(self, error: Exception) -> None:
         if not self._is_refused:
+            is_denied = "'time'" in str(error)
             log.warning(
                 "Redis does not tell its time (%s): this machine's clock is used instead, and must "
-                "not differ from Redis's by more than a second; to permit it: ACL SETUSER … +time",
-                error,
+                "not differ from Redis's by more than a second%s",
+                *(error, "; to permit it: ACL SETUSER … +time" if is_denied else ""),
             )
         self._is_refused = True

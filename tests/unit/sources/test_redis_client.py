@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -22,6 +24,8 @@ from wsgi_ws.sources.redis_client import (
     entries_of,
     is_cut_off,
     stream_of,
+    told,
+    will_pass,
 )
 
 SENTINELS: dict[str, Any] = {"sentinels": sentinels(["a:1", "b"]), "sentinel_master": "m"}
@@ -181,9 +185,22 @@ def test_what_is_no_time_is_an_error_of_redis(reply: Any) -> None:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Accepts connections and never answers: without a password, redis-py asks nothing at first."""
+    """Accepts connections and answers the PING with which each begins."""
     with socket.create_server(("127.0.0.1", 0), backlog=256) as sock:
+        thread = threading.Thread(target=_answer_pings, args=(sock,))
+        thread.start()
         yield sock
+        sock.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _answer_pings(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        while True:
+            client, _ = listener.accept()
+            stack.enter_context(client)
+            client.recv(1000)
+            client.sendall(b"+PONG\r\n")
 
 
 def client_of(listener: socket.socket) -> redis.Redis:
@@ -206,6 +223,21 @@ def test_there_is_no_limit_to_the_connections_outside_the_pool(listener: socket.
     for _ in range(130):  # the pool of redis-py 8 stops at 100
         connection, _ = connect_outside_the_pool(client)
         connection.disconnect()
+
+
+def test_a_cluster_is_called_by_its_name() -> None:
+    assert "Redis Cluster" in told(redis.exceptions.MovedError("7467 127.0.0.1:7701"))
+    assert "Redis Cluster" in told(redis.exceptions.ClusterDownError("Hash slot not served"))
+
+
+def test_a_master_that_is_gone_is_no_cluster_and_passes() -> None:
+    error = redis.exceptions.MasterDownError("Link with MASTER is down")
+    assert (told(error), will_pass(error)) == (str(error), True)
+
+
+def test_a_script_that_holds_the_server_up_passes() -> None:
+    assert will_pass(redis.ResponseError("BUSY Redis is busy running a script"))
+    assert not will_pass(redis.ResponseError("WRONGTYPE Operation against a key"))
 
 
 # --- Sentinel ------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.fair_queue import FairQueue
+from wsgi_ws.sources.redis_client import told, will_pass
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.archive import Archive, Part, Snapshot
@@ -44,8 +45,6 @@ SEARCH_BATCH = 16  # and others, each of which may need a search of some 50 ms
 PATIENCE = 15.0  # seconds that a client waits before it is sent away
 RETRY_DELAY = 0.25  # seconds
 MERGE_TIME = 5.0  # seconds for which one that waits takes others in: they share its patience
-# Errors that pass: a script or a loading holds the server up, or its master is gone.
-PASSING = ("BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 ALIKE_INTERVAL = 60.0  # seconds between two log lines of one kind
 
 # A gap is told once per channel in this time, in seconds: a browser sends one `last_id` at each
@@ -264,9 +263,9 @@ class CatchUp:
         try:
             self._look(request, snapshot)
         except redis.ResponseError as error:
-            if str(error).startswith(PASSING):
+            if will_pass(error):
                 raise
-            self._fail(request, str(error))
+            self._fail(request, told(error))
         except (Stale, redis.RedisError, OSError):
             raise
         except Exception as error:

@@ -20,6 +20,7 @@ from gevent.event import Event
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.sources.page_size import PageSize
+from wsgi_ws.sources.redis_client import told
 from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams.entry import RawEntry
@@ -321,14 +322,15 @@ class StreamFollower:
         self._delay = RETRY_DELAY_MIN
         self.connected.set()
 
-    def _note_outage(self, error: Exception) -> None:
+    def _note_outage(self, outage: Exception) -> None:
+        error = told(outage)
         self.connected.clear()
         self.caught_up = False
         if not self._outage:
             log.error("Redis can't be read (%s); sockets stay open, retrying until it can", error)
-        elif self._outage != str(error):  # is news: first "closed", then "wrong password"
+        elif self._outage != error:  # is news: first "closed", then "wrong password"
             log.warning("Redis still can't be read (%s)", error)
-        self._outage = str(error)
+        self._outage = error
 
     def _note_refusal(self, error: Exception) -> None:
         """Was the connection closed in place of a large reply? If so, ask for less."""
@@ -336,12 +338,26 @@ class StreamFollower:
         if not asked or not isinstance(error, (redis.ConnectionError, ConnectionError)):
             return
         self._size.refused(asked, time.monotonic())
+        if asked == 1:
+            self._note_immense_event()
+            return
         log.warning(
             "the connection to Redis was closed in place of a reply with up to %d entries: if that "
             "is Redis's client-output-buffer-limit (normal) or maxmemory-clients, it is small for "
             "these events; asking for %d at a time now",
             *(asked, self._size.entries(asked)),
         )
+
+    def _note_immense_event(self) -> None:
+        """Nothing less can be asked for, and it can't be passed over either."""
+        held_back = self._limiter.admit("immense", time.monotonic())
+        if held_back is not None:
+            log.error(
+                "the connection to Redis was closed in place of one event, the one after %s of "
+                "stream %s: raise Redis's client-output-buffer-limit (normal) or maxmemory-clients "
+                "above its size; no events are delivered until then%s",
+                *((self._position or b"").decode(), self._key, and_more(held_back)),
+            )
 
 
 class _Pace:
