@@ -203,6 +203,7 @@ class Service:
                 settings.jwt_algorithms,
                 settings.jwt_cookie_name,
                 settings.jwt_channel_id_key,
+                settings.previous_jwt_secret,
             ),
             settings.allowed_origins,
             settings.trusted_proxies,

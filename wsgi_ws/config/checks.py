@@ -16,6 +16,7 @@ from wsgi_ws.config.keys import (
     JWT_ALGORITHMS,
     SYMMETRIC_ALGORITHMS,
     RedisSettings,
+    Settings,
     keys,
     redis_key,
 )
@@ -33,6 +34,8 @@ def check_whole(draft: Draft) -> None:
     _check_wrapping(draft)
     settings = draft.settings()
     _check_secret(draft, settings.jwt_secret)
+    if settings.previous_jwt_secret:
+        _check_previous_secret(draft, settings)
     _check_algorithms(draft, settings.jwt_algorithms)
     if settings.metrics_port == settings.port and "port" not in draft.problems:
         draft.reject(
@@ -186,22 +189,57 @@ def _check_tls(draft: Draft, redis: RedisSettings) -> None:
 
 
 def _check_secret(draft: Draft, secret: str) -> None:
-    try:
-        size = len(secret.encode())
-    except UnicodeEncodeError:
-        draft.reject("jwtSecret", f"{draft.named('jwtSecret')} is not valid UTF-8")
-        return
+    size = _bytes_of(draft, "jwtSecret", secret)
     source = draft.sources.get("jwtSecret")
-    if size < SECRET_MIN_BYTES:
-        found = f"has {size} byte{'' if size == 1 else 's'} (from {source})"
-        found = found if source else "is not set"
+    if size is not None and size < SECRET_MIN_BYTES:
+        found = f"{_has_bytes(size)} (from {source})" if source else "is not set"
         draft.reject(
             "jwtSecret",
             f"jwtSecret {found} and needs at least {SECRET_MIN_BYTES}: set JWT_SECRET or jwtSecret "
             "to the value of GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset",
         )
-    if secret.strip("\"' ").upper().startswith("CHANGE-ME"):
+    if _is_public(secret):
         draft.warnings.append(
             f"{draft.named('jwtSecret')} is the example's: anybody can forge cookies with it; "
             "set the same long random value here and in Superset's GLOBAL_ASYNC_QUERIES_JWT_SECRET"
         )
+
+
+def _check_previous_secret(draft: Draft, settings: Settings) -> None:
+    """It admits like the current one, so no less is asked of it."""
+    secret, path = settings.previous_jwt_secret, "previousJwtSecret"
+    size = _bytes_of(draft, path, secret)
+    if size is not None and size < SECRET_MIN_BYTES:
+        draft.reject(
+            path,
+            f"{path} {_has_bytes(size)} (from {draft.set_by(path)}) and needs at least "
+            f"{SECRET_MIN_BYTES}: set it to the value that GLOBAL_ASYNC_QUERIES_JWT_SECRET had in "
+            "Superset before, or leave it empty",
+        )
+    if secret == settings.jwt_secret:
+        draft.warnings.append(
+            f"{draft.named(path)} is the same as jwtSecret and does nothing: set it to the value "
+            "that GLOBAL_ASYNC_QUERIES_JWT_SECRET had in Superset before, or remove it"
+        )
+    elif _is_public(secret):
+        draft.warnings.append(
+            f"{draft.named(path)} is the example's: anybody can forge cookies with it, as long as "
+            "it is set; remove it"
+        )
+
+
+def _bytes_of(draft: Draft, path: str, secret: str) -> int | None:
+    try:
+        return len(secret.encode())
+    except UnicodeEncodeError:
+        draft.reject(path, f"{draft.named(path)} is not valid UTF-8")
+        return None
+
+
+def _has_bytes(size: int) -> str:
+    return f"has {size} byte{'' if size == 1 else 's'}"
+
+
+def _is_public(secret: str) -> bool:
+    """Whether it is the value of `config.example.json`, as far as people change that."""
+    return secret.strip("\"' ").upper().startswith("CHANGE-ME")

@@ -80,7 +80,10 @@ def _compare(draft: Draft, path: str, said: Said) -> None:
         )
         return
     how = "differs from" if key_of(path).secret else f"is {shown(draft.values[path])}, unlike"
-    draft.warnings.append(f"{draft.named(path)} {how} Superset's {said}, and wins")
+    rotation = ""
+    if path == "jwtSecret" and said.value == draft.values.get("previousJwtSecret"):
+        rotation = "; that one is previousJwtSecret, which admits too: a rotation is under way"
+    draft.warnings.append(f"{draft.named(path)} {how} Superset's {said}, and wins{rotation}")
 
 
 def _has_other_address(draft: Draft, said: Mapping[str, Said]) -> bool:

@@ -155,6 +155,7 @@ class Settings:
     redis_stream_read_block_ms: int = option(5000, env="REDIS_STREAM_READ_BLOCK_MS", minimum=1)
     jwt_algorithms: tuple[str, ...] = _list(("HS256",), "JWT_ALGORITHMS")
     jwt_secret: str = option("", env="JWT_SECRET", secret=True)
+    previous_jwt_secret: str = option("", env="PREVIOUS_JWT_SECRET", secret=True)
     jwt_cookie_name: str = option("async-token", env="JWT_COOKIE_NAME")
     jwt_channel_id_key: str = option("channel", env="JWT_CHANNEL_ID_KEY")
     socket_response_timeout: float = _duration(60000, "SOCKET_RESPONSE_TIMEOUT_MS")

@@ -2,9 +2,9 @@
 """Who asks? The cookie's JSON Web Token → an identity, or a refusal that an operator understands.
 
 Pure: no sockets, no clock. PyJWT checks the signature; the claims that count
-are checked here, and its look at the secret (is it a PEM, SSH or DER key, or a JWK, which must not
+are checked here, and its look at a secret (is it a PEM, SSH or DER key, or a JWK, which must not
 serve as an HMAC's?) is taken once instead of for each token, where it is most of the work.
-No refusal contains a token.
+While one secret takes another's place, both admit. No refusal contains a token.
 """
 
 from __future__ import annotations
@@ -45,16 +45,23 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Verifies cookies as configured; the same values as in Superset's settings."""
+    """Verifies cookies as configured; the same values as in Superset's settings.
+
+    :ivar previous_secret: the secret whose place `secret` has taken, or empty.
+    """
 
     secret: str = field(repr=False)
     algorithms: Sequence[str]
     cookie_name: str
     channel_key: str
-    _verifier: jwt.PyJWS = field(init=False, repr=False, compare=False)
+    previous_secret: str = field(default="", repr=False)
+    _keys: tuple[_Key, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_verifier", _verifier(self.secret, self.algorithms))
+        keys = [_Key("jwtSecret", self.secret, self.algorithms)]
+        if self.previous_secret:
+            keys.append(_Key("previousJwtSecret", self.previous_secret, self.algorithms))
+        object.__setattr__(self, "_keys", tuple(keys))
 
     def identify(self, cookie_header: str, now: float) -> Identity:
         """The identity of a `Cookie` header's token.
@@ -63,7 +70,8 @@ class Authenticator:
         first `MAX_TOKENS`, since a check of a signature costs 50 µs.
 
         :param now: seconds since the epoch.
-        :raises Refusal: when none does; the first one's problem is told.
+        :raises Refusal: when none does; told is the problem of the first that Superset has signed,
+            since others may be anybody's, else of the first.
         """
         tokens = list(islice(values_of(cookie_header, self.cookie_name), MAX_TOKENS))
         if not tokens:
@@ -72,23 +80,41 @@ class Authenticator:
             names = sorted({name for name, value in cookies if value})
             seen = ", ".join(names) or "none at all"
             raise Refusal("no_cookie", f"no cookie named {self.cookie_name} (cookies: {seen})")
-        first_error: Refusal | None = None
+        signed: list[Refusal] = []
+        others: list[Refusal] = []
         for token in tokens:
+            refusals = others
             try:
-                return self._verify(token, now)
+                payload = self._payload(token)
+                refusals = signed
+                return self._identity(payload, now)
             except Refusal as error:
-                first_error = first_error or error
-        assert first_error is not None
-        raise first_error
+                refusals.append(error)
+        raise (signed or others)[0]
 
-    def _verify(self, token: str, now: float) -> Identity:
+    def _payload(self, token: str) -> bytes:
+        """What is in a token that one of the secrets has signed; the current one is tried first.
+
+        :raises Refusal: when none has. A secret that could check the signature knows more than one
+            that is no key for the token's algorithm.
+        """
+        refusal: Refusal | None = None
+        for key in self._keys:
+            try:
+                return key.payload(token)
+            except jwt.InvalidSignatureError:
+                refusal = Refusal("bad_signature", _WrongSignature(self._keys, token))
+            except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+                refusal = refusal or _explained(error)
+        assert refusal is not None
+        raise refusal
+
+    def _identity(self, payload: bytes, now: float) -> Identity:
+        """Whom a signed payload admits."""
         try:
-            payload = self._verifier.decode(token, self.secret, algorithms=list(self.algorithms))
             claims = orjson.loads(payload)
-        except jwt.InvalidSignatureError:
-            raise Refusal("bad_signature", _WrongSignature(self, token)) from None
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise _explained(error) from None
+        except ValueError:
+            claims = None
         if not isinstance(claims, dict):
             raise Refusal("malformed_token", "the token's payload is not a JSON object")
         expires_at = _check_times(claims, now)
@@ -97,31 +123,61 @@ class Authenticator:
             raise Refusal("no_channel", f"the token has no channel (claim {self.channel_key})")
         return Identity(channel, expires_at)
 
-    def would_verify(self, token: str, secret: str) -> bool:
-        """Whether another secret has signed a token. Nobody is admitted by that."""
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A secret that admits. Each has a verifier of its own: one may be a PEM, the other an HMAC's.
+
+    :ivar name: its key of the configuration.
+    """
+
+    name: str
+    secret: str = field(repr=False)
+    algorithms: Sequence[str]
+    _verifier: jwt.PyJWS = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_verifier", _verifier(self.secret, self.algorithms))
+
+    def payload(self, token: str) -> bytes:
+        """What is in a token that this secret has signed; else PyJWT's or Python's errors."""
+        return self._decode(token, self.secret)
+
+    def looks_right(self, token: str) -> bool:
+        """Whether a secret that looks like this one has signed a token. That admits nobody."""
+        return any(self._would_verify(token, secret) for secret in _look_alikes(self.secret))
+
+    def _would_verify(self, token: str, secret: str) -> bool:
         try:
-            self._verifier.decode(token, secret, algorithms=list(self.algorithms))
+            self._decode(token, secret)
         except (jwt.PyJWTError, ValueError, TypeError):
             return False
         return True
+
+    def _decode(self, token: str, secret: str) -> bytes:
+        payload: bytes = self._verifier.decode(token, secret, algorithms=list(self.algorithms))
+        return payload
 
 
 @dataclass(frozen=True, slots=True)
 class _WrongSignature:
     """What is wrong with a signature, found out when somebody wants to read it: a line a minute."""
 
-    authenticator: Authenticator
+    keys: Sequence[_Key]
     token: str = field(repr=False)
 
     def __str__(self) -> str:
-        sentence = (
-            "the token's signature is wrong: jwtSecret differs from "
-            "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset"
-        )
-        own = self.authenticator
-        if any(own.would_verify(self.token, secret) for secret in _look_alikes(own.secret)):
-            return f"{sentence} only in the quotation marks or the white space around it"
-        return f"{sentence}, or the token is forged"
+        sentence = "the token's signature is wrong:"
+        theirs = "from GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset"
+        for key in self.keys:
+            if key.looks_right(self.token):
+                return (
+                    f"{sentence} {key.name} differs {theirs} only in the quotation marks or the "
+                    "white space around it"
+                )
+        differ = " and ".join(key.name for key in self.keys)
+        differ += " differs" if len(self.keys) == 1 else " differ"
+        return f"{sentence} {differ} {theirs}, or the token is forged"
 
 
 def _look_alikes(secret: str) -> set[str]:

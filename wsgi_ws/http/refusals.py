@@ -42,7 +42,8 @@ REFUSALS: Mapping[str, Kind] = {
     ),
     "bad_signature": _unauthorized(
         "Set jwtSecret (JWT_SECRET, which wins over the file) to the very value of "
-        "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset"
+        "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset; if it was changed there, previousJwtSecret "
+        "admits the tokens of the one before"
     ),
     "bad_algorithm": _unauthorized("Superset signs with HS256, the default of jwtAlgorithms"),
     "expired": _unauthorized(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.configuration import MARK, error_of, load_with
+from testbed.configuration import MARK, SECRET, error_of, load_with
 from wsgi_ws.config.keys import RedisSettings, Settings
 from wsgi_ws.config.load import ConfigError, load
 
@@ -119,6 +119,11 @@ def test_the_examples_secret_warns(start: str, tmp_path: Path) -> None:
         {"jwtSecret": [MARK]},
         {"jwtSecret": {MARK: MARK}},
         {"jwtSecrets": MARK},
+        {"previousJwtSecret": MARK},
+        {"previousJwtSecret": "CHANGE-ME" + MARK * 8},
+        {"previousJwtSecret": MARK * 8, "jwtSecret": MARK * 8},
+        {"previousJwtSecret": f'"{MARK * 8}"'},
+        {"previousJwtSecret": [MARK]},
         {"redis": {"password": [MARK]}},
         {"redis": {"password": {MARK: MARK}}},
         {"redis": {"pasword": MARK}},
@@ -138,7 +143,11 @@ def test_no_secret_of_the_file_is_in_any_message(document: object, tmp_path: Pat
 
 @pytest.mark.parametrize("value", [MARK, "CHANGE-ME" + MARK * 8, f"tcp://{MARK}"])
 @pytest.mark.parametrize(
-    "variable", ["JWT_SECRET", "REDIS_PASSWORD", "REDIS_URL", "REDIS_SENTINEL_PASSWORD"]
+    "variable",
+    [
+        *("JWT_SECRET", "PREVIOUS_JWT_SECRET"),
+        *("REDIS_PASSWORD", "REDIS_URL", "REDIS_SENTINEL_PASSWORD"),
+    ],
 )
 def test_no_secret_of_the_environment_is_in_any_message(
     variable: str, value: str, tmp_path: Path
@@ -158,10 +167,56 @@ def test_json_that_is_broken_near_the_secret_does_not_show_it(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "settings", [Settings(jwt_secret=MARK), Settings(redis=RedisSettings(password=MARK))]
+    "settings",
+    [
+        Settings(jwt_secret=MARK),
+        Settings(previous_jwt_secret=MARK),
+        Settings(redis=RedisSettings(password=MARK)),
+    ],
 )
 def test_no_secret_is_in_the_representation_of_settings(settings: Settings) -> None:
     assert MARK not in repr(settings)
+
+
+# --- the secret before -------------------------------------------------------------------------
+
+
+def test_the_secret_before_may_be_set_beside_the_present_one(tmp_path: Path) -> None:
+    loaded = load_with(tmp_path, environ={"PREVIOUS_JWT_SECRET": "x" * 32})
+    assert (loaded.settings.previous_jwt_secret, loaded.warnings) == ("x" * 32, ())
+
+
+@pytest.mark.parametrize(("secret", "size"), [("x" * 31, "31 bytes"), ("x", "1 byte ")])
+def test_a_shorter_secret_before_stops_the_start(secret: str, size: str, tmp_path: Path) -> None:
+    message = error_of(tmp_path, None, {"PREVIOUS_JWT_SECRET": secret})
+    assert f"previousJwtSecret has {size}" in message
+    assert "(from environment variable PREVIOUS_JWT_SECRET)" in message
+    assert "or leave it empty" in message
+
+
+def test_a_secret_before_that_can_not_be_encoded_stops_the_start(tmp_path: Path) -> None:
+    message = error_of(tmp_path, None, {"PREVIOUS_JWT_SECRET": "\udcff" * 40})
+    assert "previousJwtSecret (from environment" in message
+    assert "is not valid UTF-8" in message
+
+
+def test_the_examples_secret_as_the_one_before_warns(tmp_path: Path) -> None:
+    environ = {"PREVIOUS_JWT_SECRET": "change-me" + "x" * 32}
+    (warning,) = load_with(tmp_path, environ=environ).warnings
+    source = "previousJwtSecret (from environment variable PREVIOUS_JWT_SECRET)"
+    assert warning.startswith(f"{source} is the example's: anybody can forge cookies")
+
+
+def test_a_secret_before_that_is_the_present_one_warns(tmp_path: Path) -> None:
+    environ = {"PREVIOUS_JWT_SECRET": SECRET}
+    (warning,) = load_with(tmp_path, environ=environ).warnings
+    assert "is the same as jwtSecret and does nothing" in warning
+    assert SECRET not in warning
+
+
+def test_the_secret_before_alone_is_not_enough(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="jwtSecret is not set and needs at least 32"):
+        load({"PREVIOUS_JWT_SECRET": SECRET}, tmp_path)
 
 
 # --- algorithms ----------------------------------------------------------------------------------

@@ -144,6 +144,24 @@ def test_a_differing_secret_is_not_shown(path: Path) -> None:
     assert THEIR_SECRET not in warning
 
 
+def test_supersets_secret_as_the_one_before_is_a_rotation(path: Path) -> None:
+    (warning,) = loaded(path, JWT_SECRET=OUR_SECRET, PREVIOUS_JWT_SECRET=THEIR_SECRET).warnings
+    assert warning.endswith("previousJwtSecret, which admits too: a rotation is under way")
+
+
+def test_the_secret_before_is_never_supersets(path: Path) -> None:
+    program = f"{PROGRAM}PREVIOUS_JWT_SECRET = {OUR_SECRET!r}\npreviousJwtSecret = {OUR_SECRET!r}\n"
+    result = loaded(path, program)
+    assert result.settings.previous_jwt_secret == ""
+
+
+def test_supersets_secret_is_the_present_one_beside_the_one_before(path: Path) -> None:
+    result = loaded(path, PREVIOUS_JWT_SECRET=OUR_SECRET)
+    assert result.settings.jwt_secret == THEIR_SECRET
+    assert result.settings.previous_jwt_secret == OUR_SECRET
+    assert result.warnings == ()
+
+
 def test_equal_values_do_not_warn(path: Path) -> None:
     assert loaded(path, REDIS_DB="3", JWT_ALGORITHMS="HS256,HS512").warnings == ()
 

@@ -98,5 +98,6 @@ def test_every_variable_belongs_to_one_key() -> None:
 
 def test_the_secret_keys_are_these() -> None:
     assert {key.path for key in KEYS.values() if key.secret} == {
-        *("jwtSecret", "redis.url", "redis.password", "redis.sentinelPassword"),
+        *("jwtSecret", "previousJwtSecret"),
+        *("redis.url", "redis.password", "redis.sentinelPassword"),
     }

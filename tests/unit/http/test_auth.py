@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,8 @@ SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-01234567
 OTHER_SECRET = SECRET[::-1]
 LONG_AGO, NOW, FAR_AHEAD = 1, 1_700_000_000, 2**33  # seconds since the epoch
 HS256 = Authenticator(SECRET, ("HS256",), "async-token", "channel")
+OLD_SECRET = "the-secret-before-this-one-which-is-long-enough-for-every-HMAC-9876543210"
+BOTH = replace(HS256, previous_secret=OLD_SECRET)
 
 
 def token(secret: str | None = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
@@ -114,6 +117,111 @@ def test_other_cookies_need_not_be_utf8() -> None:
     assert HS256.identify("name=Jos\xe9; " + cookie(token()), NOW).channel == "c1"
 
 
+# --- while one secret takes another's place ------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLD_SECRET], ids=["present", "before"])
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_a_token_of_either_secret_is_admitted(secret: str, algorithm: str) -> None:
+    several = replace(BOTH, algorithms=("HS256", "HS384", "HS512"))
+    signed = token(secret, algorithm, exp=FAR_AHEAD)
+    assert several.identify(cookie(signed), NOW) == Identity("c1", FAR_AHEAD)
+
+
+def test_without_the_secret_before_its_tokens_are_refused() -> None:
+    assert refusal(cookie(token(OLD_SECRET))).reason == "bad_signature"
+
+
+def test_a_token_of_a_third_secret_is_refused() -> None:
+    assert refusal(cookie(token(OTHER_SECRET)), BOTH).reason == "bad_signature"
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLD_SECRET], ids=["present", "before"])
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"exp": LONG_AGO}, "expired"),
+        ({"nbf": FAR_AHEAD}, "not_yet_valid"),
+        ({"channel": None}, "no_channel"),
+        ({"exp": "soon"}, "malformed_token"),
+    ],
+)
+def test_what_is_wrong_with_a_signed_token_is_told_whichever_secret_has_signed_it(
+    secret: str, claims: dict[str, Any], reason: str
+) -> None:
+    assert refusal(cookie(token(secret, **claims)), BOTH).reason == reason
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_expired_token_of_the_secret_before_is_told_before_a_forged_one(order: int) -> None:
+    both = [cookie(token(OLD_SECRET, exp=LONG_AGO)), cookie(token(OTHER_SECRET))][::order]
+    assert refusal("; ".join(both), BOTH).reason == "expired"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_good_token_of_the_secret_before_admits_beside_a_bad_one_of_the_present(
+    order: int,
+) -> None:
+    both = [cookie(token(OLD_SECRET)), cookie(token(exp=LONG_AGO))][::order]
+    assert BOTH.identify("; ".join(both), NOW).channel == "c1"
+
+
+@pytest.mark.parametrize("algorithm", ["HS512", "none"])
+def test_no_secret_admits_by_an_algorithm_that_is_not_configured(algorithm: str) -> None:
+    signed = token(None if algorithm == "none" else OLD_SECRET, algorithm)
+    assert refusal(cookie(signed), BOTH).reason == "bad_algorithm"
+
+
+def test_a_token_of_the_present_secret_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[object] = []
+    decode = jwt.PyJWS.decode
+
+    def noting(verifier: jwt.PyJWS, *arguments: Any, **options: Any) -> Any:
+        checked.append(arguments[1])
+        return decode(verifier, *arguments, **options)
+
+    monkeypatch.setattr(jwt.PyJWS, "decode", noting)
+    BOTH.identify(cookie(token()), NOW)
+    assert checked == [SECRET]
+
+
+# --- keys of two kinds ---------------------------------------------------------------------------
+
+PUBLIC_PEM = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEVs/o5+uQbTjL3chynL4wXgUg2R9
+q9UU8I5mEovUf86QZ7kOBIjJwqnzD1omageEHWwHdBO6B+dFabmdT9POxg==
+-----END PUBLIC KEY-----
+"""
+KINDS = {
+    "an HMAC's after a PEM": (SECRET, PUBLIC_PEM),
+    "a PEM after an HMAC's": (PUBLIC_PEM, SECRET),
+}
+
+
+def of_two_kinds(secret: str, before: str) -> Authenticator:
+    algorithms = ("HS256", "ES256")
+    return Authenticator(secret, algorithms, "async-token", "channel", before)
+
+
+def signed_by_hand(secret: str) -> str:
+    """Signed as an attacker would: PyJWT refuses to sign with a public key."""
+    head = ".".join(map(base64url, (b'{"alg":"HS256"}', b'{"channel":"c1"}')))
+    return f"{head}.{base64url(hmac.digest(secret.encode(), head.encode(), 'sha256'))}"
+
+
+@pytest.mark.parametrize(("secret", "before"), KINDS.values(), ids=KINDS)
+def test_an_hmacs_secret_admits_beside_a_public_key(secret: str, before: str) -> None:
+    authenticator = of_two_kinds(secret, before)
+    assert authenticator.identify(cookie(signed_by_hand(SECRET)), NOW).channel == "c1"
+
+
+@pytest.mark.parametrize(("secret", "before"), KINDS.values(), ids=KINDS)
+def test_a_public_key_is_no_hmacs_secret_beside_one(secret: str, before: str) -> None:
+    authenticator = of_two_kinds(secret, before)
+    forged = cookie(signed_by_hand(PUBLIC_PEM))
+    assert refusal(forged, authenticator).reason == "bad_signature"
+
+
 # --- refused -------------------------------------------------------------------------------------
 
 
@@ -201,9 +309,28 @@ def test_a_wrong_signature_names_both_sides_settings() -> None:
     assert "GLOBAL_ASYNC_QUERIES_JWT_SECRET" in message
 
 
-def test_of_several_bad_cookies_the_first_ones_problem_is_told() -> None:
-    header = f"{cookie(token(exp=LONG_AGO))}; {cookie('abc')}"
-    assert refusal(header).reason == "expired"
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ("abc", token(OTHER_SECRET), "malformed_token"),
+        (token(OTHER_SECRET), "abc", "bad_signature"),
+        (token(nbf=FAR_AHEAD), token(exp=LONG_AGO), "not_yet_valid"),
+    ],
+)
+def test_of_several_bad_cookies_the_first_ones_problem_is_told(
+    first: str, second: str, reason: str
+) -> None:
+    assert refusal(f"{cookie(first)}; {cookie(second)}").reason == reason
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("foreign", ["abc", token(OTHER_SECRET), token(algorithm="HS512")])
+@pytest.mark.parametrize("authenticator", [HS256, BOTH], ids=["one secret", "two secrets"])
+def test_the_problem_of_a_signed_token_is_told_before_that_of_another(
+    authenticator: Authenticator, foreign: str, order: int
+) -> None:
+    both = [cookie(token(exp=LONG_AGO)), cookie(foreign)][::order]
+    assert refusal("; ".join(both), authenticator).reason == "expired"
 
 
 @pytest.mark.parametrize(
@@ -223,8 +350,9 @@ def test_no_message_contains_a_token(form: str, bad: str) -> None:
     assert not [part for part in bad.split(".") if part and part in str(error)]
 
 
-def test_the_secret_is_not_in_the_authenticators_representation() -> None:
-    assert SECRET not in repr(HS256)
+def test_no_secret_is_in_the_authenticators_representation() -> None:
+    assert SECRET not in repr(BOTH)
+    assert OLD_SECRET not in repr(BOTH)
 
 
 LOOK_ALIKES = [f'"{SECRET}"', f"'{SECRET}'", f"{SECRET}\n", f" {SECRET}", f'"{SECRET}"\n']
@@ -243,13 +371,36 @@ def test_quotation_marks_around_superset_s_secret_are_found_out(theirs: str) -> 
     assert "only in the quotation marks or the white space around it" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("secret", "before", "name"),
+    [
+        (f'"{SECRET}"', OLD_SECRET, "jwtSecret"),
+        (OLD_SECRET, f"{SECRET}\n", "previousJwtSecret"),
+    ],
+)
+def test_the_one_of_two_secrets_that_has_quotation_marks_around_it_is_named(
+    secret: str, before: str, name: str
+) -> None:
+    authenticator = replace(HS256, secret=secret, previous_secret=before)
+    message = str(refusal(cookie(token()), authenticator))
+    assert f"wrong: {name} differs from" in message
+    assert "only in the quotation marks or the white space around it" in message
+
+
 def test_another_secret_is_another_secret() -> None:
     assert "or the token is forged" in str(refusal(cookie(token(OTHER_SECRET))))
 
 
+def test_another_secret_than_both_is_said_to_be() -> None:
+    message = str(refusal(cookie(token(OTHER_SECRET)), BOTH))
+    assert "jwtSecret and previousJwtSecret differ from" in message
+    assert "or the token is forged" in message
+
+
 def test_a_wrong_signature_shows_neither_token_nor_secret() -> None:
     signed = token(f'"{SECRET}"')
-    found = refusal(cookie(signed))
-    for text in (str(found), repr(found)):
+    found = refusal(cookie(signed), BOTH)
+    for text in (str(found), repr(found), repr(found.args)):
         assert signed not in text
         assert SECRET not in text
+        assert OLD_SECRET not in text

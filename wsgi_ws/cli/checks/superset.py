@@ -160,6 +160,8 @@ def check_values(
             yield yellow(WHAT, _unknown(str(value)))
         elif _is_equal(path, value.value, loaded.value(path)):
             equal.append(path)
+        elif path == "jwtSecret" and _is_previous_secret(value.value, loaded):
+            yield yellow(WHAT, _about_rotation(value, loaded))
         else:
             yield red(WHAT, mismatch(path, value, loaded))
     if equal:
@@ -184,6 +186,18 @@ def mismatch(path: str, said: Said, loaded: Loaded) -> str:
     return (
         f"{path} is {_shown(here)} (from {source}), but {_shown(said.value)} in Superset ({said}): "
         f"{why}; {remedy}"
+    )
+
+
+def _is_previous_secret(theirs: Any, loaded: Loaded) -> bool:
+    return bool(theirs and theirs == loaded.settings.previous_jwt_secret)
+
+
+def _about_rotation(said: Said, loaded: Loaded) -> str:
+    return (
+        f"Superset signs with previousJwtSecret (from {loaded.set_by('previousJwtSecret')}), which "
+        f"admits beside jwtSecret (from {loaded.set_by('jwtSecret')}): a rotation is under way; "
+        f"when every server has both, change {_line(said)} to the value of jwtSecret"
     )
 
 

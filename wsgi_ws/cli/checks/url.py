@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import redis
@@ -21,7 +22,7 @@ from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
 from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable
 from wsgi_ws.cli.token import NoToken, cookie
-from wsgi_ws.config.keys import RedisSettings
+from wsgi_ws.config.keys import RedisSettings, Settings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.superset.producer import new_channel
@@ -57,16 +58,14 @@ def check_url(
         return [red(WHAT, f"the URL {problem}")]
     channel = new_channel()
     try:
-        headers = {
-            "Cookie": cookie(loaded.settings, channel, expires_in=3600),
-            "Origin": _origin(options),
-        }
+        headers = _headers(options, loaded.settings, channel)
     except NoToken as error:
         return [yellow(WHAT, f"{options.url} can't be tried: {error}")]
     try:
         with Socket(options.url, headers, trust=options.trust, timeout=PATIENCE) as client:
             more = "" if options.hold else " (--hold 65 shows whether a proxy cuts quiet sockets)"
             findings = [green(WHAT, f"{options.url} takes the handshake{more}")]
+            findings += _check_previous_secret(options, loaded)
             findings.append(_deliver(client, channel, loaded, writer, prefix, options.url))
             if options.hold and not findings[-1].level:
                 findings.append(_hold(client, options, loaded))
@@ -75,10 +74,61 @@ def check_url(
         sentence = explain_unreachable(error, options.url)
         return [red(WHAT, sentence + _directly(options, loaded, headers))]
     except Refused as refusal:
+        if refusal.status == 401 and _takes_previous_secret(options, loaded):
+            return [red(WHAT, _about_old_server(options, loaded))]
         sentence = explain_refused(refusal, options.url, loaded)
         return [red(WHAT, sentence + _directly(options, loaded, headers))]
     except Ended as error:
         return [red(WHAT, f"{options.url} takes the handshake, but the socket ends: {error}")]
+
+
+def _headers(options: UrlOptions, settings: Settings, channel: str) -> dict[str, str]:
+    """A browser's, for a channel; `NoToken` when its token can't be signed."""
+    return {"Cookie": cookie(settings, channel, expires_in=3600), "Origin": _origin(options)}
+
+
+# --- while one secret takes another's place ------------------------------------------------------
+
+
+def _check_previous_secret(options: UrlOptions, loaded: Loaded) -> Iterator[Finding]:
+    """A server that takes tokens of jwtSecret may not know the one before."""
+    takes = _takes_previous_secret(options, loaded)
+    if takes:
+        yield green(WHAT, f"{options.url} takes tokens of previousJwtSecret too")
+    elif takes is False:
+        yield red(
+            WHAT,
+            f"the server behind {options.url} takes tokens of jwtSecret, but refuses those of "
+            f"previousJwtSecret (from {loaded.set_by('previousJwtSecret')}), which browsers have "
+            "from before the rotation: set it there too, and restart that server",
+        )
+
+
+def _takes_previous_secret(options: UrlOptions, loaded: Loaded) -> bool | None:
+    """Whether the server admits a token of previousJwtSecret; None when that can't be told."""
+    secret = loaded.settings.previous_jwt_secret
+    if not secret or secret == loaded.settings.jwt_secret:
+        return None
+    try:
+        settings = replace(loaded.settings, jwt_secret=secret)
+        headers = _headers(options, settings, new_channel())
+        with Socket(options.url, headers, trust=options.trust, timeout=PATIENCE):
+            return True
+    except Refused as refusal:
+        return False if refusal.status == 401 else None
+    except (NoToken, Unreachable, Ended):
+        return None
+
+
+def _about_old_server(options: UrlOptions, loaded: Loaded) -> str:
+    return (
+        f"the server behind {options.url} takes tokens of previousJwtSecret, but refuses those of "
+        f"jwtSecret (from {loaded.set_by('jwtSecret')}; 401): it has not yet been restarted with "
+        "both, which comes first; only then may Superset sign with the new one"
+    )
+
+
+# --- the proxy -----------------------------------------------------------------------------------
 
 
 def _directly(options: UrlOptions, loaded: Loaded, headers: dict[str, str]) -> str:

@@ -30,7 +30,8 @@ from wsgi_ws.superset.settings import SupersetError, SupersetSettings, Unknown
 
 # The keys that a part of the check needs.
 _READING = ("redis", "redisStreamPrefix")
-_END_TO_END = ("jwtSecret", "jwtAlgorithms", "jwtCookieName", "jwtChannelIdKey", *_READING)
+_TOKEN = ("jwtSecret", "previousJwtSecret", "jwtAlgorithms", "jwtCookieName", "jwtChannelIdKey")
+_END_TO_END = (*_TOKEN, *_READING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,12 @@ def another_secret(stage: Stage, **environ: str) -> Report:
     return check_all(stage.environ | environ, CheckOptions(superset=path))
 
 
+def lost_secret(stage: Stage) -> Report:
+    server = stage.start_server(environ={"JWT_SECRET": PUBLIC_SECRET})
+    environ = stage.environ | {"JWT_SECRET": PUBLIC_SECRET, "PREVIOUS_JWT_SECRET": SECRET}
+    return check_all(environ, at(server.url()))
+
+
 def other_streams(stage: Stage) -> Report:
     return check_all(stage.environ, at(stage.start_server(prefix="other-").url()))
 
@@ -98,6 +104,7 @@ TROUBLE: dict[str, Sequence[Callable[[Stage], Report]]] = {
     "the port of Redis is ignored": [lambda s: s.here(REDIS_PORT="tcp://10.1.2.3:6379")],
     "401": [lambda s: another_secret(s, JWT_SECRET="")],
     "401, although the file is right": [another_secret],
+    "401 after a change of the secret": [lost_secret],
     "401, the secret is in an env file": [lambda s: s.here(JWT_SECRET=f'"{SECRET}"')],
     "mixed-content error in the browser": [lambda s: s.compared(page="https://bi.example.org/")],
     "401 on one machine only": [

@@ -10,6 +10,7 @@ import pytest
 from testbed.check import (
     BACKEND,
     COOKIE,
+    PUBLIC_SECRET,
     StartRedis,
     SupersetConfig,
     assert_named,
@@ -17,6 +18,7 @@ from testbed.check import (
     sentences,
 )
 from testbed.servers import SECRET
+from wsgi_ws.cli.checks.report import as_json
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
 
@@ -127,6 +129,23 @@ def test_a_value_that_differs_only_in_what_is_around_it(
     report = check_all(environ | changed, CheckOptions(superset=superset.write()))
     assert_named(report, Level.RED, sentence)
     assert SECRET not in sentences(report, *Level)
+
+
+def test_superset_that_signs_with_the_secret_before_is_a_rotation_under_way(
+    environ: dict[str, str], superset: SupersetConfig
+) -> None:
+    environ |= {"JWT_SECRET": PUBLIC_SECRET, "PREVIOUS_JWT_SECRET": SECRET}
+    report = check_all(environ, CheckOptions(superset=superset.write()))
+    assert_named(
+        report,
+        Level.YELLOW,
+        "signs with previousJwtSecret (from environment variable PREVIOUS_JWT_SECRET)",
+        "a rotation is under way",
+        "change superset_config.py line 4",
+    )
+    assert "differs from" not in sentences(report, Level.RED)
+    assert SECRET not in as_json(report)
+    assert PUBLIC_SECRET not in as_json(report)
 
 
 def test_the_side_with_the_quotation_marks_is_to_be_changed(

@@ -20,7 +20,7 @@ from testbed.check import (
     to,
 )
 from testbed.nginx import UPGRADE
-from testbed.servers import RedisServer, Server, free_port
+from testbed.servers import SECRET, RedisServer, Server, free_port
 from wsgi_ws.cli.checks.url import UrlOptions
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
@@ -62,6 +62,37 @@ def test_the_server_there_has_another_secret(
     server = start_server(environ={"JWT_SECRET": PUBLIC_SECRET})
     report = check_all(environ, at(server.url()))
     assert_named(report, Level.RED, "refuses this configuration's token (401)", "jwtSecret")
+
+
+ROTATION = {"JWT_SECRET": PUBLIC_SECRET, "PREVIOUS_JWT_SECRET": SECRET}
+
+
+def test_the_server_there_has_both_secrets(
+    environ: dict[str, str], start_server: StartServer
+) -> None:
+    server = start_server(environ=ROTATION)
+    report = check_all(environ | ROTATION, at(server.url()))
+    assert_named(report, Level.GREEN, "takes tokens of previousJwtSecret too")
+    assert_named(report, Level.GREEN, "has reached ws://")
+
+
+def test_the_server_there_has_the_secret_before_only(
+    environ: dict[str, str], server: Server
+) -> None:
+    report = check_all(environ | ROTATION, at(server.url()))
+    assert_named(
+        report, Level.RED, "takes tokens of previousJwtSecret, but refuses those of jwtSecret"
+    )
+
+
+def test_the_server_there_has_lost_the_secret_before(
+    environ: dict[str, str], start_server: StartServer
+) -> None:
+    server = start_server(environ={"JWT_SECRET": PUBLIC_SECRET})
+    report = check_all(environ | ROTATION, at(server.url()))
+    assert_named(
+        report, Level.RED, "takes tokens of jwtSecret, but refuses those of previousJwtSecret"
+    )
 
 
 def test_the_server_there_reads_other_streams(
