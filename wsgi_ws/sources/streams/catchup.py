@@ -289,7 +289,9 @@ class CatchUp:
             plan = replay.second_look(request.in_flight, part.entries, known, snapshot.now_ms)
             self._give_orphans(request, plan, known)
             return
-        plan = replay.plan(request.place, part.entries, known, snapshot.now_ms, part.end)
+        plan = replay.plan(
+            *(request.place, part.entries, known, snapshot.now_ms), part.end, request.reached
+        )
         if plan.gap:
             self._note_gap(request, plan, part, snapshot)
         self._give(request, plan.missed, plan.in_flight, part.end)
@@ -309,7 +311,7 @@ class CatchUp:
                 "sending all that is there",
                 *(request, request.place.id),
             )
-        request.place = Place(ZERO, Whose.GOING_ON)
+        request.place, request.reached = Place(ZERO, Whose.GOING_ON), ZERO
         self._put(request)
 
     def _give(

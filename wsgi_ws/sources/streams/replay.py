@@ -119,6 +119,7 @@ def plan(
     known: Knowledge,
     now_ms: int,
     end: StreamId | None = None,
+    reached: StreamId | None = None,
 ) -> Plan:
     """What a client has missed that comes back with this place.
 
@@ -127,6 +128,7 @@ def plan(
         known of the global stream.
     :param end: when the channel's stream has not been read to its end: the plan is for what is up
         to here, the end of a millisecond; `channel_entries` has all of that.
+    :param reached: the last ID that the client has, if it isn't the place itself.
     """
     last_id = place.id
     alone, trimmed = _matched(channel_entries, known.entries)
@@ -145,7 +147,8 @@ def plan(
     lost = orphans_lost or restored or not (known.continuous or reaches_back)
     # Stable: at equal IDs the global entry goes first.
     missed = in_order(entry for entry in missed if end is None or entry.id <= end)
-    return Plan(with_rising_ids(missed, last_id), in_flight, gap=lost and not place.is_ours)
+    missed = with_rising_ids(missed, last_id if reached is None else reached)
+    return Plan(missed, in_flight, gap=lost and not place.is_ours)
 
 
 def second_look(
