@@ -28,8 +28,8 @@ def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str
         return _about_password(settings, loaded, text)
     if isinstance(error, redis.exceptions.NoPermissionError):
         return (
-            f"user {settings.username} of {where} may not even connect to database {settings.db}: "
-            f"ACL SETUSER {settings.username} +select"
+            f"user {settings.user} of {where} may not even connect to database {settings.db}: "
+            f"ACL SETUSER {settings.user} +select"
         )
     if isinstance(error, MasterNotFoundError):
         return f"the Sentinels know no master that is up ({text}): check redis.sentinelMaster"
@@ -53,7 +53,7 @@ def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str
 def explain_write(command: str, error: Exception, loaded: Loaded) -> str:
     """Likewise for a command that writes: the server itself needs no such permission."""
     if isinstance(error, redis.exceptions.NoPermissionError):
-        user = loaded.settings.redis.username
+        user = loaded.settings.redis.user
         return (
             f"user {user} may not do {command}: the server needs only to read; to send test events "
             f"too, ACL SETUSER {user} +xadd"
@@ -68,7 +68,7 @@ def _about_password(settings: RedisSettings, loaded: Loaded, text: str) -> str:
     if not settings.password:
         return f"{where} wants a password: set redis.password or REDIS_PASSWORD"
     return (
-        f"{where} refuses the password of user {settings.username} (redis.password from "
+        f"{where} refuses the password of user {settings.user} (redis.password from "
         f"{loaded.set_by('redis.password')}): correct redis.username and redis.password"
     )
 

@@ -60,7 +60,7 @@ def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
     """Redis must allow the server's user each command that the server sends."""
     settings = loaded.settings
     prefix = settings.redis_stream_prefix
-    user = settings.redis.username or "default"
+    user = settings.redis.user
     if denied:
         return red(
             WHAT,

@@ -46,6 +46,12 @@ def test_a_password_that_nobody_wants(environ: dict[str, str], tmp_path: Path) -
     assert_named(report, Level.RED, "has no password, but redis.password is set")
 
 
+def test_a_user_without_a_password(environ: dict[str, str]) -> None:
+    report = check_all(environ | {"REDIS_USERNAME": "bob"}, CheckOptions())
+    assert_named(report, Level.YELLOW, "is bob", "without effect without redis.password")
+    assert_named(report, Level.GREEN, "user default may do XREAD")
+
+
 def test_permissions_that_are_missing(environ: dict[str, str], own_redis: StartRedis) -> None:
     server = own_redis()
     server.client.execute_command(
