@@ -6,6 +6,7 @@ Commands and checks say it in the same words. No sentence contains a secret.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import redis
@@ -17,6 +18,19 @@ from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import describe
 
 TIMEOUT = 5.0  # seconds that a command waits for an answer of Redis
+# Older versions of redis-py have no class for these answers, and quote those in a pipeline.
+_CLUSTER = re.compile(
+    "(^|caused error: )(MOVED|ASK|CLUSTERDOWN|CROSSSLOT) |not allowed in cluster mode"
+)
+
+
+def is_of_cluster(error: object) -> bool:
+    """Whether only a Redis Cluster answers like this."""
+    if isinstance(error, redis.exceptions.MasterDownError):  # any replica does
+        return False
+    errors = redis.exceptions
+    kinds = (errors.AskError, errors.ClusterError, errors.ClusterCrossSlotError)  # Moved is an Ask
+    return isinstance(error, kinds) or bool(_CLUSTER.search(str(error)))
 
 
 def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str:
@@ -24,6 +38,8 @@ def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str
     settings = loaded.settings.redis
     where = describe(settings)
     text = str(error)
+    if is_of_cluster(error):
+        return explain_cluster(settings)
     if isinstance(error, redis.AuthenticationError | redis.AuthenticationWrongNumberOfArgsError):
         return _about_password(settings, loaded, text)
     if isinstance(error, redis.exceptions.NoPermissionError):
@@ -48,6 +64,14 @@ def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str
     if isinstance(error, redis.ResponseError):
         return f"{where} answers: {text}"
     return _about_address(settings, loaded, text, container=container)
+
+
+def explain_cluster(settings: RedisSettings) -> str:
+    """Its keys are on several servers, and each client must know which has which."""
+    return (
+        f"{describe(settings)} is a Redis Cluster, which Superset and this server can't use: take "
+        "a Redis without cluster mode for the events, a single one or one with Sentinel"
+    )
 
 
 def explain_write(command: str, error: Exception, loaded: Loaded) -> str:

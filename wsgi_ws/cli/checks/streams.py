@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
+from wsgi_ws.cli.redis_errors import explain
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import Kind
 from wsgi_ws.sources.redis_client import clock_ms
@@ -54,6 +55,8 @@ def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
     try:
         stream = read_stream(client, key)
     except redis.ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            return [red(WHAT, explain(error, loaded))]
         return [red(WHAT, f"{key} is no stream ({error}): something else uses the name")]
     findings: list[Finding] = []
     if stream:
@@ -69,7 +72,7 @@ def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
 def read_stream(client: redis.Redis, key: str) -> Stream | None:
     """None when it doesn't exist or is empty.
 
-    :raises redis.ResponseError: when the key is no stream.
+    :raises redis.ResponseError: when the key is no stream, or can't be read.
     """
     newest: Any = client.execute_command("XREVRANGE", key, "+", "-", "COUNT", SAMPLE)
     if not newest:
