@@ -93,7 +93,8 @@ def _about_password(settings: RedisSettings, loaded: Loaded, text: str) -> str:
         return f"{where} wants a password: set redis.password or REDIS_PASSWORD"
     return (
         f"{where} refuses the password of user {settings.user} (redis.password from "
-        f"{loaded.set_by('redis.password')}): correct redis.username and redis.password"
+        f"{loaded.set_by('redis.password')}; Redis says: {text.rstrip('.')}): correct "
+        "redis.username and redis.password"
     )
 
 

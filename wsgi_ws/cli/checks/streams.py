@@ -25,6 +25,7 @@ from wsgi_ws.wording import counted
 
 WHAT = "streams"
 SAMPLE = 1000  # newest entries, for the rate
+RATE_MS = 5000  # fewer entries tell no rate in less than this: those of one chart come together
 STALE_MS = 3_600_000  # without events for so long it may be the wrong stream
 SHORT_MEMORY_MS = 60_000  # a browser that was away for longer misses events
 
@@ -43,7 +44,8 @@ class Stream:
     @property
     def per_minute(self) -> float | None:
         """Entries per minute lately; None when too few to tell."""
-        if self.sampled < 2 or self.sampled_ms <= 0:
+        needed_ms = 1 if self.sampled >= SAMPLE else RATE_MS
+        if self.sampled < 2 or self.sampled_ms < needed_ms:
             return None
         return (self.sampled - 1) * 60_000 / self.sampled_ms
 

@@ -43,6 +43,14 @@ def test_a_password_that_is_wrong(
     assert_named(check_all(environ | changed, CheckOptions()), Level.RED, *words)
 
 
+def test_a_user_who_is_disabled(environ: dict[str, str], own_redis: StartRedis) -> None:
+    server = own_redis()
+    server.client.execute_command("ACL", "SETUSER", "ws", "off", ">pw")
+    changed = {"REDIS_PORT": str(server.port), "REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
+    report = check_all(environ | changed, CheckOptions())
+    assert_named(report, Level.RED, "refuses the password of user ws", "or user is disabled")
+
+
 def test_a_password_that_nobody_wants(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"redis": {"username": ""}}')
     report = check_all(environ | {"REDIS_PASSWORD": "x"}, CheckOptions())
