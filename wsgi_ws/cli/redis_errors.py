@@ -14,7 +14,7 @@ from redis.sentinel import MasterNotFoundError
 from wsgi_ws.addresses import is_loopback
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
-from wsgi_ws.sources.redis_client import describe
+from wsgi_ws.sources.redis_client import describe, is_of_cluster
 
 TIMEOUT = 5.0  # seconds that a command waits for an answer of Redis
 
@@ -24,12 +24,14 @@ def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str
     settings = loaded.settings.redis
     where = describe(settings)
     text = str(error)
+    if is_of_cluster(error):
+        return explain_cluster(settings)
     if isinstance(error, redis.AuthenticationError | redis.AuthenticationWrongNumberOfArgsError):
         return _about_password(settings, loaded, text)
     if isinstance(error, redis.exceptions.NoPermissionError):
         return (
-            f"user {settings.username} of {where} may not even connect to database {settings.db}: "
-            f"ACL SETUSER {settings.username} +select"
+            f"user {settings.user} of {where} may not even connect to database {settings.db}: "
+            f"ACL SETUSER {settings.user} +select"
         )
     if isinstance(error, MasterNotFoundError):
         return f"the Sentinels know no master that is up ({text}): check redis.sentinelMaster"
@@ -50,10 +52,18 @@ def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str
     return _about_address(settings, loaded, text, container=container)
 
 
+def explain_cluster(settings: RedisSettings) -> str:
+    """Its keys are on several servers, and each client must know which has which."""
+    return (
+        f"{describe(settings)} is a Redis Cluster, which Superset and this server can't use: take "
+        "a Redis without cluster mode for the events, a single one or one with Sentinel"
+    )
+
+
 def explain_write(command: str, error: Exception, loaded: Loaded) -> str:
     """Likewise for a command that writes: the server itself needs no such permission."""
     if isinstance(error, redis.exceptions.NoPermissionError):
-        user = loaded.settings.redis.username
+        user = loaded.settings.redis.user
         return (
             f"user {user} may not do {command}: the server needs only to read; to send test events "
             f"too, ACL SETUSER {user} +xadd"
@@ -68,8 +78,9 @@ def _about_password(settings: RedisSettings, loaded: Loaded, text: str) -> str:
     if not settings.password:
         return f"{where} wants a password: set redis.password or REDIS_PASSWORD"
     return (
-        f"{where} refuses the password of user {settings.username} (redis.password from "
-        f"{loaded.set_by('redis.password')}): correct redis.username and redis.password"
+        f"{where} refuses the password of user {settings.user} (redis.password from "
+        f"{loaded.set_by('redis.password')}; Redis says: {text.rstrip('.')}): correct "
+        "redis.username and redis.password"
     )
 
 

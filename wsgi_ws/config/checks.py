@@ -15,6 +15,7 @@ from wsgi_ws.config.draft import Draft
 from wsgi_ws.config.keys import (
     JWT_ALGORITHMS,
     SYMMETRIC_ALGORITHMS,
+    USUAL_USER,
     RedisSettings,
     Settings,
     keys,
@@ -106,9 +107,11 @@ def _check_redis(draft: Draft, redis: RedisSettings, *, by_sentinel: bool) -> No
         if vain and not any(path.startswith("redis") for path in draft.problems):
             draft.warnings.append(f"without effect {why}: {draft.all_named(vain)}")
 
+    _check_login(draft, "username", "password")
     names = [f.name for f in fields(redis)]
     if by_sentinel:
         _check_master(draft, redis.sentinel_master)
+        _check_login(draft, "sentinel_username", "sentinel_password")
         warn_of(("host", "port", "unix_socket_path"), "beside redis.sentinels")
         tls = redis.ssl or redis.sentinel_ssl
     else:
@@ -121,6 +124,19 @@ def _check_redis(draft: Draft, redis: RedisSettings, *, by_sentinel: bool) -> No
         _check_tls(draft, redis)
     else:
         warn_of((n for n in names if n.startswith("ssl_")), "without redis.ssl")
+
+
+def _check_login(draft: Draft, user: str, password: str) -> None:
+    """A user is used together with a password only, as in the seed."""
+    path, needed = redis_key(user), redis_key(password)
+    values = draft.right_values()
+    name = values.get(path, USUAL_USER)
+    if name in ("", USUAL_USER) or values.get(needed) or needed in draft.problems:
+        return
+    draft.warnings.append(
+        f"{draft.named(path)} is {name}, without effect without {needed}: the service does not log "
+        f"in, so its user is {USUAL_USER}; set the password too, or leave out the name"
+    )
 
 
 def _check_master(draft: Draft, name: str) -> None:

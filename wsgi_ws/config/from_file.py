@@ -41,7 +41,7 @@ def read_file(path: Path, *, named_by: str) -> dict[str, Any]:
         return FileError(f"configuration file {path}{problem}")
 
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))  # with or without a mark
     except FileNotFoundError:
         if not named_by:
             return {}
@@ -53,8 +53,11 @@ def read_file(path: Path, *, named_by: str) -> dict[str, Any]:
             f", line {bad.lineno}, column {bad.colno}: not valid JSON ({bad.msg}); compare with "
             "config.example.json"
         ) from None
+    except UnicodeDecodeError as bad:
+        line = bad.object.count(b"\n", 0, bad.start) + 1
+        raise error(f", line {line}: not in UTF-8, as JSON must be: save it as UTF-8") from None
     # The last two: a number or a nesting beyond all measure.
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as bad:
+    except (OSError, ValueError, RecursionError) as bad:
         raise error(f" can't be read: {bad}") from None
     if not isinstance(document, dict):
         raise error(": the top level must be an object {…}")

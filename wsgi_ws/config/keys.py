@@ -89,6 +89,9 @@ def _duration(default: int, env: str, *, minimum: int = 1, maximum: int | None =
     )
 
 
+USUAL_USER = "default"  # Redis's own, for who doesn't log in
+
+
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
     """Where the streams are. A text counts as absent when it is empty.
@@ -100,7 +103,7 @@ class RedisSettings:
     url: str = option("", env="REDIS_URL", secret=True)
     host: str = option(meanings.REDIS_HOST, env="REDIS_HOST", meaning=meanings.host)
     port: int = option(meanings.REDIS_PORT, env="REDIS_PORT", minimum=1, maximum=65535)
-    username: str = option("default", env="REDIS_USERNAME")
+    username: str = option(USUAL_USER, env="REDIS_USERNAME")
     password: str = option("", env="REDIS_PASSWORD", secret=True)
     db: int = option(0, env="REDIS_DB")
     ssl: bool = option(False, env="REDIS_SSL")
@@ -114,9 +117,14 @@ class RedisSettings:
     unix_socket_path: str = option("", env="REDIS_UNIX_SOCKET_PATH")
     sentinels: tuple[Address, ...] = _list((), "REDIS_SENTINELS", meanings.sentinels)
     sentinel_master: str = option("", env="REDIS_SENTINEL_MASTER")
-    sentinel_username: str = option("default", env="REDIS_SENTINEL_USERNAME")
+    sentinel_username: str = option(USUAL_USER, env="REDIS_SENTINEL_USERNAME")
     sentinel_password: str = option("", env="REDIS_SENTINEL_PASSWORD", secret=True)
     sentinel_ssl: bool = option(False, env="REDIS_SENTINEL_SSL")
+
+    @property
+    def user(self) -> str:
+        """As whom Redis knows the service: without a password nobody logs in, as in the seed."""
+        return (self.password and self.username) or USUAL_USER
 
 
 @dataclass(frozen=True, slots=True)

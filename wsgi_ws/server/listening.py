@@ -6,9 +6,11 @@ from __future__ import annotations
 import socket
 
 
-def everywhere(port: int) -> str:
+def everywhere(port: int) -> list[str]:
     """gunicorn's `bind` for a port on all addresses of this machine."""
-    return f"{'[::]' if socket.has_dualstack_ipv6() else '0.0.0.0'}:{port}"
+    if not socket.has_dualstack_ipv6():
+        return [f"0.0.0.0:{port}"]
+    return [*([f"0.0.0.0:{port}"] if _is_ipv6_alone() else []), f"[::]:{port}"]
 
 
 def bind_error(host: str, port: int) -> OSError | None:
@@ -30,3 +32,10 @@ def bind_error(host: str, port: int) -> OSError | None:
     except OSError as error:
         return error
     return None
+
+
+def _is_ipv6_alone() -> bool:
+    """Whether a socket for [::] takes no IPv4 unless told to, which gunicorn doesn't do: the
+    kernel's net.ipv6.bindv6only."""
+    with socket.socket(socket.AF_INET6) as probe:
+        return bool(probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))

@@ -60,7 +60,7 @@ class Master:
         return self._loaded
 
     @property
-    def bind(self) -> str:
+    def bind(self) -> list[str]:
         """gunicorn's setting, unless somebody gives it another."""
         return everywhere(self.loaded.settings.port)
 
@@ -93,7 +93,7 @@ class Master:
         # Whoever prints, in the workers too, must not wait for a reader any more than a log line.
         sys.stdout, sys.stderr = standard_stream(STDOUT), standard_stream(STDERR)
         options = Options(server.cfg)
-        self._bind = options.given("bind", [self.bind])
+        self._bind = options.given("bind", self.bind)
         self._graceful_timeout = options.given("graceful_timeout", self.graceful_timeout)
         self._stop_at(*options.refused(), *self._impatience(self.loaded))
         open_files.raise_limit(self.loaded.settings.max_total_connections)

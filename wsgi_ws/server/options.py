@@ -165,6 +165,11 @@ class Options:
                 "has no meaning for connections that stay: leave it out",
             ),
             (
+                "workers",
+                cfg.workers == 0,
+                "is 0, which would serve nobody: leave it out, or give it 1 or more",
+            ),
+            (
                 "timeout",
                 0 < cfg.timeout < 3,
                 f"is {cfg.timeout}, shorter than a worker's signs of life: 3 or more, or 0",
@@ -180,7 +185,7 @@ class Options:
                 yield f"{self.given(name) or name} {problem}"
         no_file = worker_tmp.problem_with(cfg.worker_tmp_dir)
         if no_file:
-            yield f"{no_file}: name a directory that it may write to, --worker-tmp-dir /dev/shm"
+            yield f"{no_file}: {worker_tmp.remedy()}"
 
     def without_effect(self) -> Iterator[str]:
         """Options that gunicorn takes and that do nothing here, and what does instead."""

@@ -20,6 +20,12 @@ def directory() -> str | None:
     return None
 
 
+def remedy() -> str:
+    """For the end of a sentence about a `worker_tmp_dir` that can't be used."""
+    usable = "" if problem_with(SHARED_MEMORY) else f" {SHARED_MEMORY}"
+    return f"name a directory that it may write to, --worker-tmp-dir{usable}"
+
+
 def problem_with(wanted: str | None) -> str | None:
     """Why no file can be made in a `worker_tmp_dir`; None when one can."""
     try:

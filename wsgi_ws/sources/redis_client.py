@@ -53,6 +53,11 @@ _BY_VERSION = {
 
 _is_id = re.compile(rb"\d+-\d+").fullmatch
 
+# Older versions of redis-py have no class for these answers, and quote those in a pipeline.
+_CLUSTER = re.compile(
+    "(^|caused error: )(MOVED|ASK|CLUSTERDOWN|CROSSSLOT) |not allowed in cluster mode"
+)
+
 
 class MalformedReply(redis.ResponseError):
     """A reply of another form than its command has: garbled on its way, or not Redis's.
@@ -170,11 +175,18 @@ def will_pass(error: redis.ResponseError) -> bool:
     return isinstance(error, names) or str(error).startswith("BUSY")
 
 
+def is_of_cluster(error: object) -> bool:
+    """Whether only a Redis Cluster answers like this."""
+    if isinstance(error, redis.exceptions.MasterDownError):  # any replica does
+        return False
+    errors = redis.exceptions
+    kinds = (errors.AskError, errors.ClusterError, errors.ClusterCrossSlotError)  # Moved is an Ask
+    return isinstance(error, kinds) or bool(_CLUSTER.search(str(error)))
+
+
 def told(error: Exception) -> str:
     """An error as an operator can use it: redis-py leaves out the word that tells a Cluster."""
-    cluster = (redis.exceptions.MovedError, redis.exceptions.AskError)
-    down = redis.exceptions.ClusterDownError
-    if isinstance(error, cluster) or (isinstance(error, down) and not will_pass(error)):
+    if is_of_cluster(error):
         return f"a Redis Cluster, which neither Superset nor this server can use: {error}"
     return str(error)
 

@@ -19,6 +19,7 @@ StartServer = Callable[..., Server]
         (["--preload"], "--preload (from the command line) would patch"),
         (["--max-requests", "100"], "--max-requests (from the command line) has no meaning"),
         (["--timeout", "1"], "--timeout (from the command line) is 1, shorter than"),
+        (["--workers", "0"], "--workers (from the command line) is 0, which would serve nobody"),
         (["-k", "sync"], "--worker-class (from the command line) names a worker class that"),
         (
             ["--certfile", "/dev/null", "--keyfile", "/dev/null"],

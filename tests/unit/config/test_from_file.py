@@ -36,10 +36,21 @@ def test_a_file_that_is_no_object_is_refused(document: object, tmp_path: Path) -
     assert "the top level must be an object" in error_of(tmp_path, document)
 
 
-def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_bytes(b'{"logFilename": "\xff"}')
-    with pytest.raises(ConfigError, match="can't be read"):
+@pytest.mark.parametrize(
+    ("encoding", "line"), [("latin-1", "line 2"), ("utf-16", "line 1"), ("utf-32", "line 1")]
+)
+def test_a_file_that_is_not_utf8_is_refused_with_the_place(
+    tmp_path: Path, encoding: str, line: str
+) -> None:
+    (tmp_path / "config.json").write_text('{\n"logFilename": "\xe4.log"}', encoding=encoding)
+    with pytest.raises(ConfigError, match=rf"config\.json, {line}: .*save it as UTF-8") as error:
         load_with(tmp_path)
+    assert "codec" not in str(error.value)
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"port": 1}', encoding="utf-8-sig")
+    assert load_with(tmp_path).settings.port == 1
 
 
 def test_a_directory_in_place_of_the_file_is_refused(tmp_path: Path) -> None:

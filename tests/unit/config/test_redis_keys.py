@@ -267,6 +267,31 @@ def test_a_unix_socket_wins_over_host_port_and_tls_with_a_warning(tmp_path: Path
     assert "redis.ssl (from" in warning
 
 
+@pytest.mark.parametrize("block", [{"username": "bob"}, {"url": "redis://bob@r:6379/0"}])
+def test_a_user_without_a_password_warns(tmp_path: Path, block: dict[str, Any]) -> None:
+    loaded = warned(tmp_path, block)
+    (warning,) = loaded.warnings
+    assert "redis.username (from" in warning
+    assert "is bob, without effect without redis.password" in warning
+    assert loaded.settings.redis.user == "default"
+
+
+@pytest.mark.parametrize(
+    "block", [{"username": "bob", "password": "p"}, {"username": ""}, {"username": "default"}]
+)
+def test_a_user_with_a_password_or_the_usual_one_does_not_warn(
+    tmp_path: Path, block: dict[str, Any]
+) -> None:
+    assert load_with(tmp_path, {"redis": block}).warnings == ()
+
+
+def test_a_sentinel_s_user_without_a_password_warns(tmp_path: Path) -> None:
+    block = {"sentinels": ["a:1"], "sentinelMaster": "m", "sentinelUsername": "bob"}
+    (warning,) = warned(tmp_path, block).warnings
+    assert "redis.sentinelUsername (from" in warning
+    assert "without redis.sentinelPassword" in warning
+
+
 def test_a_path_that_no_socket_can_have_stops_the_start(tmp_path: Path) -> None:
     message = error_of(tmp_path, {"redis": {"unixSocketPath": "/" + "x" * 107}})
     assert "redis.unixSocketPath" in message

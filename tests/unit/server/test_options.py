@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from gunicorn.config import KNOWN_SETTINGS, Config
 
@@ -56,6 +58,28 @@ def test_a_configuration_of_defaults_is_neither_refused_nor_warned_of(cfg: Confi
     cfg.set("worker_class", "wsgi_ws.server.worker.Worker")
     options = Options(cfg)
     assert [*options.refused(), *options.without_effect()] == []
+
+
+@pytest.mark.parametrize("wanted", ["/nowhere", "/is/not/there/either"])
+def test_a_directory_that_can_not_be_used_is_no_remedy(
+    cfg: Config, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    monkeypatch.setattr("wsgi_ws.server.worker_tmp.SHARED_MEMORY", "/nowhere")
+    cfg.set("worker_class", "wsgi_ws.server.worker.Worker")
+    cfg.set("worker_tmp_dir", wanted)
+    (line,) = Options(cfg).refused()
+    assert f"can't make a file in {wanted}" in line
+    assert line.endswith("name a directory that it may write to, --worker-tmp-dir")
+
+
+def test_shared_memory_that_can_be_used_is_the_remedy(
+    cfg: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("wsgi_ws.server.worker_tmp.SHARED_MEMORY", str(tmp_path))
+    cfg.set("worker_class", "wsgi_ws.server.worker.Worker")
+    cfg.set("worker_tmp_dir", "/nowhere")
+    (line,) = Options(cfg).refused()
+    assert line.endswith(f"--worker-tmp-dir {tmp_path}")
 
 
 def test_hooks_that_are_not_called_are_warned_of(cfg: Config) -> None:

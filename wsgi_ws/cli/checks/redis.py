@@ -13,14 +13,15 @@ from typing import Any
 import redis
 
 from wsgi_ws.cli.checks.words import Finding, green, red
-from wsgi_ws.cli.redis_errors import TIMEOUT, explain
+from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_cluster
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
-from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.sources.redis_client import connect, describe, is_of_cluster
 from wsgi_ws.superset.stream_names import channel_stream, global_stream
 
 WHAT = "redis"
 OLDEST = (5,)  # the first version with streams
+SOME_CHANNELS = 32  # one of a cluster's nodes, if there are several, has them all once in 2^32
 
 
 def check_redis(loaded: Loaded, *, container: bool) -> tuple[redis.Redis | None, list[Finding]]:
@@ -32,9 +33,13 @@ def check_redis(loaded: Loaded, *, container: bool) -> tuple[redis.Redis | None,
     client = connect(settings, read_timeout=TIMEOUT)
     try:
         version = _version(client)
+        in_cluster = is_cluster(client, loaded.settings.redis_stream_prefix)
     except (redis.RedisError, OSError) as error:
         client.close()
         return None, [red(WHAT, explain(error, loaded, container=container))]
+    if in_cluster:
+        client.close()
+        return None, [red(WHAT, explain_cluster(settings))]
     findings = [check_version(version, describe(settings))]
     denied = denied_commands(client, loaded.settings.redis_stream_prefix)
     findings.append(check_permissions(denied, loaded))
@@ -56,11 +61,23 @@ def check_version(version: str | None, where: str) -> Finding:
     return green(WHAT, f"{where} answers, version {version}")
 
 
+def is_cluster(client: redis.Redis, prefix: str) -> bool:
+    """Whether this is one of several nodes, each of which has a part of the keys.
+
+    Asks for keys: a user may not be permitted to ask for the mode. A cluster of one node has all.
+    """
+    channels = (channel_stream(prefix, str(uuid.uuid4())) for _ in range(SOME_CHANNELS))
+    with client.pipeline(transaction=False) as pipeline:
+        for key in (global_stream(prefix), *channels):
+            pipeline.execute_command("XRANGE", key, "-", "+", "COUNT", 1)
+        return any(map(is_of_cluster, pipeline.execute(raise_on_error=False)))
+
+
 def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
     """Redis must allow the server's user each command that the server sends."""
     settings = loaded.settings
     prefix = settings.redis_stream_prefix
-    user = settings.redis.username or "default"
+    user = settings.redis.user
     if denied:
         return red(
             WHAT,

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
+from wsgi_ws.cli.redis_errors import explain
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import Kind
 from wsgi_ws.sources.redis_client import clock_ms
@@ -24,6 +25,7 @@ from wsgi_ws.wording import counted
 
 WHAT = "streams"
 SAMPLE = 1000  # newest entries, for the rate
+RATE_MS = 5000  # fewer entries tell no rate in less than this: those of one chart come together
 STALE_MS = 3_600_000  # without events for so long it may be the wrong stream
 SHORT_MEMORY_MS = 60_000  # a browser that was away for longer misses events
 
@@ -42,7 +44,8 @@ class Stream:
     @property
     def per_minute(self) -> float | None:
         """Entries per minute lately; None when too few to tell."""
-        if self.sampled < 2 or self.sampled_ms <= 0:
+        needed_ms = 1 if self.sampled >= SAMPLE else RATE_MS
+        if self.sampled < 2 or self.sampled_ms < needed_ms:
             return None
         return (self.sampled - 1) * 60_000 / self.sampled_ms
 
@@ -54,6 +57,8 @@ def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
     try:
         stream = read_stream(client, key)
     except redis.ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            return [red(WHAT, explain(error, loaded))]
         return [red(WHAT, f"{key} is no stream ({error}): something else uses the name")]
     findings: list[Finding] = []
     if stream:
@@ -69,7 +74,7 @@ def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
 def read_stream(client: redis.Redis, key: str) -> Stream | None:
     """None when it doesn't exist or is empty.
 
-    :raises redis.ResponseError: when the key is no stream.
+    :raises redis.ResponseError: when the key is no stream, or can't be read.
     """
     newest: Any = client.execute_command("XREVRANGE", key, "+", "-", "COUNT", SAMPLE)
     if not newest:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 import trustme
 
-from testbed.check import StartRedis, assert_named
-from testbed.servers import free_port
+from testbed.check import StartRedis, assert_named, command, sentences
+from testbed.servers import RedisServer, eventually, free_port
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
 
@@ -40,10 +43,24 @@ def test_a_password_that_is_wrong(
     assert_named(check_all(environ | changed, CheckOptions()), Level.RED, *words)
 
 
+def test_a_user_who_is_disabled(environ: dict[str, str], own_redis: StartRedis) -> None:
+    server = own_redis()
+    server.client.execute_command("ACL", "SETUSER", "ws", "off", ">pw")
+    changed = {"REDIS_PORT": str(server.port), "REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
+    report = check_all(environ | changed, CheckOptions())
+    assert_named(report, Level.RED, "refuses the password of user ws", "or user is disabled")
+
+
 def test_a_password_that_nobody_wants(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"redis": {"username": ""}}')
     report = check_all(environ | {"REDIS_PASSWORD": "x"}, CheckOptions())
     assert_named(report, Level.RED, "has no password, but redis.password is set")
+
+
+def test_a_user_without_a_password(environ: dict[str, str]) -> None:
+    report = check_all(environ | {"REDIS_USERNAME": "bob"}, CheckOptions())
+    assert_named(report, Level.YELLOW, "is bob", "without effect without redis.password")
+    assert_named(report, Level.GREEN, "user default may do XREAD")
 
 
 def test_permissions_that_are_missing(environ: dict[str, str], own_redis: StartRedis) -> None:
@@ -73,6 +90,90 @@ def test_the_keys_of_another_prefix_are_not_permitted(
     changed = {"REDIS_PORT": str(server.port), "REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
     report = check_all(environ | changed, CheckOptions())
     assert_named(report, Level.RED, "may not do", "XREAD", "~async-events-*")
+
+
+@pytest.fixture
+def cluster(own_redis: StartRedis) -> list[RedisServer]:
+    """A Redis Cluster of two; the first has the global stream of the usual prefix."""
+    nodes = [
+        own_redis(
+            *("--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{number}.conf"),
+            port=_port_of_a_node(),
+        )
+        for number in range(2)
+    ]
+    first, second = (node.client for node in nodes)
+    ours: Any = first.execute_command("CLUSTER", "KEYSLOT", "async-events-full")
+    half = {slot for slot in range(16_384) if slot % 2 == ours % 2}
+    first.execute_command("CLUSTER", "ADDSLOTS", *half)
+    second.execute_command("CLUSTER", "ADDSLOTS", *set(range(16_384)) - half)
+    first.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[1].port)
+    for client in (first, second):
+        eventually(functools.partial(_is_whole, client), "the cluster is whole")
+    first.xadd("async-events-full", {"data": '{"channel_id": "c"}'})
+    return nodes
+
+
+def _is_whole(client: redis.Redis) -> bool:
+    return b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO")
+
+
+@pytest.mark.parametrize("node", [0, 1])
+@pytest.mark.parametrize("db", ["0", "1"])
+def test_a_cluster_whichever_node_has_the_global_stream(
+    environ: dict[str, str], cluster: list[RedisServer], node: int, db: str
+) -> None:
+    del environ["REDIS_STREAM_PREFIX"]
+    changed = {"REDIS_PORT": str(cluster[node].port), "REDIS_DB": db}
+    report = check_all(environ | changed, CheckOptions())
+    assert_named(report, Level.RED, "is a Redis Cluster, which Superset and this server can't use")
+    assert "is no stream" not in sentences(report)
+    assert "user default may do" not in sentences(report, Level.GREEN)
+
+
+def test_a_cluster_that_is_down(environ: dict[str, str], own_redis: StartRedis) -> None:
+    server = own_redis("--cluster-enabled", "yes", port=_port_of_a_node())
+    report = check_all(environ | {"REDIS_PORT": str(server.port)}, CheckOptions())
+    assert_named(report, Level.RED, "is a Redis Cluster")
+
+
+def test_a_cluster_is_told_to_a_user_who_may_not_ask_for_the_mode(
+    environ: dict[str, str], cluster: list[RedisServer]
+) -> None:
+    cluster[0].client.execute_command(
+        *("ACL", "SETUSER", "ws", "on", ">pw", "~async-events-*", "-@all"),
+        *("+xread", "+xrange", "+xrevrange", "+time"),
+    )
+    del environ["REDIS_STREAM_PREFIX"]
+    changed = {"REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
+    report = check_all(environ | changed | {"REDIS_PORT": str(cluster[0].port)}, CheckOptions())
+    assert_named(report, Level.RED, "is a Redis Cluster")
+
+
+@pytest.mark.parametrize("arguments", [("tail", "--since", "0"), ("send", "c")])
+def test_the_commands_tell_a_cluster_too(
+    environ: dict[str, str], cluster: list[RedisServer], tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    del environ["REDIS_STREAM_PREFIX"]
+    changed = {"REDIS_PORT": str(cluster[1].port)}
+    run = command(*arguments, environ=environ | changed, directory=tmp_path)
+    assert "is a Redis Cluster" in run.stderr
+
+
+def test_a_replica_without_its_master_is_no_cluster(
+    environ: dict[str, str], own_redis: StartRedis
+) -> None:
+    server = own_redis("--replica-serve-stale-data", "no")
+    server.client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+    report = check_all(environ | {"REDIS_PORT": str(server.port)}, CheckOptions())
+    assert_named(report, Level.RED, "Link with MASTER is down")
+    assert "Cluster" not in sentences(report)
+    assert "is no stream" not in sentences(report)
+
+
+def _port_of_a_node() -> int:
+    """The nodes talk to each other at a port that is 10,000 higher."""
+    return next(port for port in iter(free_port, None) if port < 55_000)
 
 
 @pytest.fixture

@@ -22,6 +22,16 @@ def test_the_rate_is_that_of_the_newest_entries() -> None:
     assert stream(length=1, span_ms=0).per_minute is None
 
 
+@pytest.mark.parametrize(
+    ("sampled", "span_ms", "rate"),
+    [(3, 2, None), (3, 4_999, None), (3, 6_000, 20.0), (1000, 1_000, 59_940.0), (1000, 0, None)],
+)
+def test_a_rate_needs_some_seconds_or_many_entries(
+    sampled: int, span_ms: int, rate: float | None
+) -> None:
+    assert stream(length=sampled, span_ms=span_ms).per_minute == rate
+
+
 def test_a_stream_is_described_in_one_line() -> None:
     (finding,) = describe_stream("k", stream(length=1001), 605_000)
     assert finding.sentence == (
