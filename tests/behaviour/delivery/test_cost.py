@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guard against regressions of cost: CPU of the real server over CPU of a bare `send()` in
-Python, both from this run. It fails when a cost is about 2.5 times what it was when the bounds
+Python, both from this run. It fails when a cost is about 4 times what it was when the bounds
 were set; it says nothing about absolute times. `python -m bench` is for figures.
 """
 
@@ -25,11 +25,12 @@ BACKLOG = 5000  # events; so few per socket that they fit into the kernel's buff
 ALONE = 200  # events, one at a time
 FRAME_BYTES = 300  # about what an event is on the wire
 
-# Limits of CPU over that of a bare send(): 2.5 times what was measured when they were set.
-DELIVERY = 4.0  # an event of a backlog, for a socket here
-MISS = 1.25  # an event of a backlog, for nobody here
-WAKE_UP = 110.0  # an event that comes alone
-HANDSHAKE = 260.0
+# Limits of CPU over that of a bare send(): 4 times what was measured when they were set. On shared
+# machines the floor, which is one system call, was seen to move by 1.7 between two quiet minutes.
+DELIVERY = 6.5  # an event of a backlog, for a socket here
+MISS = 2.5  # an event of a backlog, for nobody here
+WAKE_UP = 200.0  # an event that comes alone
+HANDSHAKE = 500.0
 
 Cost = Callable[[], float]
 

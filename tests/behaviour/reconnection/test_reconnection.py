@@ -441,6 +441,7 @@ def test_when_redis_stays_away_the_client_is_sent_away_too(
     with tab(server, channel, last_id) as ws:
         assert close_code(ws) in (1011, 1012)
     own_redis.start()
+    eventually(lambda: server.log_text().count("following stream") == 2, "Redis is read again")
     with tab(server, channel, last_id) as ws:
         assert jobs(ws, 1) == ["missed"]
 
