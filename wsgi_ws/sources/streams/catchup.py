@@ -333,7 +333,7 @@ class CatchUp:
             if done < len(missed) or end or not self._sender.may_send(connection):
                 is_at_end = end is not None and done == len(missed)
                 place = end if is_at_end and end else max(reached, request.place.id)
-                rest = _rest(request, connection, missed[:done], Place(place, Whose.GOING_ON))
+                rest = _rest(request, connection, missed[:done], place)
                 rest.sent, rest.reached = request.sent + events, reached
                 self._drains.add(connection, partial(self._put_now, rest))
             else:
@@ -433,8 +433,12 @@ class CatchUp:
         request.close(CloseCode.SERVICE_RESTART, "missed events can't be read now")
 
 
-def _rest(request: Request, connection: Connection, sent: Sequence[Entry], place: Place) -> Request:
+def _rest(
+    request: Request, connection: Connection, sent: Sequence[Entry], reached: StreamId
+) -> Request:
     """What is left of a request for a connection that must drain first."""
+    is_first = request.place.whose is Whose.FIRST
+    place = Place(reached, Whose.FIRST if is_first else Whose.GOING_ON)
     since = replay.look_back_from(place)
     had = [entry.known_by_identity() for entry in sent if entry.id >= since]
     had += [entry for entry in request.had if entry.id >= since]

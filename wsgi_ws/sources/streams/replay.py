@@ -133,7 +133,9 @@ def plan(
     last_id = place.id
     alone, trimmed = _matched(channel_entries, known.entries)
     proven = known.continuous and _is_orphan_id(last_id, alone, known.entries)
-    orphans, in_flight = _by_age(alone, now_ms)
+    # A first connection gets none: with the ID of one it would seem to have got all that are older.
+    is_first = place.whose is Whose.FIRST
+    orphans, in_flight = _by_age([] if is_first else alone, now_ms)
     missed = [entry for entry in known.entries if entry.id > last_id]
     missed += [entry for entry in orphans if not (proven and entry.id <= last_id)]
     # The twin of a global entry is gone from the channel's stream, and orphans may be gone with it.

@@ -301,6 +301,13 @@ def test_a_place_of_ours_makes_no_gap(whose: Whose) -> None:
     assert not plan(Place(at(2), whose), (), known, NOW).gap
 
 
+def test_a_first_connection_gets_no_orphans() -> None:
+    """One that came back with an orphan's ID would seem to have got all that are older."""
+    channel = [entry(3, "orphan"), entry(99_999, "in flight")]
+    first = plan(Place(at(2), Whose.FIRST), channel, Knowledge((), True), NOW)
+    assert (first.missed, first.in_flight) == ([], [])
+
+
 def test_what_was_sent_before_a_place_is_not_sent_again_when_the_stream_has_lost_it() -> None:
     sent, lost = entry(1, "sent"), entry(1, "overtaken, and trimmed since", 1)
     known = Knowledge((), True).beside([sent.known_by_identity()])
