@@ -22,7 +22,7 @@ from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import CloseLine, abbreviated, and_more, printable
+from wsgi_ws.observe.log_lines import CloseLine, abbreviated, printable
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.source import Source
 from wsgi_ws.websocket.closing import Ending
@@ -143,10 +143,10 @@ class Clients:
         return None
 
     def _turn_away(self, connection: Connection, limit: str) -> None:
-        held_back = self._log_limiter.admit(limit, time.monotonic())
-        if held_back is not None:
-            more = and_more(held_back)
-            log.warning("%r is closed with 1013: %s is reached%s", connection, limit, more)
+        self._log_limiter.write(
+            *(log.warning, limit, time.monotonic()),
+            *("%r is closed with 1013: %s is reached", connection, limit),
+        )
         self._metrics.connection_rejected(limit)
         connection.close(CloseCode.TRY_AGAIN_LATER, f"{limit} is reached")
         if not connection.ended:

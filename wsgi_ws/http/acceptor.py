@@ -23,7 +23,6 @@ import gevent
 from wsgi_ws.http.pending_request import Endpoint, PendingRequest
 from wsgi_ws.loop import READ
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import and_more
 
 log = logging.getLogger(__name__)
 
@@ -168,9 +167,7 @@ class Acceptor:
             self._pause(PAUSE, None)
 
     def _log(self, sentence: str) -> None:
-        held_back = self._limiter.admit(sentence, time.monotonic())
-        if held_back is not None:
-            log.error("%s%s", sentence, and_more(held_back))
+        self._limiter.write(log.error, sentence, time.monotonic(), "%s", sentence)
 
     def _accept_with_spare(self) -> RawSocket | None:
         """Use the spare descriptor for one client: left alone it would wait for ever."""

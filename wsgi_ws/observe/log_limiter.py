@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from wsgi_ws.observe.log_lines import and_more
+
 
 class LogLimiter:
     """Remembers when each key's last line was written, and counts those held back since.
@@ -15,6 +19,18 @@ class LogLimiter:
         self._interval = interval
         self._written_at: dict[str, float] = {}
         self._held_back: dict[str, int] = {}
+
+    def write(
+        self, log: Callable[..., object], key: str, now: float, text: str, *arguments: object
+    ) -> None:
+        """Write a line, unless one of its key was written lately; it tells how many were held back.
+
+        :param log: as `Logger.warning`, with `text` and `arguments` as it takes them.
+        :param now: seconds of one monotonic clock.
+        """
+        held_back = self.admit(key, now)
+        if held_back is not None:
+            log(f"{text}%s", *arguments, and_more(held_back))
 
     def admit(self, key: str, now: float) -> int | None:
         """None: hold the line back. Else write it; the number is of lines held back since the last.

@@ -36,3 +36,11 @@ def test_the_number_begins_anew_with_each_line(limiter: LogLimiter) -> None:
 def test_kinds_do_not_hold_each_other_back(limiter: LogLimiter) -> None:
     limiter.admit("a", 0.0)
     assert limiter.admit("b", 0.0) == 0
+
+
+def test_a_line_says_how_many_were_held_back() -> None:
+    written: list[str] = []
+    limiter = LogLimiter(60.0)
+    for now in (0.0, 1.0, 2.0, 60.0):
+        limiter.write(lambda text, *values: written.append(text % values), "k", now, "%d", now)
+    assert written == ["0", "60 [and 2 more since the last such line]"]

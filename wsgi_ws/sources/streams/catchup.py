@@ -23,7 +23,6 @@ from gevent.event import Event
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.fair_queue import FairQueue
 from wsgi_ws.sources.redis_client import told, will_pass
@@ -392,10 +391,10 @@ class CatchUp:
     # --- who can't be served ---------------------------------------------------------------------
 
     def _fail(self, request: Request, why: str) -> None:
-        held_back = self._limiter.admit("failed", time.monotonic())
-        if held_back is not None:
-            more = and_more(held_back)
-            log.error("%r: its catch-up failed: %s; closed with 1011%s", request, why, more)
+        self._limiter.write(
+            *(log.error, "failed", time.monotonic()),
+            *("%r: its catch-up failed: %s; closed with 1011", request, why),
+        )
         request.close(CloseCode.INTERNAL_ERROR, "missed events can't be read")
 
     def _is_patient(self, request: Request, now: float) -> bool:
@@ -405,12 +404,11 @@ class CatchUp:
         if self._trouble is not None:
             self._send_away(request, self._trouble)
             return False
-        held_back = self._limiter.admit("queue", now)
-        if held_back is not None:
-            log.warning(
-                "%r is closed with 1013: its catch-up has waited for %.0f s, too many are%s",
-                *(request, waited, and_more(held_back)),
-            )
+        self._limiter.write(
+            *(log.warning, "queue", now),
+            "%r is closed with 1013: its catch-up has waited for %.0f s, since too many do",
+            *(request, waited),
+        )
         request.close(CloseCode.TRY_AGAIN_LATER, "too many are catching up")
         return False
 

@@ -16,7 +16,6 @@ from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams.entry import RawEntry, data_of
@@ -105,10 +104,10 @@ class Fanout:
     def _skip(self, entry_id: bytes, error: MalformedEntry) -> None:
         """Count a malformed entry, and tell of the first of its kind in a minute."""
         self._metrics.malformed_entry()
-        held_back = self._limiter.admit(str(error), time.monotonic())
-        if held_back is not None:
-            more = and_more(held_back)
-            log.warning("entry %s of the stream is skipped: %s%s", entry_id.decode(), error, more)
+        self._limiter.write(
+            *(log.warning, str(error), time.monotonic()),
+            *("entry %s of the stream is skipped: %s", entry_id.decode(), error),
+        )
 
     def _deliver_piece(self, entries: Sequence[RawEntry]) -> None:
         """Parse all, then send: a socket gets its events of a piece in one `send`, in order."""

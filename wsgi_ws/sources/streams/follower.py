@@ -18,7 +18,6 @@ import redis
 from gevent.event import Event
 
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.log_lines import and_more
 from wsgi_ws.sources.page_size import PageSize
 from wsgi_ws.sources.redis_client import told
 from wsgi_ws.sources.redis_clock import RedisClock
@@ -251,14 +250,13 @@ class StreamFollower:
         self._trimming.looked(oldest, at)
         # Nothing is known to have been at a made-up position, so that its absence says nothing.
         if oldest > at and (self._last or len(entries) >= SHORT):
-            held_back = self._limiter.admit("trimmed", time.monotonic())
-            if held_back is not None:
-                log.error(
-                    "stream %s was trimmed past the last ID read, %s: its limit "
-                    "(GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT_FIREHOSE) is too small for the rate "
-                    "of events, or this worker stood still%s",
-                    *(self._key, at, and_more(held_back)),
-                )
+            self._limiter.write(
+                *(log.error, "trimmed", time.monotonic()),
+                "stream %s was trimmed past the last ID read, %s: its limit "
+                "(GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT_FIREHOSE) is too small for the rate of "
+                "events, or this worker stood still",
+                *(self._key, at),
+            )
             self._sink.gap(at, first)
 
     def _follow(self) -> None:
@@ -350,14 +348,13 @@ class StreamFollower:
 
     def _note_immense_event(self) -> None:
         """Nothing less can be asked for, and it can't be passed over either."""
-        held_back = self._limiter.admit("immense", time.monotonic())
-        if held_back is not None:
-            log.error(
-                "the connection to Redis was closed in place of one event, the one after %s of "
-                "stream %s: raise Redis's client-output-buffer-limit (normal) or maxmemory-clients "
-                "above its size; no events are delivered until then%s",
-                *((self._position or b"").decode(), self._key, and_more(held_back)),
-            )
+        self._limiter.write(
+            *(log.error, "immense", time.monotonic()),
+            "the connection to Redis was closed in place of one event, the one after %s of stream "
+            "%s: raise Redis's client-output-buffer-limit (normal) or maxmemory-clients above its "
+            "size; no events are delivered until then",
+            *((self._position or b"").decode(), self._key),
+        )
 
 
 class _Pace:
