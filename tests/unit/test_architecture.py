@@ -43,7 +43,12 @@ FOR_THE_CLI = {
     *("addresses", "event", "http.origin", "wording"),
     *("server.listening", "server.log_file", "server.open_files"),
     *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
-    *("sources.redis_client", "sources.streams.finder", "sources.stream_id"),
+    *(
+        "sources.redis_client",
+        "sources.redis_replies",
+        "sources.streams.finder",
+        "sources.stream_id",
+    ),
     *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),
     "sources.streams.entry",
 }
@@ -57,7 +62,7 @@ KNOWN_BY = {
         *("cli.redis_errors", "cli.tail", "demo.web", "demo.redis_finder", "superset.producer"),
         *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
         *("sources.streams.archive", "sources.streams.catchup", "sources.streams.finder"),
-        "sources.permissions",
+        *("sources.permissions", "sources.redis_replies"),
     },
     "statsd": {"observe.statsd"},
     "prometheus_client": {"observe.prometheus"},

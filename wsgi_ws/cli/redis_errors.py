@@ -14,7 +14,8 @@ from redis.sentinel import MasterNotFoundError
 from wsgi_ws.addresses import is_loopback
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
-from wsgi_ws.sources.redis_client import describe, is_of_cluster
+from wsgi_ws.sources.redis_client import describe
+from wsgi_ws.sources.redis_replies import is_of_cluster
 
 TIMEOUT = 5.0  # seconds that a command waits for an answer of Redis
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import gevent
 import redis
 
-from wsgi_ws.sources.redis_client import told
+from wsgi_ws.sources.redis_replies import told
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Any
 
-from wsgi_ws.sources.redis_client import clock_ms
+from wsgi_ws.sources.redis_replies import clock_ms
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
-from wsgi_ws.sources.redis_client import is_of_cluster
+from wsgi_ws.sources.redis_replies import is_of_cluster
 
 
 @pytest.mark.parametrize(

@@ -16,17 +16,7 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.meanings import sentinels
-from wsgi_ws.sources.redis_client import (
-    clock_ms,
-    connect,
-    connect_outside_the_pool,
-    describe,
-    entries_of,
-    is_cut_off,
-    stream_of,
-    told,
-    will_pass,
-)
+from wsgi_ws.sources.redis_client import connect, connect_outside_the_pool, describe
 
 SENTINELS: dict[str, Any] = {"sentinels": sentinels(["a:1", "b"]), "sentinel_master": "m"}
 EVERY_FORM = [
@@ -130,56 +120,6 @@ def test_the_files_of_tls_are_handed_over(form: dict[str, Any]) -> None:
     assert {name: options[name] for name in files} == files
 
 
-@pytest.mark.parametrize("reply", [[b"1700000000", b"12999"], (1_700_000_000, 12_999)])
-def test_redis_s_clock_is_read_in_whole_milliseconds(reply: Any) -> None:
-    assert clock_ms(reply) == 1_700_000_000_012
-
-
-# --- the form of replies -------------------------------------------------------------------------
-
-ENTRY = [b"1-0", [b"data", b"{}"]]
-
-
-@pytest.mark.parametrize(
-    "entries", [[], [ENTRY], [ENTRY, [b"2-0", [b"a", b"1", b"b", b"2"]]], [[b"1-0", []]]]
-)
-def test_entries_are_left_as_they_are(entries: Any) -> None:
-    assert entries_of(entries) == entries
-    assert stream_of([[b"stream", entries]]) == entries
-
-
-def test_no_answer_is_no_entries() -> None:
-    assert (list(entries_of(None)), list(stream_of(None))) == ([], [])
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        *(b"OK", 1, [1], [b"OK"], [[]], [[b"1-0"]], [[b"1-0", None]], [[b"1-0", b"data"]]),
-        *([[1, []]], [[b"1", []]], [[b"x-0", []]], [ENTRY, [b"", []]], [ENTRY, 5]),
-        *([[b"1-0", [b"data", 1]]], [[b"1-0", [b"a", b"1", b"b", None]]]),
-    ],
-    ids=repr,
-)
-def test_what_is_no_entries_is_an_error_of_redis(reply: Any) -> None:
-    with pytest.raises(redis.RedisError):
-        entries_of(reply)
-    with pytest.raises(redis.RedisError):
-        stream_of([[b"stream", reply]])
-
-
-@pytest.mark.parametrize("reply", [b"OK", 1, [1], [], [[b"s", []], [b"t", []]]], ids=repr)
-def test_what_is_not_one_stream_is_an_error_of_redis(reply: Any) -> None:
-    with pytest.raises(redis.RedisError):
-        stream_of(reply)
-
-
-@pytest.mark.parametrize("reply", [b"OK", 1, [], [b"1", b"x"], [b"1", None]], ids=repr)
-def test_what_is_no_time_is_an_error_of_redis(reply: Any) -> None:
-    with pytest.raises(redis.RedisError):
-        connect(RedisSettings(), read_timeout=1).response_callbacks["TIME"](reply)
-
-
 # --- a connection of one's own -------------------------------------------------------------------
 
 
@@ -223,21 +163,6 @@ def test_there_is_no_limit_to_the_connections_outside_the_pool(listener: socket.
     for _ in range(130):  # the pool of redis-py 8 stops at 100
         connection, _ = connect_outside_the_pool(client)
         connection.disconnect()
-
-
-def test_a_cluster_is_called_by_its_name() -> None:
-    assert "Redis Cluster" in told(redis.exceptions.MovedError("7467 127.0.0.1:7701"))
-    assert "Redis Cluster" in told(redis.exceptions.ClusterDownError("Hash slot not served"))
-
-
-def test_a_master_that_is_gone_is_no_cluster_and_passes() -> None:
-    error = redis.exceptions.MasterDownError("Link with MASTER is down")
-    assert (told(error), will_pass(error)) == (str(error), True)
-
-
-def test_a_script_that_holds_the_server_up_passes() -> None:
-    assert will_pass(redis.ResponseError("BUSY Redis is busy running a script"))
-    assert not will_pass(redis.ResponseError("WRONGTYPE Operation against a key"))
 
 
 # --- Sentinel ------------------------------------------------------------------------------------
@@ -398,18 +323,3 @@ def test_no_credentials_are_in_the_address(form: dict[str, Any]) -> None:
         username=mark, password=mark, sentinel_username=mark, sentinel_password=mark, **form
     )
     assert mark not in describe(settings)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Connection closed by server.", True),
-        ("Error while reading from localhost:6379 : (104, 'Connection reset by peer')", True),
-        ("Error 111 connecting to localhost:6379. Connection refused.", False),
-        ("Timeout connecting to server", False),
-    ],
-)
-def test_a_connection_that_was_cut_is_told_from_one_that_was_not_made(
-    text: str, expected: bool
-) -> None:
-    assert is_cut_off(redis.ConnectionError(text)) is expected

@@ -16,7 +16,8 @@ from wsgi_ws.cli.checks.words import Finding, green, red
 from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_cluster
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
-from wsgi_ws.sources.redis_client import connect, describe, is_of_cluster
+from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.sources.redis_replies import is_of_cluster
 from wsgi_ws.superset.stream_names import channel_stream, global_stream
 
 WHAT = "redis"

@@ -18,8 +18,9 @@ import redis
 
 from wsgi_ws.event import MalformedEntry
 from wsgi_ws.sources.page_size import PageSize
-from wsgi_ws.sources.redis_client import StreamClient, is_cut_off
+from wsgi_ws.sources.redis_client import StreamClient
 from wsgi_ws.sources.redis_clock import RedisClock
+from wsgi_ws.sources.redis_replies import is_cut_off
 from wsgi_ws.sources.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.entry import Entry, RawEntry

@@ -25,7 +25,7 @@ from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.metrics import Metrics
 from wsgi_ws.sources.fair_queue import FairQueue
-from wsgi_ws.sources.redis_client import told, will_pass
+from wsgi_ws.sources.redis_replies import told, will_pass
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.archive import Archive, Part, Snapshot

@@ -19,8 +19,8 @@ from gevent.event import Event
 
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.sources.page_size import PageSize
-from wsgi_ws.sources.redis_client import told
 from wsgi_ws.sources.redis_clock import RedisClock
+from wsgi_ws.sources.redis_replies import told
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams.entry import RawEntry
 from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES

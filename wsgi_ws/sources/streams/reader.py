@@ -19,13 +19,8 @@ import hiredis
 import redis
 
 from wsgi_ws.loop import READ
-from wsgi_ws.sources.redis_client import (
-    MalformedReply,
-    MasterClient,
-    connect_outside_the_pool,
-    entries_of,
-    stream_of,
-)
+from wsgi_ws.sources.redis_client import MasterClient, connect_outside_the_pool
+from wsgi_ws.sources.redis_replies import MalformedReply, entries_of, stream_of
 from wsgi_ws.sources.stream_id import StreamId
 
 RECEIVE_BYTES = 65536

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Redis answers: whether a reply has the form of its command's, and what an error means.
+
+redis-py's classes say less than the words of an answer, and differ between its versions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+_is_id = re.compile(rb"\d+-\d+").fullmatch
+
+# Older versions of redis-py have no class for these answers, and quote those in a pipeline.
+_CLUSTER = re.compile(
+    "(^|caused error: )(MOVED|ASK|CLUSTERDOWN|CROSSSLOT) |not allowed in cluster mode"
+)
+
+
+class MalformedReply(redis.ResponseError):
+    """A reply of another form than its command has: garbled on its way, or not Redis's.
+
+    A `ResponseError`, so that in a pipeline it is the error of one command.
+    """
+
+
+# --- forms --------------------------------------------------------------------------------------
+
+
+def entries_of(reply: Any) -> Any:
+    """The entries of a stream as they are in a reply, whose form is checked.
+
+    Positions are read from them and connections are matched by them, so that what is no entry must
+    not get any further: it would end the worker there. On the way of every event, hence the loop.
+
+    :raises MalformedReply: they are none.
+    """
+    if reply is None:
+        return ()
+    try:
+        for entry_id, fields in reply:
+            if type(entry_id) is not bytes or type(fields) is not list:
+                raise MalformedReply("an entry without an ID or fields")
+            if len(fields) != 2 or type(fields[1]) is not bytes:  # Superset's have the one field
+                _check_fields(fields)
+        if reply and not (_is_id(reply[0][0]) and _is_id(reply[-1][0])):
+            raise MalformedReply("an entry whose ID is none")
+    except (TypeError, ValueError, LookupError) as error:
+        raise MalformedReply("a reply that is not the entries of a stream") from error
+    return reply
+
+
+def stream_of(reply: Any) -> Any:
+    """The entries in a reply to XREAD for one stream; empty when there are none.
+
+    :raises MalformedReply: it has another form.
+    """
+    if reply is None:
+        return ()
+    try:
+        ((_, entries),) = reply
+    except (TypeError, ValueError) as error:
+        raise MalformedReply("a reply that is not that to XREAD") from error
+    return entries_of(entries)
+
+
+def time_of(reply: Any) -> Any:
+    """A reply to TIME, whose form is checked.
+
+    :raises MalformedReply: it has another one.
+    """
+    texts = reply if type(reply) is list and len(reply) == 2 else [b"?"]
+    if not all(type(text) is bytes and text.isdigit() for text in texts):
+        raise MalformedReply("a reply that is not that to TIME")
+    return reply
+
+
+def clock_ms(reply: Sequence[Any]) -> int:
+    """Redis's clock, milliseconds since the epoch.
+
+    :param reply: to the command TIME: seconds, and microseconds of the second.
+    """
+    seconds, microseconds = reply
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def _check_fields(fields: Sequence[Any]) -> None:
+    if not all(type(text) is bytes for text in fields):
+        raise MalformedReply("an entry with a field that is no text")
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def is_cut_off(error: Exception) -> bool:
+    """Whether an error is the end of a connection that a reply was to come on, and not the failure
+    to make one. redis-py has one class for both."""
+    text = str(error)
+    return isinstance(error, (redis.ConnectionError, ConnectionError)) and (
+        "closed by server" in text or "while reading" in text
+    )
+
+
+def will_pass(error: redis.ResponseError) -> bool:
+    """Whether an error is one of the whole server, and for a time: a script holds it up, or its
+    master is gone."""
+    names = (redis.exceptions.MasterDownError, redis.exceptions.TryAgainError)
+    return isinstance(error, names) or str(error).startswith("BUSY")
+
+
+def is_of_cluster(error: object) -> bool:
+    """Whether only a Redis Cluster answers like this."""
+    if isinstance(error, redis.exceptions.MasterDownError):  # any replica does
+        return False
+    errors = redis.exceptions
+    kinds = (errors.AskError, errors.ClusterError, errors.ClusterCrossSlotError)  # Moved is an Ask
+    return isinstance(error, kinds) or bool(_CLUSTER.search(str(error)))
+
+
+def told(error: Exception) -> str:
+    """An error as an operator can use it: redis-py leaves out the word that tells a Cluster."""
+    if is_of_cluster(error):
+        return f"a Redis Cluster, which neither Superset nor this server can use: {error}"
+    return str(error)
