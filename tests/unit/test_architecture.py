@@ -46,7 +46,7 @@ FOR_THE_CLI = {
     *(
         "sources.redis_client",
         "sources.redis_replies",
-        "sources.streams.finder",
+        "sources.finder",
         "sources.stream_id",
     ),
     *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),
@@ -61,7 +61,7 @@ KNOWN_BY = {
         *("cli.checks.redis", "cli.checks.streams", "cli.checks.url", "cli.main", "cli.publish"),
         *("cli.redis_errors", "cli.tail", "demo.web", "demo.redis_finder", "superset.producer"),
         *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
-        *("sources.streams.archive", "sources.streams.catchup", "sources.streams.finder"),
+        *("sources.streams.archive", "sources.streams.catchup", "sources.finder"),
         *("sources.permissions", "sources.redis_replies"),
     },
     "statsd": {"observe.statsd"},

@@ -17,9 +17,9 @@ from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
 from wsgi_ws.cli.redis_errors import explain
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import Kind
+from wsgi_ws.sources import finder
 from wsgi_ws.sources.redis_replies import clock_ms
 from wsgi_ws.sources.stream_id import StreamId
-from wsgi_ws.sources.streams import finder
 from wsgi_ws.superset.stream_names import global_stream
 from wsgi_ws.wording import counted
 

@@ -3,5 +3,6 @@
 
 `follower` reads through `reader`, `trimming` says when it must look for a gap, `fanout` hands
 events out and keeps them in `history`. `catchup` serves clients that have missed something:
-`archive` finds what there is, `replay` decides, `sending` sends no faster than they read.
+`waiting` is who waits, `archive` finds what there is, `replay` decides, `sending` sends no
+faster than they read.
 """

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import gevent
@@ -33,7 +32,7 @@ from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.replay import Place, Whose
 from wsgi_ws.sources.streams.sending import Drains, Sender
-from wsgi_ws.websocket.closing import State
+from wsgi_ws.sources.streams.waiting import Gaps, Request, second_look
 from wsgi_ws.websocket.connection import Connection
 from wsgi_ws.websocket.frames import CloseCode
 
@@ -46,10 +45,6 @@ RETRY_DELAY = 0.25  # seconds
 MERGE_TIME = 5.0  # seconds for which one that waits takes others in: they share its patience
 ALIKE_INTERVAL = 60.0  # seconds between two log lines of one kind
 
-# A gap is told once per channel in this time, in seconds: a browser sends one `last_id` at each
-# load of a page, and all of a user's tabs share it.
-GAP_INTERVAL = 3600.0
-GAPS_REMEMBERED = 10_000  # channels
 # A browser that has been away for this long, and for whose channel nothing is left, waits for
 # nothing any more: no page of Superset waits for a chart longer than some minutes. Milliseconds.
 OLD_PLACE_MS = 600_000
@@ -57,54 +52,6 @@ OLD_PLACE_MS = 600_000
 
 class Stale(Exception):
     """The history has begun anew since Redis was read: what was read must be read again."""
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """What connections of one channel need: several when they come for the first time.
-
-    :ivar in_flight: for a second look: entries that were in flight at the first one. The connection
-        is live, and nothing else is of interest.
-    :ivar reached: the last ID that the clients have got, as far as that is known; never a place of
-        this server's making, since they come back with it.
-    :ivar had: what the clients got just before the place: the global stream may lose it meanwhile.
-    :ivar may_be_sent_away: False when it is this server's doing that they wait.
-    :ivar sent: events so far.
-    :ivar came_at: by `time.monotonic`; `waits_since` that it is in the queue.
-    """
-
-    connections: list[Connection]
-    place: Place
-    in_flight: Sequence[Entry] = ()
-    reached: StreamId = ZERO
-    had: Sequence[Entry] = ()
-    may_be_sent_away: bool = True
-    sent: int = 0
-    came_at: float = field(default_factory=time.monotonic)
-    waits_since: float = field(default_factory=time.monotonic)
-
-    @property
-    def channel(self) -> str:
-        """Of all its connections."""
-        return self.connections[0].channel
-
-    @property
-    def is_second_look(self) -> bool:
-        return bool(self.in_flight)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether anybody is still there."""
-        return any(connection.state is State.OPEN for connection in self.connections)
-
-    def __repr__(self) -> str:
-        more = len(self.connections) - 1
-        return f"{self.connections[0]!r}" + (f" and {more} more" if more else "")
-
-    def close(self, code: int, reason: str) -> None:
-        """Send the clients away; they come back with what they have got."""
-        for connection in self.connections:
-            connection.close(code, reason)
 
 
 class CatchUp:
@@ -137,7 +84,7 @@ class CatchUp:
         self._arrived = Event()
         self._progress = Event()
         self._trouble: Exception | None = None  # why Redis can't be read
-        self._gaps = _Gaps()
+        self._gaps = Gaps()
         self._limiter = LogLimiter(ALIKE_INTERVAL)
 
     def __len__(self) -> int:
@@ -329,11 +276,10 @@ class CatchUp:
             done, events = self._sender.send(connection, missed)
             connection.events_sent += events
             reached = missed[done - 1].id if done else request.reached
-            if done < len(missed) or end or not self._sender.may_send(connection):
-                is_at_end = end is not None and done == len(missed)
-                place = end if is_at_end and end else max(reached, request.place.id)
-                rest = _rest(request, connection, missed[:done], place)
-                rest.sent, rest.reached = request.sent + events, reached
+            is_all = done == len(missed)
+            if not is_all or end or not self._sender.may_send(connection):
+                place = end if end and is_all else max(reached, request.place.id)
+                rest = request.rest(connection, missed[:done], place, events)
                 self._drains.add(connection, partial(self._put_now, rest))
             else:
                 self._hub.subscribe(connection, connection.channel)
@@ -345,7 +291,7 @@ class CatchUp:
     ) -> None:
         """Entries in flight are looked at again when they must have come."""
         if in_flight:
-            self._put_later(_second_look(connection, reached, in_flight))
+            self._put_later(second_look(connection, reached, in_flight))
 
     def _give_orphans(self, request: Request, plan: replay.Plan, known: replay.Knowledge) -> None:
         """What a second look has found. A connection that has to catch up once more, after a gap in
@@ -361,7 +307,7 @@ class CatchUp:
             done += taken
         left = [*plan.missed[done:], *plan.in_flight]
         if done < len(orphans):
-            again = _second_look(connection, behind, left)
+            again = second_look(connection, behind, left)
             self._drains.add(connection, partial(self._put_now, again))
         else:
             self._look_later(connection, behind, left)
@@ -429,40 +375,3 @@ class CatchUp:
         """Redis fails."""
         log.error("%r: catch-up failed: %s; closed with 1012", request, error)
         request.close(CloseCode.SERVICE_RESTART, "missed events can't be read now")
-
-
-def _rest(
-    request: Request, connection: Connection, sent: Sequence[Entry], reached: StreamId
-) -> Request:
-    """What is left of a request for a connection that must drain first."""
-    is_first = request.place.whose is Whose.FIRST
-    place = Place(reached, Whose.FIRST if is_first else Whose.GOING_ON)
-    since = replay.look_back_from(place)
-    had = [entry.known_by_identity() for entry in sent if entry.id >= since]
-    had += [entry for entry in request.had if entry.id >= since]
-    return Request([connection], place, had=had, came_at=request.came_at)
-
-
-def _second_look(connection: Connection, reached: StreamId, in_flight: Sequence[Entry]) -> Request:
-    # Nothing from before the entries in flight is of interest.
-    place = Place(in_flight[0].id.predecessor(), Whose.FIRST)
-    return Request([connection], place, in_flight, reached=reached)
-
-
-class _Gaps:
-    """Which gaps have been told lately."""
-
-    def __init__(self) -> None:
-        self._told_at: OrderedDict[str, float] = OrderedDict()
-
-    def is_news(self, channel: str) -> bool:
-        """Whether none of this channel was told lately; from now on one has been."""
-        now = time.monotonic()
-        told_at = self._told_at.get(channel)
-        if told_at is not None and now - told_at < GAP_INTERVAL:
-            return False
-        self._told_at[channel] = now
-        self._told_at.move_to_end(channel)
-        if len(self._told_at) > GAPS_REMEMBERED:
-            self._told_at.popitem(last=False)
-        return True

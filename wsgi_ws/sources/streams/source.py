@@ -16,11 +16,11 @@ from gevent.event import Event
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.sources import finder
 from wsgi_ws.sources.permissions import Permissions
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.stream_id import ZERO, StreamId
-from wsgi_ws.sources.streams import finder
 from wsgi_ws.sources.streams.archive import Archive
 from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.fanout import Fanout

@@ -15,7 +15,7 @@ import redis
 from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.hub import Hub
 from wsgi_ws.sources.stream_id import StreamId
-from wsgi_ws.sources.streams import catchup
+from wsgi_ws.sources.streams import catchup, waiting
 from wsgi_ws.sources.streams.archive import Archive, Part, Snapshot
 from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.entry import Entry
@@ -308,7 +308,7 @@ def test_a_second_look_waits_for_the_socket_too(scene: Scene) -> None:
         for number in range(1100, 1110)
     ]
     one.reads = False
-    scene.catch_up._put(catchup._second_look(one, RECENT, orphans))
+    scene.catch_up._put(waiting.second_look(one, RECENT, orphans))
     for _ in range(20):
         scene.serve()
         one.backlog_bytes = 0
@@ -358,7 +358,7 @@ def test_a_place_from_the_future_is_told_once(scene: Scene) -> None:
 
 
 def test_the_gaps_that_are_remembered_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catchup, "GAPS_REMEMBERED", 2)
-    told = catchup._Gaps()
+    monkeypatch.setattr(waiting, "GAPS_REMEMBERED", 2)
+    told = waiting.Gaps()
     assert [told.is_news(channel) for channel in "abca"] == [True] * 4
     assert not told.is_news("a")

@@ -33,7 +33,7 @@ from tests.unit.sources.streams.simulation import (
     Trim,
     World,
 )
-from wsgi_ws.sources.streams import archive, catchup, replay, sending
+from wsgi_ws.sources.streams import archive, catchup, replay, sending, waiting
 from wsgi_ws.sources.streams.replay import Place
 
 WORKERS = st.integers(0, 1)
@@ -101,7 +101,7 @@ def _small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(archive, "PAGE", 3)
     monkeypatch.setattr(archive, "SEARCH_ENTRIES", 10**6)
     # Each gap counts here, and for each client.
-    monkeypatch.setattr(catchup, "GAP_INTERVAL", 0.0)
+    monkeypatch.setattr(waiting, "GAP_INTERVAL", 0.0)
     monkeypatch.setattr(catchup, "OLD_PLACE_MS", 10**12)
 
 
