@@ -217,7 +217,8 @@ class Archive:
         what is newer than these if the history has forgotten that, too.
         """
         floor = self._history.floor
-        read_to = min(self._history.position, StreamId(snapshot.now_ms, 0))
+        # What is written in the snapshot's millisecond may be behind what it read of the channel.
+        read_to = min(self._history.position, StreamId(snapshot.now_ms, 0).predecessor())
         continuous = True
         # A browser that has no place yet waits for nothing that its channel's stream has lost.
         if place.id <= floor and place.whose is not Whose.FIRST:

@@ -279,3 +279,10 @@ def test_what_was_trimmed_before_it_was_read_comes_in_order() -> None:
     script = [*unread * 3, Overtake(1), Follow(0, 9), Publish("a", True), Serve(0)]
     world = told(*script, Tick(replay.TWIN_GRACE_MS), Publish("a", True), Serve(0))
     assert world.clients[0].got == world.truth(world.clients[0])
+
+
+def test_an_event_of_the_very_millisecond_of_the_first_look_is_not_lost() -> None:
+    """It has that millisecond's first ID, and comes between the two reads; no history keeps it."""
+    between_the_reads = Serve(1, [[], [], [Publish("a")]])
+    world = told(Tick(2_500), Reconnect(0, 1, 0), between_the_reads, history_bytes=0)
+    assert world.clients[0].got == [0, 2]
