@@ -172,7 +172,8 @@ class Archive:
             remembered = self._remembered(channel, after, part)
         floor = self._history.floor
         if place.id > floor and not _alone(part.entries, remembered, floor):
-            return Knowledge(remembered, True, exists)
+            # A stream that has had nothing so far may be new, or emptied.
+            return Knowledge(remembered, self._history.position != ZERO, exists)
         found = _by_id(remembered)
         continuous = self._search(channel, place, part, snapshot, found)
         return Knowledge(replay.in_order(found.values()), continuous, exists)

@@ -385,7 +385,8 @@ class Worker:
             for request in self.catch_up.next_requests():
                 gaps = self.counters.gaps
                 self.catch_up.serve([request])
-                self.world.note_served(request.connections[0], self.counters.gaps - gaps)
+                for connection in request.connections:
+                    self.world.note_served(connection, self.counters.gaps - gaps)
             self.catch_up._drains.look()
 
     def _later(self, seconds: float, function: Callable[[Any], object], argument: Any) -> None:
@@ -430,7 +431,7 @@ class World:
         """What happens while a command is on its way to Redis."""
         for step in next(self._meanwhile, ()):
             if isinstance(step, Tick):
-                self.tick(min(step.ms, self._served_until - self.now_ms))
+                self.tick(max(0, min(step.ms, self._served_until - self.now_ms)))
             else:
                 self.do(step)
 

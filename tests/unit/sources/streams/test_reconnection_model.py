@@ -286,3 +286,14 @@ def test_an_event_of_the_very_millisecond_of_the_first_look_is_not_lost() -> Non
     between_the_reads = Serve(1, [[], [], [Publish("a")]])
     world = told(Tick(2_500), Reconnect(0, 1, 0), between_the_reads, history_bytes=0)
     assert world.clients[0].got == [0, 2]
+
+
+def test_an_emptied_global_stream_proves_nothing() -> None:
+    """A new worker has read nothing of it, and `last_id` is also the ID of an entry that the client
+    has not got, in its channel's stream."""
+    world = World(history_bytes=0).begin()
+    world.run([*[Publish("a", True)] * 5, Reconnect(0, 0, 0), Publish("a", True), Tick(2_000)])
+    world.run([Trim(FULL, 0), Restart(0, 0, 0)])
+    world.settle()
+    world.close()
+    assert set(world.due(world.clients[0])) <= set(world.clients[0].got)
