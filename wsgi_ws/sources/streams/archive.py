@@ -230,6 +230,7 @@ class Archive:
         while read_to < self._history.floor:  # which goes on during the search
             start, read_to = read_to, self._history.floor
             found.update(_by_id(self._global.between(channel, start, read_to)))
+            continuous = continuous and self._global.reaches(max(start, place.id))
         found.update(_by_id(self._history.of_channel(channel, read_to)))
         return continuous
 
@@ -251,9 +252,11 @@ class Archive:
             return _back_to(last_id, channel, self._global.backwards(end))
         if snapshot.tail is None:
             snapshot.tail = self._global.backwards(end)
-        newer = list(self._global.between(channel, snapshot.tail.end.successor(), end))
         lost, continuous = _back_to(last_id, channel, snapshot.tail)
-        return [*lost, *newer], continuous
+        if snapshot.tail.end < end:  # it was read for another client, some time ago
+            lost += self._global.between(channel, snapshot.tail.end.successor(), end)
+            continuous = continuous and self._global.reaches(last_id)
+        return lost, continuous
 
     def _find_twins(
         self, channel: str, alone: Sequence[Entry], floor: StreamId, found: dict[StreamId, Entry]
@@ -282,6 +285,11 @@ class _GlobalStream:
         )
         self._size.came(len(page), _weight(page), time.monotonic())
         return page
+
+    def reaches(self, place: StreamId) -> bool:
+        """Is an entry at or before a place still there? Trimming takes the oldest first, so what
+        was read behind the place before this question was all there was."""
+        return bool(self.newest(place, ZERO, 1))
 
     def backwards(self, end: StreamId) -> _Backwards:
         """The pages up to an ID, the newest first."""
@@ -376,7 +384,7 @@ def _weight(page: Sequence[RawEntry]) -> int:
 
 def _back_to(
     last_id: StreamId, channel: str, pages: Iterable[Sequence[RawEntry]]
-) -> tuple[Sequence[Entry], bool]:
+) -> tuple[list[Entry], bool]:
     """The channel's entries in pages, the newest first, until one reaches `last_id`.
 
     :returns: the entries from `last_id` on, and whether something at or before it is still there:

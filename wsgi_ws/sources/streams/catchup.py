@@ -108,9 +108,9 @@ class CatchUp:
         place = Place(position, Whose.GOING_ON)
         lately = self._history.of_channel(connections[0].channel, replay.look_back_from(place))
         had = [entry.known_by_identity() for entry in lately if entry.id <= position]
-        self._put_later(
-            Request([*connections], place, reached=position, had=had, may_be_sent_away=False)
-        )
+        request = Request([*connections], place, reached=position, had=had, may_be_sent_away=False)
+        request.has_waited = True
+        self._put_later(request)
 
     def welcome(self, connection: Connection, since: StreamId) -> None:
         """Give a connection that has never got an event what there is since a place.
@@ -238,6 +238,11 @@ class CatchUp:
         plan = replay.plan(
             *(request.place, part.entries, known, snapshot.now_ms), part.end, request.reached
         )
+        if plan.in_flight and not known.continuous and not request.has_waited:
+            # Some may have been trimmed from the global stream: they would come behind newer ones.
+            request.has_waited = True
+            self._put_later(request)
+            return
         if plan.gap:
             self._note_gap(request, plan, part, snapshot)
         self._give(request, plan.missed, plan.in_flight, part.end)

@@ -30,6 +30,7 @@ class Request:
     :ivar reached: the last ID that the clients have got, as far as that is known; never a place of
         this server's making, since they come back with it.
     :ivar had: what the clients got just before the place: the global stream may lose it meanwhile.
+    :ivar has_waited: for the grace: no entry that was there when it came can be in flight any more.
     :ivar may_be_sent_away: False when it is this server's doing that they wait.
     :ivar sent: events so far.
     :ivar came_at: by `time.monotonic`; `waits_since` that it is in the queue.
@@ -40,6 +41,7 @@ class Request:
     in_flight: Sequence[Entry] = ()
     reached: StreamId = ZERO
     had: Sequence[Entry] = ()
+    has_waited: bool = False
     may_be_sent_away: bool = True
     sent: int = 0
     came_at: float = field(default_factory=time.monotonic)
@@ -84,6 +86,7 @@ class Request:
             beginning,
             reached=sent[-1].id if sent else self.reached,
             had=() if is_first else self._had_from(replay.look_back_from(beginning), sent),
+            has_waited=self.has_waited,
             sent=self.sent + events,
             came_at=self.came_at,
         )

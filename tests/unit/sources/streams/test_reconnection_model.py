@@ -2,7 +2,8 @@
 """Reconnection against a model: whatever happens in whatever order, the client's list is the truth.
 
 See `simulation` for what is real here and what is not. MODEL_EXAMPLES is how many worlds each test
-sees (100 unless told otherwise); a change of the algorithm deserves some thousands.
+sees (100 unless told otherwise); a change of the algorithm deserves some thousands, and with
+HYPOTHESIS=search new ones.
 """
 
 from __future__ import annotations
@@ -297,3 +298,23 @@ def test_an_emptied_global_stream_proves_nothing() -> None:
     world.settle()
     world.close()
     assert set(world.due(world.clients[0])) <= set(world.clients[0].got)
+
+
+def test_what_is_trimmed_before_it_is_found_in_flight_comes_before_what_is_newer() -> None:
+    """A worker without a history can't tell the two; another one thinks that the client has it."""
+    trimmed: Step = Serve(1, [[Publish("a", True), Trim(FULL, 0)]])
+    world = World(history_bytes=2_000).begin().run([*[Publish("a", True)] * 6, Restart(1, 0, 0)])
+    world.run([Reconnect(0, 1, 0), trimmed, Publish("a", True)])
+    world.settle()
+    world.close()
+    overtaken, newer = world.truth(world.clients[0])[-2:]
+    assert [n for n in world.clients[0].got if n in (overtaken, newer)] == [overtaken, newer]
+
+
+def test_what_a_flush_takes_while_a_catch_up_reads_is_a_gap() -> None:
+    """The stream reached back when that was asked, and has lost an event before that was read; no
+    history keeps it."""
+    world = World(history_bytes=0).begin().run([*[Publish("a", True)] * 7, Trim(PREFIX + "a", 0)])
+    flushed: list[Step] = [Publish("a", True), Flush(), Publish("a", True)]
+    world.run([Reconnect(0, 0, 0), Serve(0, [*[[]] * 5, flushed])])
+    assert world.clients[0].gaps == 1
