@@ -25,9 +25,11 @@ MODULE_NAME = "superset_config"
 WANTED = frozenset(
     "FEATURE_FLAGS DEFAULT_FEATURE_FLAGS CACHE_CONFIG DATA_CACHE_CONFIG PREFERRED_URL_SCHEME "
     "SESSION_COOKIE_NAME SESSION_COOKIE_SECURE SESSION_COOKIE_SAMESITE SESSION_COOKIE_DOMAIN "
-    "TALISMAN_ENABLED TALISMAN_CONFIG WEBDRIVER_BASEURL WEBDRIVER_BASEURL_USER_FRIENDLY".split()
+    "TALISMAN_ENABLED TALISMAN_CONFIG WEBDRIVER_BASEURL WEBDRIVER_BASEURL_USER_FRIENDLY "
+    "REALTIME_CHANNEL_PREFIX DISTRIBUTED_COORDINATION_CONFIG".split()
 )
-WANTED_PREFIX = "GLOBAL_ASYNC_QUER"
+WANTED_PREFIXES = ("GLOBAL_ASYNC_QUER", "WEBSOCKET_")
+CALLED = frozenset({"REALTIME_CHANNEL_PREFIX"})  # Superset calls these if they can be called
 # What of a large setting is looked at; nothing else of it leaves this process.
 WANTED_KEYS = {
     "FEATURE_FLAGS": ("GLOBAL_ASYNC_QUERIES",),
@@ -63,6 +65,7 @@ def read(target: str) -> dict[str, Any]:
     while True:
         try:
             module = execute(target)
+            found = {name: value_of(name, v) for name, v in vars(module).items() if wanted(name)}
         except ModuleNotFoundError as error:
             missing = error.name or ""
             if missing in ("", target) or missing in finder.missing:
@@ -75,9 +78,7 @@ def read(target: str) -> dict[str, Any]:
         else:
             break
     file = getattr(module, "__file__", None) or target
-    values = {
-        name: plain(narrowed(name, value)) for name, value in vars(module).items() if wanted(name)
-    }
+    values = {name: plain(narrowed(name, value)) for name, value in found.items()}
     places: Places = {}
     note_places(file, places, set())
     return {
@@ -90,7 +91,12 @@ def read(target: str) -> dict[str, Any]:
 
 
 def wanted(name: str) -> bool:
-    return name in WANTED or (name.isupper() and name.startswith(WANTED_PREFIX))
+    return name in WANTED or (name.isupper() and name.startswith(WANTED_PREFIXES))
+
+
+def value_of(name: str, value: Any) -> Any:
+    """A setting as Superset uses it."""
+    return value() if name in CALLED and callable(value) else value
 
 
 def narrowed(name: str, value: Any) -> Any:
@@ -266,6 +272,8 @@ def settings_of(node: ast.stmt) -> Iterator[tuple[str, int]]:
             yield from settings_of_target(target, node.value)
     elif isinstance(node, ast.AnnAssign | ast.AugAssign) and node.value:
         yield from settings_of_target(node.target, node.value)
+    elif isinstance(node, ast.FunctionDef):
+        yield (node.name, node.lineno)
     elif isinstance(node, ast.ImportFrom):
         for alias in node.names:
             yield (alias.asname or alias.name, node.lineno)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superset's own settings: their names and defaults, what they say, and in which line.
+"""Superset's own settings: what they say, of which generation they are, and in which line.
 
 They are read in a process of their own (`read_settings`). Knows neither this server's keys nor
 Redis. No text that this module makes contains a secret.
@@ -16,53 +16,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsgi_ws.superset.names import (
+    CACHE_BACKEND,
+    COORDINATION,
+    DEFAULTS,
+    FLAG_VARIABLE,
+    OF_SEVEN,
+    OF_SIX,
+    REDIS_CONFIG,
+    SEVEN,
+    SIX,
+    Generation,
+)
+
 PATH_VARIABLE = "SUPERSET_CONFIG_PATH"
 FROM_ENVIRONMENT = "env"  # in place of a path: what SUPERSET_CONFIG_PATH names
 READ_TIMEOUT = 60.0  # seconds; the settings of a large installation import half of Superset
-FLAG = "GLOBAL_ASYNC_QUERIES"
-FLAG_VARIABLE = "SUPERSET_FEATURE_GLOBAL_ASYNC_QUERIES"
-REDIS_CONFIG = "GLOBAL_ASYNC_QUERIES_REDIS_CONFIG"
-CACHE_BACKEND = "GLOBAL_ASYNC_QUERIES_CACHE_BACKEND"
-PREFIX = "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX"
-SECRET = "GLOBAL_ASYNC_QUERIES_JWT_SECRET"
-COOKIE_NAME = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME"
-COOKIE_SECURE = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SECURE"
-COOKIE_SAMESITE = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE"
-COOKIE_DOMAIN = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_DOMAIN"
-TRANSPORT = "GLOBAL_ASYNC_QUERIES_TRANSPORT"
-WEBSOCKET_URL = "GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL"
-ALGORITHM = "HS256"  # Superset signs with nothing else
-CHANNEL_KEY = "channel"  # and calls the claim so
-
-# Where its clients look for Redis when a setting lacks the key.
-REDIS_HOST = "localhost"
-REDIS_PORT = 6379
-SENTINELS = (("127.0.0.1", 26379),)
-
-DEFAULTS: Mapping[str, Any] = {
-    REDIS_CONFIG: {"port": REDIS_PORT, "host": "127.0.0.1", "password": "", "db": 0, "ssl": False},
-    CACHE_BACKEND: {
-        "CACHE_TYPE": "RedisCache",
-        "CACHE_REDIS_HOST": REDIS_HOST,
-        "CACHE_REDIS_PORT": REDIS_PORT,
-        "CACHE_REDIS_DB": 0,
-    },
-    PREFIX: "async-events-",
-    SECRET: "test-secret-change-me",
-    COOKIE_NAME: "async-token",
-    COOKIE_SECURE: False,
-    COOKIE_SAMESITE: None,
-    COOKIE_DOMAIN: None,
-    TRANSPORT: "polling",
-    WEBSOCKET_URL: "ws://127.0.0.1:8080/",
-    "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT": 1000,
-    "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT_FIREHOSE": 1_000_000,
-    "FEATURE_FLAGS": {},
-    "SESSION_COOKIE_NAME": "session",
-    "SESSION_COOKIE_SECURE": False,
-    "TALISMAN_ENABLED": True,
-    "PREFERRED_URL_SCHEME": "http",
-}
 
 
 class SupersetError(Exception):
@@ -274,11 +243,25 @@ def _known(value: Any) -> Any:
     return UNKNOWN if isinstance(value, dict) and "__unknown__" in value else value
 
 
+# --- which Superset it is ------------------------------------------------------------------------
+
+
+def generations(superset: SupersetSettings) -> tuple[Generation, ...]:
+    """Whom the settings are for: both in one file while an installation is upgraded."""
+    six = any(name.startswith(OF_SIX) for name in superset.values)
+    seven = any(name.startswith(OF_SEVEN) for name in superset.values)
+    if superset.get(COORDINATION) and not six:
+        seven = True
+    return (*([SIX] if six or not seven else []), *([SEVEN] if seven else []))
+
+
 # --- where Superset's Redis is -------------------------------------------------------------------
 
 
-def redis_setting(superset: SupersetSettings) -> str:
-    """Which of its two settings Superset takes the address of Redis from."""
+def redis_setting(superset: SupersetSettings, generation: Generation) -> str:
+    """Which of its settings Superset takes the address of Redis from."""
+    if generation is SEVEN:
+        return COORDINATION
     if superset.is_set(CACHE_BACKEND) or not superset.is_set(REDIS_CONFIG):
         return CACHE_BACKEND
     return REDIS_CONFIG
@@ -286,27 +269,32 @@ def redis_setting(superset: SupersetSettings) -> str:
 
 def surprises(superset: SupersetSettings) -> Iterator[str]:
     """Where Superset takes the address of Redis from another place than its reader would think."""
-    if redis_setting(superset) == REDIS_CONFIG:
+    for generation in generations(superset):
+        name = redis_setting(superset, generation)
+        if name == REDIS_CONFIG:
+            yield (
+                f"only {REDIS_CONFIG} is set ({superset.where(REDIS_CONFIG)}), which Superset "
+                f"reads up to 4.1; from 5.0 on it takes {CACHE_BACKEND}, by default "
+                "localhost:6379, database 0: set that too"
+            )
+        elif not isinstance(superset.get(name), Unknown):
+            yield from _surprises_of_cache(superset, name)
+
+
+def _surprises_of_cache(superset: SupersetSettings, name: str) -> Iterator[str]:
+    """Parts of a cache's setting that Superset does not look at here."""
+    if superset.item(name, "CACHE_REDIS_URL"):
         yield (
-            f"only {REDIS_CONFIG} is set ({superset.where(REDIS_CONFIG)}), which Superset reads up "
-            f"to 4.1; from 5.0 on it takes {CACHE_BACKEND}, by default localhost:6379, database 0: "
-            "set that too"
+            f'{name}["CACHE_REDIS_URL"] ({superset.where(name, "CACHE_REDIS_URL")}) has no effect: '
+            "of this setting Superset reads CACHE_REDIS_HOST, CACHE_REDIS_PORT and CACHE_REDIS_DB, "
+            "by default localhost:6379, database 0; set those"
         )
-        return
-    if isinstance(superset.get(CACHE_BACKEND), Unknown):
-        return
-    if superset.item(CACHE_BACKEND, "CACHE_REDIS_URL"):
+    db = superset.item(name, "CACHE_REDIS_DB", 0)
+    sentinel = superset.item(name, "CACHE_TYPE") == "RedisSentinelCache"
+    # Of messages no database is asked.
+    if name == CACHE_BACKEND and sentinel and not isinstance(db, Unknown) and str(db) != "0":
         yield (
-            f'{CACHE_BACKEND}["CACHE_REDIS_URL"] '
-            f"({superset.where(CACHE_BACKEND, 'CACHE_REDIS_URL')}) has no effect: of this setting "
-            "Superset reads CACHE_REDIS_HOST, CACHE_REDIS_PORT and CACHE_REDIS_DB, by default "
-            "localhost:6379, database 0; set those"
-        )
-    db = superset.item(CACHE_BACKEND, "CACHE_REDIS_DB", 0)
-    sentinel = superset.item(CACHE_BACKEND, "CACHE_TYPE") == "RedisSentinelCache"
-    if sentinel and not isinstance(db, Unknown) and str(db) != "0":
-        yield (
-            f'{CACHE_BACKEND}["CACHE_REDIS_DB"] is {db} '
-            f"({superset.where(CACHE_BACKEND, 'CACHE_REDIS_DB')}), but with RedisSentinelCache "
+            f'{name}["CACHE_REDIS_DB"] is {db} '
+            f"({superset.where(name, 'CACHE_REDIS_DB')}), but with RedisSentinelCache "
             "Superset (up to 6.1) writes events to database 0 whatever it says: 0 is what counts"
         )

@@ -1,19 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cookie's JSON Web Token as Superset makes it: the session's channel, and who the user is.
+"""The cookie's JSON Web Token as Superset makes it: which channel a browser may have.
+
+Up to 6.1 the channel is the session's:
 
 Signer(secret).cookie(channel)           the `Cookie` header of a browser
 Signer(secret).sign(channel, exp=…)      the token alone, with further claims
 Signer(secret).channel(token)            what Superset itself reads from it
+
+From 7 on it is the principal, `user:42` or `guest:<64 hexadecimal digits>`:
+
+RealtimeSigner(secret).cookie(principal)
+RealtimeSigner(secret).sign(principal, exp=…)
+RealtimeSigner(secret).principal(token)
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
 
-from wsgi_ws.superset.settings import ALGORITHM, CHANNEL_KEY, COOKIE_NAME, DEFAULTS
+from wsgi_ws.superset.names import (
+    ALGORITHM,
+    AUDIENCE,
+    CHANNEL_KEY,
+    DEFAULTS,
+    ISSUER,
+    LIFETIME,
+    SEVEN,
+    SIX,
+    USER,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +45,7 @@ class Signer:
     """
 
     secret: str = field(repr=False)
-    cookie_name: str = DEFAULTS[COOKIE_NAME]
+    cookie_name: str = DEFAULTS[SIX.cookie_name]
     channel_key: str = CHANNEL_KEY
     algorithm: str = ALGORITHM
 
@@ -48,3 +67,46 @@ class Signer:
             return None
         channel = claims.get(self.channel_key)
         return channel if isinstance(channel, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeSigner:
+    """The settings of Superset 7 about the token.
+
+    :ivar cookie_name: WEBSOCKET_JWT_COOKIE_NAME.
+    """
+
+    secret: str = field(repr=False)
+    cookie_name: str = DEFAULTS[SEVEN.cookie_name]
+
+    def sign(self, principal: str, **claims: Any) -> str:
+        """A token for Superset's default lifetime from now on.
+
+        :param principal: `user:42`, or `guest:` and the key of the guest's rights.
+        :param claims: win over Superset's own; None leaves a claim out.
+        """
+        kind, _, name = principal.partition(":")
+        now = int(time.time())
+        usual = {
+            "channel": principal,
+            "principal_type": kind,
+            "sub": name if kind == USER else principal,
+            "aud": AUDIENCE,
+            "iat": now,
+            "iss": ISSUER,
+            "exp": now + DEFAULTS[LIFETIME],
+        }
+        wanted = {key: value for key, value in (usual | claims).items() if value is not None}
+        return jwt.encode(wanted, self.secret, ALGORITHM)
+
+    def cookie(self, principal: str, **claims: Any) -> str:
+        """The value of a `Cookie` header."""
+        return f"{self.cookie_name}={self.sign(principal, **claims)}"
+
+    def principal(self, token: str) -> str | None:
+        """The principal of a token that was signed with this secret and has not expired."""
+        try:
+            claims = jwt.decode(token, self.secret, [ALGORITHM], audience=AUDIENCE)
+        except jwt.InvalidTokenError:
+            return None
+        return str(claims["channel"])

@@ -7,19 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_ws.superset.settings import (
+from wsgi_ws.superset.names import (
     CACHE_BACKEND,
+    COORDINATION,
     PREFIX,
     REDIS_CONFIG,
-    SECRET,
+    SEVEN,
+    SIX,
+    Generation,
+)
+from wsgi_ws.superset.settings import (
     SupersetError,
     SupersetSettings,
     Unknown,
+    generations,
     read,
     surprises,
     target_of,
 )
 
+SECRET = SIX.secret
 THEIR_SECRET = "the-secret-of-superset-with-more-than-32-bytes"
 
 
@@ -138,3 +145,41 @@ def test_another_interpreter_that_is_not_there(path: Path) -> None:
 def test_what_is_unknown_is_no_surprise(path: Path) -> None:
     program = f"import not_here\n{CACHE_BACKEND} = not_here.backend()\n"
     assert list(surprises(settings(path, program))) == []
+
+
+# --- which Superset it is ------------------------------------------------------------------------
+
+REDIS = "{'CACHE_TYPE': 'RedisCache'}"
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("", (SIX,)),
+        ("GLOBAL_ASYNC_QUERIES_TRANSPORT = 'ws'\n", (SIX,)),
+        ("GLOBAL_ASYNC_QUERIES_POLLING_DELAY = 500\n", (SIX,)),
+        ("WEBSOCKET_ENABLE = True\n", (SEVEN,)),
+        ("WEBSOCKET_ENABLE = True\nGLOBAL_ASYNC_QUERIES_POLLING_DELAY = 500\n", (SEVEN,)),
+        (f"{COORDINATION} = {REDIS}\n", (SEVEN,)),
+        (f"{COORDINATION} = None\n", (SIX,)),
+        (f"{COORDINATION} = {REDIS}\n{CACHE_BACKEND} = {REDIS}\n", (SIX,)),
+        (f"{SEVEN.secret} = 's'\n{SIX.secret} = 's'\n", (SIX, SEVEN)),
+    ],
+)
+def test_the_names_tell_which_superset_the_settings_are_for(
+    path: Path, program: str, expected: tuple[Generation, ...]
+) -> None:
+    assert generations(settings(path, program)) == expected
+
+
+@pytest.mark.parametrize("setting", [CACHE_BACKEND, COORDINATION])
+def test_a_url_of_redis_has_no_effect_in_either(path: Path, setting: str) -> None:
+    program = f"{setting} = {{'CACHE_TYPE': 'RedisCache', 'CACHE_REDIS_URL': 'redis://r/1'}}\n"
+    (sentence,) = surprises(settings(path, program))
+    assert f'{setting}["CACHE_REDIS_URL"] (superset_config.py line 1) has no effect' in sentence
+
+
+def test_a_function_is_a_setting_with_a_line(path: Path) -> None:
+    superset = settings(path, "\ndef REALTIME_CHANNEL_PREFIX():\n    return 'a:'\n")
+    assert superset.get("REALTIME_CHANNEL_PREFIX") == "a:"
+    assert str(superset.where("REALTIME_CHANNEL_PREFIX")) == "superset_config.py line 2"

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import jwt
 import pytest
 
-from wsgi_ws.http.auth import Authenticator
-from wsgi_ws.superset.token import Signer
+from wsgi_ws.http.auth.authenticator import Authenticator
+from wsgi_ws.superset.token import RealtimeSigner, Signer
 
+GUEST = "guest:" + "5e88" * 16
 SECRET = "a-secret-of-tests-with-64-bytes, which is what HS512 wants at least"
 
 
@@ -58,3 +62,51 @@ def test_another_token_has_no_channel(token: str) -> None:
 
 def test_a_signer_keeps_its_secret() -> None:
     assert SECRET not in repr(Signer(SECRET))
+
+
+# --- Superset 7 ----------------------------------------------------------------------------------
+
+
+def realtime_claims(token: str) -> dict[str, Any]:
+    return jwt.decode(token, SECRET, ["HS256"], audience="superset-websocket")
+
+
+@pytest.mark.parametrize(
+    ("principal", "kind", "subject"), [("user:42", "user", "42"), (GUEST, "guest", GUEST)]
+)
+def test_a_realtime_token_says_who_its_principal_is(
+    principal: str, kind: str, subject: str
+) -> None:
+    claims = realtime_claims(RealtimeSigner(SECRET).sign(principal))
+    assert (claims["channel"], claims["principal_type"], claims["sub"]) == (
+        principal,
+        kind,
+        subject,
+    )
+
+
+def test_a_realtime_token_has_supersets_claims_in_supersets_order() -> None:
+    claims = realtime_claims(RealtimeSigner(SECRET).sign("user:42"))
+    assert [*claims] == ["channel", "principal_type", "sub", "aud", "iat", "iss", "exp"]
+    assert (claims["aud"], claims["iss"]) == ("superset-websocket", "superset")
+
+
+def test_a_realtime_token_counts_for_a_quarter_of_an_hour_from_now_on() -> None:
+    before = int(time.time())
+    claims = realtime_claims(RealtimeSigner(SECRET).sign("user:42"))
+    assert before <= claims["iat"] <= time.time()
+    assert claims["exp"] - claims["iat"] == 900
+
+
+def test_a_claim_of_a_realtime_token_can_be_replaced_or_left_out() -> None:
+    claims = realtime_claims(RealtimeSigner(SECRET).sign("user:42", iat=None, sub="7"))
+    assert claims["sub"] == "7"
+    assert "iat" not in claims
+
+
+def test_the_realtime_cookies_name_is_the_default_of_superset_7() -> None:
+    assert RealtimeSigner(SECRET).cookie("user:42").startswith("superset-ws-token=")
+
+
+def test_a_realtime_signer_keeps_its_secret() -> None:
+    assert SECRET not in repr(RealtimeSigner(SECRET))
