@@ -23,8 +23,10 @@ from wsgi_ws.config.keys import (
 )
 from wsgi_ws.config.meanings import BadValue, around
 from wsgi_ws.config.set_by import Kind
+from wsgi_ws.superset.names import SEVEN, SIX
 
 SECRET_MIN_BYTES = 32  # the seed's rule: a shorter HMAC secret can be guessed offline
+_THEIRS = f"{SIX.secret} ({SEVEN.secret} from Superset 7 on)"
 UNIX_PATH_MAX_BYTES = 107  # what the kernel takes as a socket's address
 
 
@@ -212,12 +214,12 @@ def _check_secret(draft: Draft, secret: str) -> None:
         draft.reject(
             "jwtSecret",
             f"jwtSecret {found} and needs at least {SECRET_MIN_BYTES}: set JWT_SECRET or jwtSecret "
-            "to the value of GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset",
+            f"to the value of {_THEIRS} in Superset",
         )
     if _is_public(secret):
         draft.warnings.append(
             f"{draft.named('jwtSecret')} is the example's: anybody can forge cookies with it; "
-            "set the same long random value here and in Superset's GLOBAL_ASYNC_QUERIES_JWT_SECRET"
+            f"set the same long random value here and in Superset's {_THEIRS}"
         )
 
 
@@ -229,13 +231,13 @@ def _check_previous_secret(draft: Draft, settings: Settings) -> None:
         draft.reject(
             path,
             f"{path} {_has_bytes(size)} (from {draft.set_by(path)}) and needs at least "
-            f"{SECRET_MIN_BYTES}: set it to the value that GLOBAL_ASYNC_QUERIES_JWT_SECRET had in "
-            "Superset before, or leave it empty",
+            f"{SECRET_MIN_BYTES}: set it to the value that {_THEIRS} had in Superset before, or "
+            "leave it empty",
         )
     if secret == settings.jwt_secret:
         draft.warnings.append(
             f"{draft.named(path)} is the same as jwtSecret and does nothing: set it to the value "
-            "that GLOBAL_ASYNC_QUERIES_JWT_SECRET had in Superset before, or remove it"
+            f"that {_THEIRS} had in Superset before, or remove it"
         )
     elif _is_public(secret):
         draft.warnings.append(

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 from wsgi_ws.config import meanings
 from wsgi_ws.config.meanings import Address, Network
 
+TRANSPORTS = ("auto", "streams", "realtime", "both")
 REDIS_DOWN_POLICIES = ("hold", "refuse")
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("error", "warn", "info", "verbose", "debug", "silly")
@@ -155,17 +156,21 @@ class Settings:
     log_format: str = option("text", env="LOG_FORMAT", choices=LOG_FORMATS)
     access_log: bool = option(True, env="ACCESS_LOG")
     superset_config: str = option("", env="WSGI_WS_SUPERSET_CONFIG")
+    transports: str = option("auto", env="TRANSPORTS", choices=TRANSPORTS)
     redis: RedisSettings = field(default_factory=RedisSettings)
     redis_stream_prefix: str = option(
         "async-events-", env="REDIS_STREAM_PREFIX", alias="streamPrefix"
     )
     redis_stream_read_count: int = option(100, env="REDIS_STREAM_READ_COUNT", minimum=1)
     redis_stream_read_block_ms: int = option(5000, env="REDIS_STREAM_READ_BLOCK_MS", minimum=1)
+    realtime_channel_prefix: str = option("", env="REALTIME_CHANNEL_PREFIX")
     jwt_algorithms: tuple[str, ...] = _list(("HS256",), "JWT_ALGORITHMS")
     jwt_secret: str = option("", env="JWT_SECRET", secret=True)
     previous_jwt_secret: str = option("", env="PREVIOUS_JWT_SECRET", secret=True)
     jwt_cookie_name: str = option("async-token", env="JWT_COOKIE_NAME")
     jwt_channel_id_key: str = option("channel", env="JWT_CHANNEL_ID_KEY")
+    jwt_leeway: float = _duration(0, "JWT_LEEWAY_MS", minimum=0, maximum=600000)
+    jwt_grace: float = _duration(0, "JWT_GRACE_MS", minimum=0, maximum=600000)
     socket_response_timeout: float = _duration(60000, "SOCKET_RESPONSE_TIMEOUT_MS")
     ping_sockets_interval: float = _duration(20000, "PING_SOCKETS_INTERVAL_MS")
     gc_channels_interval: float = _duration(120000, "GC_CHANNELS_INTERVAL_MS")
@@ -180,6 +185,10 @@ class Settings:
     max_bytes_per_second: int = option(65536, env="MAX_BYTES_PER_SECOND")
     history_bytes: int = option(33554432, env="HISTORY_BYTES")
     first_catch_up: float = _duration(60000, "FIRST_CATCH_UP_MS", minimum=0)
+    realtime_memory: float = _duration(30000, "REALTIME_MEMORY_MS", minimum=0, maximum=600000)
+    realtime_memory_bytes: int = option(4194304, env="REALTIME_MEMORY_BYTES")
+    realtime_merge: float = _duration(100, "REALTIME_MERGE_MS", minimum=0, maximum=1000)
+    realtime_outage: float = _duration(45000, "REALTIME_OUTAGE_MS", minimum=0)
     handshake_timeout: float = _duration(10000, "HANDSHAKE_TIMEOUT_MS")
     # Up to what http.client reads, which parses plain requests again.
     max_header_bytes: int = option(32768, env="MAX_HEADER_BYTES", minimum=8192, maximum=65536)

@@ -11,16 +11,22 @@ import pytest
 
 from wsgi_ws.config.from_superset import own_values
 from wsgi_ws.config.load import ConfigError, Loaded, load
-from wsgi_ws.superset.settings import (
+from wsgi_ws.superset.names import (
     CACHE_BACKEND,
+    CHANNEL_PREFIX,
+    COORDINATION,
     PREFIX,
     REDIS_CONFIG,
-    SECRET,
+    SEVEN,
+    SIX,
+)
+from wsgi_ws.superset.settings import (
     SupersetSettings,
     Unknown,
     read,
 )
 
+SECRET = SIX.secret
 THEIR_SECRET = "the-secret-of-superset-with-more-than-32-bytes"
 OUR_SECRET = "the-secret-of-here-which-has-more-than-32-bytes"
 
@@ -240,3 +246,166 @@ def test_a_constant_of_ssl_says_how_certificates_are_verified(
     path: Path, setting: str, value: str, requirement: str
 ) -> None:
     assert own(path, setting % value)["redis.sslCertReqs"] == requirement
+
+
+# --- Superset 7 ----------------------------------------------------------------------------------
+
+REALTIME = (
+    f"{SEVEN.secret} = {OUR_SECRET!r}\n{CHANNEL_PREFIX} = 'tenant-a:'\n"
+    f"{COORDINATION} = {{'CACHE_TYPE': 'RedisCache', 'CACHE_REDIS_HOST': 'r', "
+    "'CACHE_REDIS_PORT': 7, 'CACHE_REDIS_DB': 3, 'CACHE_REDIS_PASSWORD': 'p'}\n"
+)
+
+
+def test_superset_7_says_secret_prefix_and_redis(path: Path) -> None:
+    s = loaded(path, REALTIME).settings
+    assert (s.jwt_secret, s.realtime_channel_prefix) == (OUR_SECRET, "tenant-a:")
+    assert (s.redis.host, s.redis.port, s.redis.password) == ("r", 7, "p")
+
+
+def test_the_database_of_messages_does_not_matter(path: Path) -> None:
+    assert loaded(path, REALTIME).settings.redis.db == 0
+    assert loaded(path, REALTIME, REDIS_DB="5").warnings == ()
+
+
+def test_a_prefix_that_can_be_called_is_called(path: Path) -> None:
+    program = f"{REALTIME}def {CHANNEL_PREFIX}():\n    return 'called:'\n"
+    result = loaded(path, program)
+    assert result.settings.realtime_channel_prefix == "called:"
+    assert str(result.sources["realtimeChannelPrefix"]).endswith("superset_config.py line 4")
+
+
+def test_a_prefix_that_can_not_be_called_stops_the_start(path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"superset_config.py line 4 fails with KeyError: 'T'"):
+        loaded(path, f"{REALTIME}{CHANNEL_PREFIX} = lambda: __import__('os').environ['T']\n")
+
+
+def test_a_prefix_that_something_missing_makes_is_unknown(path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"realtimeChannelPrefix can't be taken.*set it here too"):
+        loaded(path, f"import not_here\n{REALTIME}{CHANNEL_PREFIX} = not_here.prefix\n")
+
+
+def test_superset_7_without_a_redis_says_no_address(path: Path) -> None:
+    result = loaded(path, f"{SEVEN.secret} = {OUR_SECRET!r}\n", REDIS_SENTINELS="")
+    assert not [key for key in result.sources if key.startswith("redis.")]
+
+
+def test_sentinels_of_superset_7(path: Path) -> None:
+    values = own(
+        path,
+        f"{COORDINATION} = {{'CACHE_TYPE': 'RedisSentinelCache', 'CACHE_REDIS_SENTINELS': "
+        "[('a', 26379)], 'CACHE_REDIS_SENTINEL_MASTER': 'm', 'CACHE_REDIS_DB': 3}\n",
+    )
+    assert (values["redis.sentinels"], values["redis.sentinelMaster"]) == (("a:26379",), "m")
+    assert "redis.db" not in values
+
+
+def test_the_cookie_of_superset_7_in_its_default_is_the_one_of_here(path: Path) -> None:
+    program = f"{REALTIME}{SEVEN.cookie_name} = 'superset-ws-token'\n"
+    assert loaded(path, program, JWT_COOKIE_NAME="async-token").warnings == ()
+
+
+def test_another_name_of_superset_7s_cookie_counts_here(path: Path) -> None:
+    program = f"{REALTIME}{SEVEN.cookie_name} = 'bi'\n"
+    assert loaded(path, program).settings.jwt_cookie_name == "bi"
+
+
+# --- both generations in one file ----------------------------------------------------------------
+
+
+def test_both_secrets_admit(path: Path) -> None:
+    result = loaded(path, f"{SECRET} = {THEIR_SECRET!r}\n{SEVEN.secret} = {OUR_SECRET!r}\n")
+    s = result.settings
+    assert (s.jwt_secret, s.previous_jwt_secret) == (OUR_SECRET, THEIR_SECRET)
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize("here", [THEIR_SECRET, OUR_SECRET])
+def test_both_secrets_admit_whichever_of_them_is_set_here(path: Path, here: str) -> None:
+    program = f"{SECRET} = {THEIR_SECRET!r}\n{SEVEN.secret} = {OUR_SECRET!r}\n"
+    result = loaded(path, program, JWT_SECRET=here)
+    s = result.settings
+    assert s.jwt_secret == here
+    assert {s.jwt_secret, s.previous_jwt_secret} == {THEIR_SECRET, OUR_SECRET}
+    assert result.warnings == ()
+
+
+def test_one_secret_for_both_has_none_before_it(path: Path) -> None:
+    program = f"{SECRET} = {THEIR_SECRET!r}\n{SEVEN.secret} = {THEIR_SECRET!r}\n"
+    assert loaded(path, program).settings.previous_jwt_secret == ""
+
+
+def test_a_secret_before_that_is_set_here_wins_over_the_other_generations(path: Path) -> None:
+    before = "b" * 40
+    program = f"{SECRET} = {THEIR_SECRET!r}\n{SEVEN.secret} = {OUR_SECRET!r}\n"
+    result = loaded(path, program, PREVIOUS_JWT_SECRET=before)
+    assert result.settings.previous_jwt_secret == before
+    (warning,) = result.warnings
+    assert warning.startswith("previousJwtSecret (from environment variable PREVIOUS_JWT_SECRET)")
+
+
+def test_the_old_secret_counts_where_superset_7_has_none_yet(path: Path) -> None:
+    program = f"{SECRET} = {THEIR_SECRET!r}\n{CHANNEL_PREFIX} = 'a:'\n"
+    s = loaded(path, program).settings
+    assert (s.jwt_secret, s.previous_jwt_secret) == (THEIR_SECRET, "")
+
+
+def test_a_short_secret_beside_superset_7s_is_left_out_with_a_warning(path: Path) -> None:
+    result = loaded(path, f"{SECRET} = 'short'\n{SEVEN.secret} = {OUR_SECRET!r}\n")
+    assert result.settings.previous_jwt_secret == ""
+    (warning,) = result.warnings
+    assert f"{SECRET}, superset_config.py line 1 has fewer than 32 bytes" in warning
+    assert "short" not in warning
+
+
+SECRETS = f"{SECRET} = {OUR_SECRET!r}\n{SEVEN.secret} = {OUR_SECRET!r}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "chosen"),
+    [("a", "b", "b"), ("a", "superset-ws-token", "a"), ("async-token", "b", "b")],
+)
+def test_two_names_of_cookies_that_one_key_can_not_have_warn_of_the_one_that_counts(
+    path: Path, old: str, new: str, chosen: str
+) -> None:
+    program = f"{SECRETS}{SIX.cookie_name} = {old!r}\n{SEVEN.cookie_name} = {new!r}\n"
+    result = loaded(path, program)
+    assert result.settings.jwt_cookie_name == chosen
+    (warning,) = result.warnings
+    assert f'"{old}" ({SIX.cookie_name}, superset_config.py line 3)' in warning
+    assert f'one name counts for both transports, and that is "{chosen}"' in warning
+
+
+@pytest.mark.parametrize(("old", "new"), [("async-token", "superset-ws-token"), ("same", "same")])
+def test_two_names_of_cookies_that_one_key_can_have(path: Path, old: str, new: str) -> None:
+    program = f"{SECRETS}{SIX.cookie_name} = {old!r}\n{SEVEN.cookie_name} = {new!r}\n"
+    assert loaded(path, program).warnings == ()
+
+
+def redis(setting: str, host: str) -> str:
+    return f"{setting} = {{'CACHE_TYPE': 'RedisCache', 'CACHE_REDIS_HOST': {host!r}}}\n"
+
+
+def test_two_servers_of_redis_warn_of_the_one_that_is_followed(path: Path) -> None:
+    result = loaded(path, SECRETS + redis(CACHE_BACKEND, "one") + redis(COORDINATION, "two"))
+    assert result.settings.redis.host == "one"
+    (warning,) = result.warnings
+    assert f"go to one:6379 ({CACHE_BACKEND}, superset_config.py line 3)" in warning
+    assert "no message would arrive" in warning
+
+
+def test_two_names_of_the_loopback_are_one_server(path: Path) -> None:
+    program = SECRETS + redis(CACHE_BACKEND, "localhost") + redis(COORDINATION, "127.0.0.1")
+    assert loaded(path, program).warnings == ()
+
+
+def test_the_redis_of_messages_counts_where_that_of_events_is_not_set(path: Path) -> None:
+    result = loaded(path, SECRETS + redis(COORDINATION, "two"))
+    assert result.settings.redis.host == "two"
+    assert result.warnings == ()
+
+
+def test_superset_6_1_may_have_a_redis_for_coordination_of_its_own(path: Path) -> None:
+    program = PROGRAM + redis(COORDINATION, "two")
+    result = loaded(path, program)
+    assert (result.settings.redis.host, result.warnings) == ("r", ())
