@@ -20,7 +20,7 @@ import gevent
 from gevent.event import Event
 
 from wsgi_ws.http.acceptor import Acceptor
-from wsgi_ws.http.auth import Identity
+from wsgi_ws.http.auth.claims import Identity
 from wsgi_ws.http.dispatch import Dispatcher
 from wsgi_ws.http.handshake import Admission, Admitted, check_request
 from wsgi_ws.http.pending_request import Endpoint
@@ -28,6 +28,7 @@ from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.transport import Transport
 from wsgi_ws.websocket.closing import Ending
 from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import Data, binary_frame, text_frame
@@ -44,11 +45,10 @@ class Everybody:
 
     trusted_proxies = ()
 
-    def decide(
-        self, environ: Mapping[str, Any], now: float, closed_because: str | None
-    ) -> Admitted:
+    def decide(self, environ: Mapping[str, Any], now: float, closed_because: object) -> Admitted:
         """Admit whoever sends a correct handshake."""
-        return Admitted(Identity(channel="echo"), check_request(environ), last_id=None)
+        identity = Identity(Transport.STREAMS, "echo")
+        return Admitted(identity, check_request(environ), last_id=None, tab_id=None)
 
 
 class Echo:
@@ -76,8 +76,11 @@ class Echo:
             connection.receive(early)
         return connection.number
 
-    def closed_because(self) -> None:
+    def closed_because(self, transport: Transport | None) -> None:
         """Everybody is admitted."""
+
+    def check_room(self, admitted: Admitted) -> None:
+        """There is place for everybody."""
 
     def on_refused(self, refusal: Refusal) -> None:
         """A handshake was answered with an error."""

@@ -26,7 +26,7 @@ from wsgi_ws.http.handshake import (
 )
 from wsgi_ws.http.pending_request import PendingRequest
 from wsgi_ws.http.plain import PlainServer
-from wsgi_ws.http.refusals import Refusal
+from wsgi_ws.http.refusals import RETRY_LATER, Refusal
 from wsgi_ws.http.request import BadHead, Request, check_protocol, origin_form
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
@@ -38,10 +38,9 @@ from wsgi_ws.observe.log_lines import (
     and_more,
     printable,
 )
+from wsgi_ws.transport import Transport
 
 log = logging.getLogger(__name__)
-
-RETRY_LATER = (("Retry-After", "5"),)
 
 
 class Owner(Protocol):
@@ -50,8 +49,16 @@ class Owner(Protocol):
     @property
     def admission(self) -> Admission: ...
 
-    def closed_because(self) -> str | None:
-        """Why nobody is admitted at present; None when clients are."""
+    def closed_because(self, transport: Transport | None) -> str | None:
+        """Why nobody is admitted at present; None when clients are.
+
+        :param transport: None: whatever a client wants.
+        """
+
+    def check_room(self, admitted: Admitted) -> None:
+        """
+        :raises Refusal: there is no place for one more.
+        """
 
     @property
     def log_limiter(self) -> LogLimiter:
@@ -139,7 +146,8 @@ class Dispatcher:
     def _handshake(self, pending: PendingRequest, request: Request, early: bytes) -> None:
         owner = self._owner
         try:
-            admitted = owner.admission.decide(request.environ, time.time(), owner.closed_because())
+            admitted = owner.admission.decide(request.environ, time.time(), owner.closed_because)
+            owner.check_room(admitted)
         except Refusal as refusal:
             self._refuse(pending, request, refusal)
             return
@@ -183,7 +191,7 @@ class HandshakeLog:
                 address=self._client_of(request),
                 reason=refusal.reason,
                 problem=printable(str(refusal), 400),
-                remedy=refusal.kind.remedy,
+                remedy=refusal.remedy,
                 held_back=held_back,
                 request_id=request.id,
             )
@@ -225,9 +233,10 @@ def _check_body(request: Request) -> None:
 
 
 def _shown_path(request: Request) -> str:
-    """The path, and that there is a `last_id`: whatever else is in a query may be a secret."""
-    mark = "?last_id=…" if "last_id=" in request.environ["QUERY_STRING"] else ""
-    return printable(request.path) + mark
+    """The path, and what a page asks for by its name only: the rest of a query may be a secret."""
+    query = request.environ["QUERY_STRING"]
+    marks = "&".join(f"{name}=…" for name in ("last_id", "tab_id") if f"{name}=" in query)
+    return printable(request.path) + (marks and f"?{marks}")
 
 
 def _host_of(peer: Any) -> str | None:

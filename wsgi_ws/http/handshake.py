@@ -9,17 +9,21 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from wsgi_ws.http import origin
-from wsgi_ws.http.auth import Authenticator, Identity
+from wsgi_ws.http.auth.authenticator import Authenticator
+from wsgi_ws.http.auth.claims import Identity
 from wsgi_ws.http.paths import PLAIN_PATHS
 from wsgi_ws.http.refusals import Refusal
+from wsgi_ws.transport import Transport
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
+_TAB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Admitted(NamedTuple):
@@ -27,11 +31,13 @@ class Admitted(NamedTuple):
 
     :ivar accept: the value of Sec-WebSocket-Accept.
     :ivar last_id: the parameter as it came; the source of events knows what it means.
+    :ivar tab_id: tells the browser tabs of a user apart; None when it is missing or malformed.
     """
 
     identity: Identity
     accept: str
     last_id: str | None
+    tab_id: str | None
 
     @property
     def answer(self) -> bytes:
@@ -104,6 +110,19 @@ def accept_value(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
 
 
+class Asked(NamedTuple):
+    """What the query of a handshake asks for.
+
+    :ivar transport: None when it may mean either.
+    :ivar last_id: as in `Admitted`.
+    :ivar tab_id: as in `Admitted`.
+    """
+
+    transport: Transport | None
+    last_id: str | None
+    tab_id: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
     """Decides about opening handshakes."""
@@ -113,20 +132,27 @@ class Admission:
     trusted_proxies: Sequence[origin.Network]
 
     def decide(
-        self, environ: Mapping[str, Any], now: float, closed_because: str | None = None
+        self,
+        environ: Mapping[str, Any],
+        now: float,
+        closed_because: Callable[[Transport | None], str | None],
     ) -> Admitted:
         """Admit the client, or refuse it.
 
         :param now: seconds since the epoch.
-        :param closed_because: why nobody is admitted at present.
+        :param closed_because: why nobody is admitted at present: to a transport, or (None) at all.
         :raises Refusal: with the answer that the client gets.
         """
         accept = check_request(environ)
-        if closed_because:
-            raise Refusal("closed", closed_because)
+        if reason := closed_because(None):
+            raise Refusal("closed", reason)
         self._check_origin(environ)
-        identity = self.authenticator.identify(environ.get("HTTP_COOKIE", ""), now)
-        return Admitted(identity, accept, requested_last_id(environ))
+        asked = asked_for(environ.get("QUERY_STRING", ""))
+        cookies = environ.get("HTTP_COOKIE", "")
+        identity = self.authenticator.identify(cookies, now, asked.transport)
+        if reason := closed_because(identity.transport):
+            raise Refusal("closed", reason)
+        return Admitted(identity, accept, asked.last_id, asked.tab_id)
 
     def _check_origin(self, environ: Mapping[str, Any]) -> None:
         page = environ.get("HTTP_ORIGIN", "")
@@ -136,10 +162,20 @@ class Admission:
             raise Refusal("foreign_origin", problem)
 
 
-def requested_last_id(environ: Mapping[str, Any]) -> str | None:
-    """The `last_id` parameter as it came; None when it is missing or empty."""
-    values = parse_qs(environ.get("QUERY_STRING", "")).get("last_id")
-    return values[0] if values else None
+def asked_for(query: str) -> Asked:
+    """What a page asks for: of Superset up to 6.1 with `last_id`, of Superset 7 with `tab_id`.
+
+    A parameter without a value says that much too. Of one that is there twice, the first counts.
+    """
+    if not query:
+        return Asked(None, None, None)
+    fields = dict(reversed(parse_qsl(query, keep_blank_values=True)))
+    if "last_id" in fields:
+        return Asked(Transport.STREAMS, fields["last_id"] or None, None)
+    if "tab_id" in fields:
+        tab_id = fields["tab_id"]
+        return Asked(Transport.REALTIME, None, tab_id if _TAB_ID.fullmatch(tab_id) else None)
+    return Asked(None, None, None)
 
 
 def _tokens(header: str) -> list[str]:

@@ -9,12 +9,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from wsgi_ws.superset.names import ENABLE, FLAG, SEVEN, SIX
+from wsgi_ws.transport import Transport
+
+_GENERATIONS = {Transport.STREAMS: SIX, Transport.REALTIME: SEVEN}
+# What makes Superset set the cookie.
+_SWITCHES = {
+    Transport.STREAMS: f"{FLAG} inside FEATURE_FLAGS",
+    Transport.REALTIME: f"{ENABLE} = True and for users who have can_read on Realtime",
+}
+
+
+def words_for(transport: Transport | None) -> Mapping[str, str]:
+    """Superset's settings about the cookie: `switch`, `secret`, `cookie_name` and `samesite`.
+
+    :param transport: None: it may be either, so the names of both are given.
+    """
+    if transport is None:
+        six, seven = words_for(Transport.STREAMS), words_for(Transport.REALTIME)
+        return {key: f"{six[key]} (in Superset 7 {seven[key]})" for key in six}
+    names = _GENERATIONS[transport]
+    return {
+        "switch": _SWITCHES[transport],
+        "secret": names.secret,
+        "cookie_name": names.cookie_name,
+        "samesite": names.cookie_samesite,
+    }
+
+
+def version(transport: Transport) -> str:
+    """Which Superset uses a transport."""
+    return _GENERATIONS[transport].version
+
 
 class Kind(NamedTuple):
     """What all refusals for one reason have in common.
 
     :ivar status: the HTTP status line's end.
-    :ivar remedy: for the operator, at the end of the line in the log.
+    :ivar remedy: for the operator, at the end of the line in the log; with keys of `words_for`.
     :ivar advice: for the client; None: it is told the problem itself.
     :ivar headers: of the answer, besides the usual ones.
     """
@@ -31,19 +63,18 @@ def _unauthorized(remedy: str) -> Kind:
     return Kind("401 Unauthorized", remedy, advice)
 
 
+RETRY_LATER = (("Retry-After", "5"),)
+
 REFUSALS: Mapping[str, Kind] = {
     "no_cookie": _unauthorized(
         "Browsers send it only to the host name that Superset's page has (localhost and 127.0.0.1 "
         "are two), over http only without Secure, and for a page embedded in another site only "
-        'with GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE = "None" and …_SECURE = True; Superset sets '
-        "it only with "
-        "GLOBAL_ASYNC_QUERIES inside FEATURE_FLAGS, under the name in "
-        "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME, which jwtCookieName must equal"
+        'with {samesite} = "None" and …_SECURE = True; Superset sets it only with {switch}, under '
+        "the name in {cookie_name}, which jwtCookieName must equal unless both have their defaults"
     ),
     "bad_signature": _unauthorized(
-        "Set jwtSecret (JWT_SECRET, which wins over the file) to the very value of "
-        "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset; if it was changed there, previousJwtSecret "
-        "admits the tokens of the one before"
+        "Set jwtSecret (JWT_SECRET, which wins over the file) to the very value of {secret} in "
+        "Superset; if it was changed there, previousJwtSecret admits the tokens of the one before"
     ),
     "bad_algorithm": _unauthorized("Superset signs with HS256, the default of jwtAlgorithms"),
     "expired": _unauthorized(
@@ -53,11 +84,18 @@ REFUSALS: Mapping[str, Kind] = {
     "not_yet_valid": _unauthorized("Compare the clocks of Superset's machine and of this one"),
     "malformed_token": _unauthorized(
         "Another application sets a cookie of this name, or a proxy changes it: compare "
-        "jwtCookieName with GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME in Superset"
+        "jwtCookieName with {cookie_name} in Superset"
     ),
     "no_channel": _unauthorized(
         "jwtChannelIdKey must name the claim that Superset puts the channel into: channel, unless "
         "it was changed there"
+    ),
+    "unconfirmed_identity": _unauthorized(
+        "Superset signs no such token: some other program has jwtSecret too, and must not"
+    ),
+    "wrong_transport": _unauthorized(
+        "If Superset was upgraded, reload the page; transports says what is switched on (auto is "
+        "both), and two versions of Superset on one host name need cookies of two names"
     ),
     "foreign_origin": Kind(
         "403 Forbidden",
@@ -81,12 +119,23 @@ REFUSALS: Mapping[str, Kind] = {
         "Every browser since 2012 speaks version 13: this was some other program",
         headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")),
     ),
-    "closed": Kind("503 Service Unavailable", "The client comes back by itself"),
+    "limit": Kind(
+        "503 Service Unavailable",
+        "Raise it if the machine has room for more; the page tries again by itself, in the end "
+        "every 30 s",
+        headers=RETRY_LATER,
+    ),
+    "closed": Kind(
+        "503 Service Unavailable", "The client comes back by itself", headers=RETRY_LATER
+    ),
 }
 
 
 class Refusal(Exception):
-    """A request is answered with an HTTP error instead of the 101."""
+    """A request is answered with an HTTP error instead of the 101.
+
+    :ivar transport: which one was asked for, for the remedy; None when it may be either.
+    """
 
     def __init__(self, reason: str, problem: object) -> None:
         """
@@ -96,11 +145,17 @@ class Refusal(Exception):
         """
         super().__init__(problem)
         self.reason = reason
+        self.transport: Transport | None = None
 
     @property
     def kind(self) -> Kind:
         """What it has in common with others for the same reason."""
         return REFUSALS[self.reason]
+
+    @property
+    def remedy(self) -> str:
+        """For the operator, with the names of settings in his version of Superset."""
+        return self.kind.remedy.format_map(words_for(self.transport))
 
     @property
     def advice(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import gevent
 import pytest
 
-from wsgi_ws.http.auth import Identity
+from wsgi_ws.http.auth.claims import Identity
 from wsgi_ws.http.dispatch import Dispatcher
 from wsgi_ws.http.handshake import Admission, Admitted, check_request
 from wsgi_ws.http.pending_request import Endpoint, PendingRequest
@@ -19,6 +19,7 @@ from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.transport import Transport
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -27,6 +28,7 @@ HANDSHAKE = (
 TLS = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 PLAIN = b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"
 EVERYTHING = Endpoint(takes_upgrades=True, environ={})
+ANYBODY = Identity(Transport.STREAMS, "c")
 METRICS_ONLY = Endpoint(takes_upgrades=False, environ={"only": "metrics"})
 
 
@@ -51,20 +53,21 @@ class Owner:
         self.bad_requests = 0
         self.defect: Exception | None = None
 
-    def decide(
-        self, environ: Mapping[str, Any], now: float, closed_because: str | None
-    ) -> Admitted:
+    def decide(self, environ: Mapping[str, Any], now: float, closed_because: object) -> Admitted:
         if self.defect:
             raise self.defect
-        return Admitted(Identity("c"), check_request(environ), last_id=None)
+        return Admitted(ANYBODY, check_request(environ), last_id=None, tab_id=None)
 
     def on_open(self, sock: _socket.socket, admitted: Admitted, early: bytes) -> int:
         self.opened.append((admitted.identity, early))
         self.kept.append(sock)
         return len(self.opened)
 
-    def closed_because(self) -> None:
+    def closed_because(self, transport: Transport | None) -> None:
         """Always open."""
+
+    def check_room(self, admitted: Admitted) -> None:
+        """There is always place."""
 
     def on_refused(self, refusal: Refusal) -> None:
         pass
@@ -167,12 +170,12 @@ def answer(client: socket.socket) -> bytes:
 @pytest.mark.parametrize("cut", [1, 20, len(HANDSHAKE) - 1])
 def test_an_admitted_client_goes_to_the_owner(bench: Bench, cut: int) -> None:
     bench.ask(HANDSHAKE[:cut], HANDSHAKE[cut:])
-    assert bench.owner.opened == [(Identity("c"), b"")]
+    assert bench.owner.opened == [(ANYBODY, b"")]
 
 
 def test_what_came_behind_a_handshake_goes_with_it(bench: Bench) -> None:
     bench.ask(HANDSHAKE + b"\x8a\x80")
-    assert bench.owner.opened == [(Identity("c"), b"\x8a\x80")]
+    assert bench.owner.opened == [(ANYBODY, b"\x8a\x80")]
 
 
 def test_a_plain_request_goes_to_the_wsgi_server(bench: Bench) -> None:

@@ -12,15 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.utils import accept_key
 
-from wsgi_ws.http.auth import Authenticator
+from wsgi_ws.http.auth.authenticator import Authenticator
 from wsgi_ws.http.handshake import (
     Admission,
+    Admitted,
     accept_value,
+    asked_for,
     check_request,
-    requested_last_id,
     wants_upgrade,
 )
 from wsgi_ws.http.refusals import Refusal
+from wsgi_ws.superset.token import RealtimeSigner
+from wsgi_ws.transport import Transport
 
 SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
 NOW = 1_700_000_000  # seconds since the epoch
@@ -45,6 +48,18 @@ def request(**changes: str | None) -> dict[str, Any]:
 
 def cookie(secret: str = SECRET, **claims: Any) -> str:
     return "async-token=" + jwt.encode({"channel": "c1", "sub": None} | claims, secret)
+
+
+def realtime_cookie(**claims: Any) -> str:
+    return RealtimeSigner(SECRET).cookie("user:42", exp=NOW + 60, **claims)
+
+
+def always_open(transport: Transport | None) -> None:
+    """Everybody is admitted at present."""
+
+
+def decide(admission: Admission, **changes: str | None) -> Admitted:
+    return admission.decide(request(**changes), NOW, always_open)
 
 
 @pytest.fixture
@@ -160,16 +175,16 @@ def test_any_key_is_accepted_or_refused_and_never_an_error(key: str) -> None:
 
 
 def test_a_valid_cookie_is_admitted_to_its_channel(admission: Admission) -> None:
-    assert admission.decide(request(HTTP_COOKIE=cookie()), NOW).identity.channel == "c1"
+    assert decide(admission, HTTP_COOKIE=cookie()).identity.channel == "c1"
 
 
 def test_an_admitted_client_gets_its_accept_value(admission: Admission) -> None:
-    assert admission.decide(request(HTTP_COOKIE=cookie()), NOW).accept == ACCEPT
+    assert decide(admission, HTTP_COOKIE=cookie()).accept == ACCEPT
 
 
 def test_an_admitted_client_brings_its_last_id(admission: Admission) -> None:
-    environ = request(HTTP_COOKIE=cookie(), QUERY_STRING="last_id=5-1")
-    assert admission.decide(environ, NOW).last_id == "5-1"
+    admitted = decide(admission, HTTP_COOKIE=cookie(), QUERY_STRING="last_id=5-1")
+    assert admitted.last_id == "5-1"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +202,7 @@ def test_a_client_without_a_valid_token_is_answered_with_401(
     admission: Admission, header: str | None, reason: str
 ) -> None:
     with pytest.raises(Refusal) as caught:
-        admission.decide(request(HTTP_COOKIE=header), NOW)
+        decide(admission, HTTP_COOKIE=header)
     assert (caught.value.kind.status, caught.value.reason) == ("401 Unauthorized", reason)
 
 
@@ -195,7 +210,7 @@ def test_a_malformed_handshake_is_told_so_before_its_cookie_is_looked_at(
     admission: Admission,
 ) -> None:
     with pytest.raises(Refusal) as caught:
-        admission.decide(request(HTTP_CONNECTION="close", HTTP_COOKIE="async-token=abc"), NOW)
+        decide(admission, HTTP_CONNECTION="close", HTTP_COOKIE="async-token=abc")
     assert caught.value.kind.status == "400 Bad Request"
 
 
@@ -205,8 +220,7 @@ def test_a_malformed_handshake_is_told_so_before_its_cookie_is_looked_at(
 def test_a_page_of_this_host_or_an_allowed_one_is_admitted(
     admission: Admission, page: str | None
 ) -> None:
-    environ = request(HTTP_COOKIE=cookie(), HTTP_ORIGIN=page)
-    assert admission.decide(environ, NOW).identity.channel == "c1"
+    assert decide(admission, HTTP_COOKIE=cookie(), HTTP_ORIGIN=page).identity.channel == "c1"
 
 
 @pytest.mark.parametrize("header", [None, cookie()])
@@ -214,13 +228,13 @@ def test_a_page_of_a_foreign_origin_is_answered_with_403_whatever_its_cookie(
     admission: Admission, header: str | None
 ) -> None:
     with pytest.raises(Refusal) as caught:
-        admission.decide(request(HTTP_COOKIE=header, HTTP_ORIGIN="https://evil.example"), NOW)
+        decide(admission, HTTP_COOKIE=header, HTTP_ORIGIN="https://evil.example")
     assert (caught.value.kind.status, caught.value.reason) == ("403 Forbidden", "foreign_origin")
 
 
 def test_a_client_is_not_told_what_is_wrong_with_its_token(admission: Admission) -> None:
     with pytest.raises(Refusal) as caught:
-        admission.decide(request(HTTP_COOKIE=cookie(secret=SECRET[::-1])), NOW)
+        decide(admission, HTTP_COOKIE=cookie(secret=SECRET[::-1]))
     assert "signature" in str(caught.value)
     assert "signature" not in caught.value.advice
 
@@ -230,7 +244,7 @@ def test_a_client_is_not_told_what_is_wrong_with_its_token(admission: Admission)
 )
 def test_a_refusals_message_never_contains_the_token(admission: Admission, header: str) -> None:
     with pytest.raises(Refusal) as caught:
-        admission.decide(request(HTTP_COOKIE=header), NOW)
+        decide(admission, HTTP_COOKIE=header)
     parts = header.removeprefix("async-token=").split(".")
     assert not any(part in str(caught.value) for part in parts)
 
@@ -253,9 +267,104 @@ def test_a_refusals_message_never_contains_the_token(admission: Admission, heade
     ],
 )
 def test_last_id_is_taken_from_the_query(query: str, expected: str | None) -> None:
-    assert requested_last_id(request(QUERY_STRING=query)) == expected
+    assert asked_for(query).last_id == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", None),
+        ("tab_id=", None),
+        ("tab_id=3", "3"),
+        ("tab_id=aZ_-09", "aZ_-09"),
+        ("tab_id=" + "x" * 64, "x" * 64),
+        ("tab_id=" + "x" * 65, None),
+        ("tab_id=a%20b", None),
+        ("tab_id=3%0A", None),
+        ("tab_id=3:4", None),
+        ("tab_id=%C3%A9", None),
+        ("tab_id=%D9%A3", None),  # a digit of another alphabet
+        ("tab_id=3&tab_id=4", "3"),
+        ("tab_id=:&tab_id=4", None),
+        ("TAB_ID=3", None),
+        ("a=b&tab_id=3&c=d", "3"),
+    ],
+)
+def test_a_tab_id_of_few_letters_is_taken_from_the_query(query: str, expected: str | None) -> None:
+    assert asked_for(query).tab_id == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "transport"),
+    [
+        ("", None),
+        ("a=b", None),
+        ("last_id=5-1", Transport.STREAMS),
+        ("last_id=", Transport.STREAMS),
+        ("tab_id=3", Transport.REALTIME),
+        ("tab_id=", Transport.REALTIME),
+        ("tab_id=:", Transport.REALTIME),
+        ("tab_id=3&last_id=5-1", Transport.STREAMS),
+    ],
+)
+def test_the_query_says_which_transport_a_page_asks_for(
+    query: str, transport: Transport | None
+) -> None:
+    assert asked_for(query).transport is transport
 
 
 @given(st.text(st.characters(max_codepoint=255)))
 def test_no_query_is_an_error(query: str) -> None:
-    assert requested_last_id(request(QUERY_STRING=query)) is None or "last_id" in query
+    assert asked_for(query).last_id is None or "last_id" in query
+
+
+# --- which transport? ----------------------------------------------------------------------------
+
+BOTH_COOKIES = f"{cookie()}; {realtime_cookie()}"
+
+
+@pytest.mark.parametrize(
+    ("query", "channel"), [("", "c1"), ("last_id=5-1", "c1"), ("tab_id=3", "user:42")]
+)
+def test_a_browser_with_both_cookies_gets_what_it_asks_for(
+    admission: Admission, query: str, channel: str
+) -> None:
+    admitted = decide(admission, HTTP_COOKIE=BOTH_COOKIES, QUERY_STRING=query)
+    assert admitted.identity.channel == channel
+
+
+def test_a_client_of_superset_7_brings_its_tab(admission: Admission) -> None:
+    assert decide(admission, HTTP_COOKIE=realtime_cookie(), QUERY_STRING="tab_id=3").tab_id == "3"
+
+
+# --- is it open? ---------------------------------------------------------------------------------
+
+
+def refused(admission: Admission, closed: Transport | None, **changes: str | None) -> Refusal:
+    """The refusal when a transport (None: everything) is closed."""
+    with pytest.raises(Refusal) as caught:
+        admission.decide(request(**changes), NOW, lambda t: "a reason" if t is closed else None)
+    return caught.value
+
+
+def test_a_closed_service_admits_nobody_and_looks_at_no_cookie(admission: Admission) -> None:
+    refusal = refused(admission, None, HTTP_COOKIE="async-token=abc")
+    assert (refusal.reason, str(refusal)) == ("closed", "a reason")
+
+
+def test_a_closed_transport_admits_nobody(admission: Admission) -> None:
+    assert refused(admission, Transport.REALTIME, HTTP_COOKIE=realtime_cookie()).reason == "closed"
+
+
+def test_a_closed_transport_tells_its_reason_to_who_may_know_only(admission: Admission) -> None:
+    expired = realtime_cookie() + "x"
+    refusal = refused(admission, Transport.REALTIME, HTTP_COOKIE=expired)
+    assert refusal.reason == "bad_signature"
+
+
+def test_a_closed_transport_leaves_the_other_one_open(admission: Admission) -> None:
+    environ = request(HTTP_COOKIE=cookie())
+    decided = admission.decide(
+        environ, NOW, lambda t: "a reason" if t is Transport.REALTIME else None
+    )
+    assert decided.identity.transport is Transport.STREAMS

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from wsgi_ws.http.refusals import REFUSALS, Refusal
+from wsgi_ws.transport import Transport
 
 PACKAGE = Path(__file__).resolve().parents[3] / "wsgi_ws"
 
@@ -23,16 +24,52 @@ def reasons_in(module: str) -> Iterator[str]:
             yield str(reason.value)
 
 
+MODULES = (
+    *("http/auth/authenticator.py", "http/auth/claims.py", "http/handshake.py"),
+    "clients.py",
+)
+
+
 def test_the_reasons_in_the_code_and_those_in_the_table_are_the_same() -> None:
-    assert {*reasons_in("http/auth.py"), *reasons_in("http/handshake.py")} == set(REFUSALS)
+    assert {reason for module in MODULES for reason in reasons_in(module)} == set(REFUSALS)
 
 
+def remedy(reason: str, transport: Transport | None) -> str:
+    refusal = Refusal(reason, "the problem")
+    refusal.transport = transport
+    return refusal.remedy
+
+
+@pytest.mark.parametrize("transport", [None, *Transport])
 @pytest.mark.parametrize("reason", REFUSALS)
-def test_a_remedy_is_one_sentence_for_the_end_of_a_line(reason: str) -> None:
-    remedy = REFUSALS[reason].remedy
-    assert remedy
-    assert "\n" not in remedy
-    assert not remedy.endswith(".")
+def test_a_remedy_is_one_sentence_for_the_end_of_a_line(
+    reason: str, transport: Transport | None
+) -> None:
+    text = remedy(reason, transport)
+    assert text
+    assert "\n" not in text
+    assert not text.endswith(".")
+
+
+SETTINGS = {
+    Transport.STREAMS: "GLOBAL_ASYNC_QUERIES_JWT_",
+    Transport.REALTIME: "WEBSOCKET_JWT_",
+}
+WITH_SETTINGS = ["no_cookie", "bad_signature", "malformed_token"]
+
+
+@pytest.mark.parametrize("reason", WITH_SETTINGS)
+@pytest.mark.parametrize("transport", Transport)
+def test_a_remedy_names_the_settings_of_the_right_superset(
+    reason: str, transport: Transport
+) -> None:
+    named = {t for t, prefix in SETTINGS.items() if prefix in remedy(reason, transport)}
+    assert named == {transport}
+
+
+@pytest.mark.parametrize("reason", WITH_SETTINGS)
+def test_a_remedy_for_either_superset_names_the_settings_of_both(reason: str) -> None:
+    assert all(prefix in remedy(reason, None) for prefix in SETTINGS.values())
 
 
 @pytest.mark.parametrize("reason", REFUSALS)

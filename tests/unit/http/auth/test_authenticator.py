@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.http.auth import MAX_TOKENS, Authenticator, Identity
+from wsgi_ws.http.auth.authenticator import MAX_TOKENS, Authenticator
+from wsgi_ws.http.auth.claims import Identity
 from wsgi_ws.http.refusals import Refusal
+from wsgi_ws.transport import Transport
 
 SECRET = "an-example-secret-that-is-long-enough-for-every-HMAC-there-is-0123456789"
 OTHER_SECRET = SECRET[::-1]
@@ -50,7 +52,7 @@ def base64url(data: bytes) -> str:
 
 
 def test_supersets_token_gives_its_channel() -> None:
-    assert HS256.identify(cookie(token()), NOW) == Identity("c1")
+    assert HS256.identify(cookie(token()), NOW) == Identity(Transport.STREAMS, "c1")
 
 
 @pytest.mark.parametrize("sub", [None, "42", "", 42, ["a"]])
@@ -62,7 +64,7 @@ def test_a_token_without_a_subject_is_admitted() -> None:
     assert HS256.identify(cookie(jwt.encode({"channel": "c1"}, SECRET)), NOW).channel == "c1"
 
 
-@pytest.mark.parametrize("claim", [{"aud": "somebody"}, {"iss": "x"}, {"iat": FAR_AHEAD}])
+@pytest.mark.parametrize("claim", [{"iss": "x"}, {"iat": FAR_AHEAD}])
 def test_claims_that_the_seed_does_not_check_are_not_checked(claim: dict[str, Any]) -> None:
     assert HS256.identify(cookie(token(**claim)), NOW).channel == "c1"
 
@@ -75,6 +77,28 @@ def test_a_token_is_good_until_its_exp_and_from_its_nbf_on() -> None:
     assert HS256.identify(cookie(token(nbf=NOW, exp=NOW + 1)), NOW).channel == "c1"
     assert refusal(cookie(token(exp=NOW))).reason == "expired"
     assert refusal(cookie(token(nbf=NOW + 1))).reason == "not_yet_valid"
+
+
+def test_a_leeway_admits_a_token_for_so_much_longer() -> None:
+    lenient = replace(HS256, leeway=5.0)
+    assert lenient.identify(cookie(token(exp=NOW - 4)), NOW).expires_at == NOW + 1
+    assert refusal(cookie(token(exp=NOW - 5)), lenient).reason == "expired"
+
+
+def test_a_grace_keeps_a_socket_and_admits_nobody() -> None:
+    kind = replace(HS256, grace=90.0)
+    assert kind.identify(cookie(token(exp=NOW + 1)), NOW).expires_at == NOW + 91
+    assert refusal(cookie(token(exp=NOW)), kind).reason == "expired"
+
+
+@pytest.mark.parametrize(("leeway", "grace"), [(5.0, 90.0), (90.0, 5.0)])
+def test_the_longer_one_of_leeway_and_grace_keeps_a_socket(leeway: float, grace: float) -> None:
+    both = replace(HS256, leeway=leeway, grace=grace)
+    assert both.identify(cookie(token(exp=NOW + 1)), NOW).expires_at == NOW + 91
+
+
+def test_a_token_without_exp_has_no_end_with_a_grace_either() -> None:
+    assert replace(HS256, leeway=5.0, grace=90.0).identify(cookie(token()), NOW).expires_at is None
 
 
 def test_the_cookies_name_is_the_configured_one() -> None:
@@ -125,7 +149,7 @@ def test_other_cookies_need_not_be_utf8() -> None:
 def test_a_token_of_either_secret_is_admitted(secret: str, algorithm: str) -> None:
     several = replace(BOTH, algorithms=("HS256", "HS384", "HS512"))
     signed = token(secret, algorithm, exp=FAR_AHEAD)
-    assert several.identify(cookie(signed), NOW) == Identity("c1", FAR_AHEAD)
+    assert several.identify(cookie(signed), NOW) == Identity(Transport.STREAMS, "c1", FAR_AHEAD)
 
 
 def test_without_the_secret_before_its_tokens_are_refused() -> None:
@@ -295,7 +319,7 @@ def test_any_value_of_the_cookie_is_refused_and_never_an_error(value: str) -> No
 
 def test_a_missing_cookie_is_named_with_those_that_came() -> None:
     assert str(refusal("session=1; theme=2")) == (
-        "no cookie named async-token (cookies: session, theme)"
+        "no cookie named async-token or superset-ws-token (cookies: session, theme)"
     )
 
 
