@@ -178,7 +178,7 @@ def scrape(url: str) -> Samples:
 
 _SELECTED = r'(\w+)\{job=~"\$job"\}'
 _RATE = rf"rate\({_SELECTED}\[\$__rate_interval\]\)"
-_GAUGE = re.compile(rf"(?:sum|max)\({_SELECTED}\)")
+_GAUGE = re.compile(rf"(sum|max)(?: by \(([\w, ]+)\))? ?\({_SELECTED}\)")
 _DIFFERENCE = re.compile(rf"sum\({_SELECTED}\) - sum\({_SELECTED}\)")
 _TOTAL = re.compile(rf"sum(?: by \(([\w, ]+)\))? \(?\(?{_RATE}\)|sum\({_RATE}\)")
 _QUANTILE = re.compile(rf"histogram_quantile\(([\d.]+), sum by \(le\) \({_RATE}\)\)")
@@ -193,27 +193,45 @@ def evaluate(expression: str, scrapes: Sequence[Samples]) -> Series:
         labels = tuple(found[1].split(", ")) if found[1] else ()
         return rates(found[2] or found[3], labels, scrapes)
     if found := _DIFFERENCE.fullmatch(expression):
-        more, less = (gauge(found[n], scrapes) for n in (1, 2))
+        more, less = (gauge(found[n], (), sum, scrapes)[()] for n in (1, 2))
         return {(): [a - b for a, b in zip(more, less, strict=True)]}
     if found := _GAUGE.fullmatch(expression):
-        return {(): gauge(found[1], scrapes)}
+        labels = tuple(found[2].split(", ")) if found[2] else ()
+        return gauge(found[3], labels, max if found[1] == "max" else sum, scrapes)
     raise ValueError(f"an expression of another form: {expression}")
 
 
-def gauge(name: str, scrapes: Sequence[Samples]) -> list[float]:
-    return [samples.get((name, ()), math.nan) for samples in scrapes]
+def gauge(
+    name: str,
+    labels: Sequence[str],
+    together: Callable[[list[float]], float],
+    scrapes: Sequence[Samples],
+) -> Series:
+    """Values at each scrape, put together by labels."""
+    groups = [grouped(name, labels, samples) for samples in scrapes]
+    keys = sorted(set().union(*groups))
+    return {
+        key: [together(group[key]) if key in group else math.nan for group in groups]
+        for key in keys
+    }
+
+
+def grouped(name: str, labels: Sequence[str], samples: Samples) -> dict[Labels, list[float]]:
+    """The values of a name, by those of its labels that are of interest."""
+    groups: dict[Labels, list[float]] = {}
+    for (sample, all_labels), value in samples.items():
+        if sample == name:
+            key = tuple((k, v) for k, v in all_labels if k in labels)
+            groups.setdefault(key, []).append(value)
+    return groups
 
 
 def rates(name: str, labels: Sequence[str], scrapes: Sequence[Samples]) -> Series:
     """Growth per second within the window, added up by labels."""
-    totals: list[dict[Labels, float]] = []
-    for samples in scrapes:
-        sums: dict[Labels, float] = {}
-        for (sample, all_labels), value in samples.items():
-            if sample == name:
-                key = tuple((k, v) for k, v in all_labels if k in labels)
-                sums[key] = sums.get(key, 0.0) + value
-        totals.append(sums)
+    totals = [
+        {key: sum(values) for key, values in grouped(name, labels, samples).items()}
+        for samples in scrapes
+    ]
     back = round(WINDOW / EVERY)
     keys = sorted(set().union(*totals))
     return {

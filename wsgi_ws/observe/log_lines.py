@@ -79,7 +79,10 @@ class RefusalLine(NamedTuple):
 
 
 class SummaryLine(NamedTuple):
-    """What a worker did in an interval, and what it holds now."""
+    """What a worker did in an interval, and what it holds now.
+
+    :ivar sockets_by_transport: in the text when there are some of several.
+    """
 
     seconds: float
     sockets: int
@@ -92,11 +95,15 @@ class SummaryLine(NamedTuple):
     catch_ups: int
     gaps: int
     lag_s: float
+    sockets_by_transport: Mapping[str, int]
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.refused.items()))
+        shares = [f"{name} {count}" for name, count in self.sockets_by_transport.items() if count]
+        by_transport = f" ({', '.join(shares)})" if len(shares) > 1 else ""
         return (
-            f"{counted(self.sockets, 'socket')} of {counted(self.channels, 'channel')}, "
+            f"{counted(self.sockets, 'socket')}{by_transport} of "
+            f"{counted(self.channels, 'channel')}, "
             f"lag {self.lag_s:.1f} s; "
             f"in {self.seconds:.0f} s: events {self.events_read} read, "
             f"{self.events_delivered} delivered, {self.events_malformed} malformed; "

@@ -28,7 +28,10 @@ LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 DELAY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 CATCH_UP_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 CATCH_UP_EVENT_BOUNDS = (0, 1, 5, 10, 50, 100, 500, 1000, 5000)
-WORST = {"wsgi_ws_reader_lag_seconds"}  # gauges of which the largest counts, not the sum
+# Gauges of which the largest counts, not the sum. Of the silence too, although all workers hear the
+# same messages: a worker that has just begun to listen must not hide a long silence, and one that
+# alone hears nothing must show.
+WORST = {"wsgi_ws_reader_lag_seconds", "wsgi_ws_realtime_silence_seconds"}
 
 
 class BulkHistogram(Histogram):
@@ -55,6 +58,7 @@ class Prometheus:
     those that live, or they show the worst of them.
 
     :ivar gauges: by field of `Stock`.
+    :ivar transport_gauges: by field of `TransportStock`; each has the label `transport`.
     """
 
     def __init__(self, shared: WorkerFile | None = None) -> None:
@@ -72,12 +76,8 @@ class Prometheus:
         self.workers = gauge("wsgi_ws_workers", "Workers that report.")
         self.gauges = {
             "ready": gauge(
-                "wsgi_ws_workers_ready", "Workers that read the stream and are not behind it."
-            ),
-            "connections": gauge("wsgi_ws_connections", "Open sockets."),
-            "channels": gauge(
-                "wsgi_ws_channels",
-                "Channels with open sockets, counted in each worker that has some.",
+                "wsgi_ws_workers_ready",
+                "Workers whose transports are all ready, except one that Redis forbids.",
             ),
             "backlog_bytes": gauge(
                 "wsgi_ws_backlog_bytes", "Bytes that clients have not read yet."
@@ -85,24 +85,44 @@ class Prometheus:
             "pings_outstanding": gauge(
                 "wsgi_ws_pings_outstanding", "Sockets with a ping that is not answered yet."
             ),
-            "lag": gauge(
-                "wsgi_ws_reader_lag_seconds", "How far the slowest worker's reading is behind."
+        }
+        by_transport = functools.partial(gauge, labelnames=["transport"])
+        self.transport_gauges = {
+            "ready": by_transport(
+                "wsgi_ws_transport_ready",
+                "Workers that read the stream and are not behind it, or are subscribed to the "
+                "channel.",
+            ),
+            "connections": by_transport("wsgi_ws_connections", "Open sockets."),
+            "channels": by_transport(
+                "wsgi_ws_channels",
+                "Channels with open sockets, counted in each worker that has some.",
+            ),
+            "lag": by_transport(
+                "wsgi_ws_reader_lag_seconds",
+                "How far the slowest worker's reading is behind; of realtime, for how long it "
+                "could not be read.",
             ),
         }
+        self.silence = gauge(
+            "wsgi_ws_realtime_silence_seconds",
+            "Since realtime's last message or subscription, in the worker where that is longest.",
+        )
         self.delivery_latency = BulkHistogram(
             "wsgi_ws_delivery_latency_seconds",
-            "From an event's entry in Redis (by Redis's clock) to the last send of its batch.",
+            "From an event's entry in Redis (by Redis's clock) to the last send of its batch. "
+            "Streams only: messages of realtime have no time.",
             registry=self.registry,
             buckets=LATENCY_BOUNDS,
         )
         self.catch_up_duration = histogram(
             "wsgi_ws_catch_up_duration_seconds",
-            "From a reconnected client's handshake until it was live again.",
+            "From a reconnected client's handshake until it was live again. Streams only.",
             buckets=CATCH_UP_BOUNDS,
         )
         self.catch_up_events = histogram(
             "wsgi_ws_catch_up_events",
-            "Missed events that a reconnected client was sent.",
+            "Missed events that a reconnected client was sent. Streams only.",
             buckets=CATCH_UP_EVENT_BOUNDS,
         )
         self.loop_delay = histogram(

@@ -60,6 +60,9 @@ def _difference(totals: Totals, before: Totals, stock: Stock, seconds: float) ->
         channels=stock.channels,
         refused={reason: count for reason, count in refused.items() if count},
         lag_s=round(stock.lag, 3),
+        sockets_by_transport={
+            transport.value: own.connections for transport, own in stock.transports.items()
+        },
         **_growth(totals.counts, before.counts),
     )
 

@@ -8,18 +8,23 @@ from unittest.mock import Mock
 import pytest
 
 from wsgi_ws.config.keys import StatsdSettings
-from wsgi_ws.observe.metrics import Metrics, Stock
+from wsgi_ws.observe.metrics import Metrics, Stock, TransportStock
 from wsgi_ws.observe.reporter import Reporter
 from wsgi_ws.observe.statsd import StatsdClient
+from wsgi_ws.transport import Transport
 
 STOCK = Stock(
-    connections=4,
-    channels=3,
+    {
+        Transport.STREAMS: TransportStock(
+            connections=4, channels=3, ready=True, lag=0.25, redis_reconnects=1
+        ),
+        Transport.REALTIME: TransportStock(
+            connections=2, channels=1, ready=True, lag=0.0, redis_reconnects=1
+        ),
+    },
     backlog_bytes=15,
     pings_outstanding=2,
     ready=True,
-    lag=0.25,
-    redis_reconnects=1,
     log_lines_dropped=0,
 )
 
@@ -42,17 +47,18 @@ def test_a_report_hands_the_stock_to_the_metrics() -> None:
 
 def test_a_summary_has_the_stock_of_its_moment(reporter: Reporter) -> None:
     summary = reporter._summary(reporter.report(), reporter._summary_at + 60)
-    assert (summary.sockets, summary.channels, summary.lag_s) == (4, 3, 0.25)
+    assert (summary.sockets, summary.channels, summary.lag_s) == (6, 4, 0.25)
+    assert summary.sockets_by_transport == {"streams": 4, "realtime": 2}
 
 
 def test_a_summary_is_about_its_own_interval(reporter: Reporter, metrics: Metrics) -> None:
-    metrics.delivered(10, 4, 6, b"1-0")
+    metrics.of(Transport.STREAMS).delivered_batch(10, 4, 6, b"1-0")
     metrics.upgrade_rejected("expired")
     start = reporter._summary_at
     first = reporter._summary(reporter.report(), start + 60)
-    metrics.delivered(3, 1, 1, b"1-0")
+    metrics.of(Transport.STREAMS).delivered_batch(3, 1, 1, b"1-0")
     metrics.upgrade_rejected("no_cookie")
-    metrics.client_connected()
+    metrics.of(Transport.REALTIME).connected()
     second = reporter._summary(reporter.report(), start + 120)
     assert (first.events_read, first.events_delivered, first.refused) == (10, 6, {"expired": 1})
     assert (second.events_read, second.events_delivered, second.admitted) == (3, 1, 1)

@@ -252,8 +252,9 @@ def test_what_is_scraped_is_the_sum_of_all(tmp_path: Path) -> None:
     workers = [Prometheus(WorkerFile(str(tmp_path), str(number))) for number in (1, 2)]
     for lag, worker in enumerate(workers, 1):
         worker.add(BAD_REQUESTS, 2)
-        worker.gauges["connections"].set(5)
-        worker.gauges["lag"].set(lag)
+        worker.transport_gauges["connections"].labels("streams").set(5)
+        worker.transport_gauges["lag"].labels("streams").set(lag)
+        worker.silence.set(100 * lag)
         worker.loop_delay.observe(0.02)
         worker.share()
     workers[1].add(REFUSED, 1, ["expired"])
@@ -267,8 +268,9 @@ def test_what_is_scraped_is_the_sum_of_all(tmp_path: Path) -> None:
     assert found["wsgi_ws_bad_requests_total",] == 4
     assert found["wsgi_ws_workers",] == 0  # set by a report
     assert found["wsgi_ws_handshakes_refused_total", "expired"] == 1
-    assert found["wsgi_ws_connections",] == 10
-    assert found["wsgi_ws_reader_lag_seconds",] == 2
+    assert found["wsgi_ws_connections", "streams"] == 10
+    assert found["wsgi_ws_reader_lag_seconds", "streams"] == 2
+    assert found["wsgi_ws_realtime_silence_seconds",] == 200
     assert found["wsgi_ws_loop_delay_seconds_bucket", "0.01"] == 0
     assert found["wsgi_ws_loop_delay_seconds_bucket", "0.025"] == 2
     assert found["wsgi_ws_loop_delay_seconds_count",] == 2
