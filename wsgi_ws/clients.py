@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker's clients, each from the handshake's 101 to the end of its socket.
+"""A worker's clients of one transport, each from the handshake's 101 to the end of its socket.
 
 Limits, the expiry of tokens, pings, closing at a stop, and the access line at the end. What a
 client gets in between is its source's and the hub's business.
@@ -7,24 +7,25 @@ client gets in between is its source's and the hub's business.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gevent
 
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.http.handshake import Admitted
+from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import CloseLine, abbreviated, printable
-from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.observe.metrics import Metrics, TransportMetrics
 from wsgi_ws.sources.source import Source
+from wsgi_ws.transport import Transport
 from wsgi_ws.websocket.closing import Ending
 from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import CloseCode, Data
@@ -38,7 +39,7 @@ PIECE = 1000  # sockets to look at without giving way: a fraction of a milliseco
 
 
 class Clients:
-    """The clients of one worker; owner of their connections."""
+    """The clients of one transport in one worker; owner of their connections."""
 
     def __init__(
         self,
@@ -46,10 +47,18 @@ class Clients:
         hub: Hub,
         source: Source,
         metrics: Metrics,
+        own_metrics: TransportMetrics,
         *,
         access_log: AccessLog,
         log_limiter: LogLimiter,
+        numbers: Iterator[int],
+        total: Callable[[], int],
     ) -> None:
+        """
+        :param own_metrics: the transport's.
+        :param numbers: tell the sockets of a worker apart in logs.
+        :param total: how many sockets the worker has, of all transports.
+        """
         self.loop = gevent.get_hub().loop
         self.limits = Limits(
             max_message_bytes=settings.max_message_bytes,
@@ -62,6 +71,7 @@ class Clients:
         self._hub = hub
         self._source = source
         self._metrics = metrics
+        self._own_metrics = own_metrics
         self._access_log = access_log
         self._log_limiter = log_limiter
         self._heartbeat = Heartbeat(
@@ -69,7 +79,8 @@ class Clients:
         )
         # Timers, for tokens that have an `exp`, and for those who are turned away.
         self._expiries: dict[Connection, Any] = {}
-        self._numbers = itertools.count(1)
+        self._numbers = numbers
+        self._total = total
 
     # --- for the worker --------------------------------------------------------------------------
 
@@ -106,6 +117,21 @@ class Clients:
 
     # --- the beginning ---------------------------------------------------------------------------
 
+    def check_room(self, admitted: Admitted) -> None:
+        """Refuse a client of the realtime transport for which there is no place.
+
+        To its browser a socket that opens and closes is a success: it would come back within two
+        seconds, for ever, and ask Superset each time. What is refused comes back ever more slowly.
+        A browser of the streams stops after some attempts either way, and gets the Node server's
+        answer: a socket that is closed with 1013.
+
+        :raises Refusal: 503.
+        """
+        limit = self._limit_reached(admitted.identity.channel)
+        if limit and admitted.identity.transport is Transport.REALTIME:
+            self._own_metrics.rejected(limit)
+            raise Refusal("limit", f"{limit} is reached")
+
     def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
         """Take over a client that is admitted; returns its number."""
         channel = admitted.identity.channel
@@ -126,17 +152,17 @@ class Clients:
         identity = admitted.identity
         self._hub.add(connection)
         self._heartbeat.add(connection)
-        self._metrics.client_connected()
+        self._own_metrics.connected()
         if identity.expires_at is not None:
             self._expire_at(connection, identity.expires_at)
         if early:
             connection.receive(early)
-        self._source.join(connection, admitted.last_id)
+        self._source.join(connection, last_id=admitted.last_id, tab_id=admitted.tab_id)
 
     def _limit_reached(self, channel: str) -> str | None:
         """The key of the limit that leaves no place for one more connection, or None."""
         settings = self._settings
-        if 0 < settings.max_total_connections <= len(self._hub):
+        if 0 < settings.max_total_connections <= self._total():
             return "maxTotalConnections"
         if 0 < settings.max_connections_per_channel <= self._hub.count(channel):
             return "maxConnectionsPerChannel"
@@ -147,16 +173,18 @@ class Clients:
             *(log.warning, limit, time.monotonic()),
             *("%r is closed with 1013: %s is reached", connection, limit),
         )
-        self._metrics.connection_rejected(limit)
+        self._own_metrics.rejected(limit)
         connection.close(CloseCode.TRY_AGAIN_LATER, f"{limit} is reached")
         if not connection.ended:
             self._at(LEAVE_TIME, connection, connection.terminate, "it was turned away")
 
     def _expire_at(self, connection: Connection, expires_at: float) -> None:
         """Close when the token expires. `exp` is a time of day, so this counts from now on."""
-        after = max(0.0, expires_at - time.time())
-        code = CloseCode.POLICY_VIOLATION
-        self._at(after, connection, connection.close, code, "the token has expired")
+        self._at(max(0.0, expires_at - time.time()), connection, self._expire, connection)
+
+    def _expire(self, connection: Connection) -> None:
+        self._own_metrics.token_expired()
+        connection.close(CloseCode.POLICY_VIOLATION, "the token has expired")
 
     def _at(
         self, after: float, connection: Connection, end: Callable[..., None], *arguments: Any
@@ -187,12 +215,13 @@ class Clients:
 
     def on_ended(self, connection: Connection, ending: Ending) -> None:
         """A connection is over."""
+        self._source.leave(connection, ending)
         self._hub.remove(connection)
         self._heartbeat.remove(connection)
         expiry = self._expiries.pop(connection, None)
         if expiry is not None:
             expiry.close()
-        self._metrics.client_gone(ending.by, ending.code)
+        self._own_metrics.gone(ending.by, ending.code)
         if self._access_log.wanted:
             self._log_close(connection, ending)
 

@@ -66,6 +66,10 @@ class Hub:
             self._topics[connection] = tuple(other for other in topics if other != topic)
             self._leave(connection, topic)
 
+    def topics_of(self, connection: Connection) -> tuple[str, ...]:
+        """A connection's topics, in the order of its subscriptions; none once it is removed."""
+        return self._topics.get(connection, ())
+
     def is_subscribed(self, connection: Connection, topic: str) -> bool:
         """Whether the connection gets the topic's events."""
         return topic in self._topics.get(connection, ())

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One worker's service: composes source, hub, clients and the way in; starts and stops them.
+"""One worker's service: composes sources, hubs, clients and the way in; starts and stops them.
 
 Everything hangs on one `Service` object made for one worker process; nothing is module-level.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import gevent
 from gevent import Greenlet
@@ -17,9 +19,9 @@ from gevent import Greenlet
 from wsgi_ws.clients import Clients
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.http.acceptor import Acceptor
-from wsgi_ws.http.auth import Authenticator
+from wsgi_ws.http.auth.authenticator import Authenticator
 from wsgi_ws.http.dispatch import Dispatcher
-from wsgi_ws.http.handshake import Admission
+from wsgi_ws.http.handshake import Admission, Admitted
 from wsgi_ws.http.pending_request import Endpoint
 from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import REFUSALS, Refusal
@@ -27,21 +29,39 @@ from wsgi_ws.hub import Hub
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_output import lines_dropped
-from wsgi_ws.observe.metrics import Metrics, Stock
+from wsgi_ws.observe.metrics import Metrics, Stock, TransportStock
 from wsgi_ws.observe.prometheus import Prometheus
 from wsgi_ws.observe.reporter import Reporter
 from wsgi_ws.observe.shared_values import WorkerFile
 from wsgi_ws.observe.statsd import StatsdClient
 from wsgi_ws.observe.watchdog import Watchdog
+from wsgi_ws.sources.realtime.resync import RATE
+from wsgi_ws.sources.realtime.source import RealtimeSource
 from wsgi_ws.sources.redis_client import describe
 from wsgi_ws.sources.source import Source
 from wsgi_ws.sources.streams.source import StreamSource
+from wsgi_ws.transport import Transport, offered
 from wsgi_ws.wording import counted
 
 log = logging.getLogger(__name__)
 
 START_PATIENCE = 3.0  # seconds to wait for Redis before accepting sockets without it
+START_STEP = 0.02  # seconds between two looks
 ALIKE_INTERVAL = 60.0  # seconds between two warnings of one kind
+
+
+class Lane(NamedTuple):
+    """The parts of one transport: no message of it reaches a socket of another."""
+
+    transport: Transport
+    source: Source
+    hub: Hub
+    clients: Clients
+
+    def jobs(self) -> Iterator[Callable[[], None]]:
+        """What must run in greenlets, until killed."""
+        yield from self.source.jobs()
+        yield from self.clients.jobs()
 
 
 class Service:
@@ -65,20 +85,13 @@ class Service:
         prometheus = Prometheus(WorkerFile(metrics_directory, worker_name))
         self.scrape = prometheus.scrape
         self._metrics = Metrics(self._statsd, prometheus, reasons=REFUSALS)
-        self._hub = Hub()
-        self._source: Source = StreamSource(settings, self._hub, self._metrics)
         self.access_log = AccessLog()
         self.log_limiter = LogLimiter(ALIKE_INTERVAL)
-        self._clients = Clients(
-            settings,
-            self._hub,
-            self._source,
-            self._metrics,
-            access_log=self.access_log,
-            log_limiter=self.log_limiter,
-        )
+        self._numbers = itertools.count(1)
+        self._lanes = {
+            transport: self._make_lane(transport) for transport in offered(settings.transports)
+        }
         self.admission = self._make_admission()
-        self.on_open = self._clients.on_open
         self._dispatcher = Dispatcher(self, plain, settings.max_header_bytes)
         self._acceptors: list[Acceptor] = []
         self._reporter = Reporter(self._metrics, self._take_stock)
@@ -89,13 +102,12 @@ class Service:
     # --- life cycle ------------------------------------------------------------------------------
 
     def start(self, on_failure: Callable[[str, BaseException | None], None]) -> None:
-        """Start the greenlets, and wait a moment for the source so that nothing is missed.
+        """Start the greenlets, and wait a moment for the sources so that nothing is missed.
 
         :param on_failure: hears of a greenlet that died; the worker must then be replaced.
         """
         for job in (
-            *self._source.jobs(),
-            *self._clients.jobs(),
+            *(job for lane in self._lanes.values() for job in lane.jobs()),
             self._dispatcher.run,
             self._reporter.run,
             self.access_log.run,
@@ -106,7 +118,10 @@ class Service:
             greenlet.name = job.__qualname__
             greenlet.link_exception(lambda g: on_failure(g.name, g.exception))
             self._greenlets.append(greenlet)
-        if not self._source.connected.wait(START_PATIENCE):
+        deadline = time.monotonic() + START_PATIENCE
+        while self._awaits_redis() and time.monotonic() < deadline:
+            gevent.sleep(START_STEP)
+        if self._awaits_redis():
             log.warning(
                 "Redis at %s is not there yet; sockets are accepted and held",
                 describe(self._settings.redis),
@@ -114,7 +129,10 @@ class Service:
 
     def unreadiness(self) -> str | None:
         """Why events don't reach sockets at once; None when they do."""
-        return "draining" if self._draining else self._source.unreadiness()
+        if self._draining:
+            return "draining"
+        lanes = [lane for lane in self._lanes.values() if not self._is_off(lane)]
+        return "; ".join(filter(None, (lane.source.unreadiness() for lane in lanes))) or None
 
     def listen(self, sock: Any, endpoint: Endpoint, *, capacity: int, is_shared: bool) -> None:
         """Accept connections on a listening socket.
@@ -145,10 +163,16 @@ class Service:
         for acceptor in self._acceptors:
             acceptor.close()
         begin, spread = time.monotonic(), self._settings.drain
-        log.info("closing %s", counted(len(self._hub), "socket"))
-        self._clients.close_all(begin, spread)
+        log.info("closing %s", counted(self._sockets(), "socket"))
+        gevent.joinall(
+            [
+                gevent.spawn(lane.clients.close_all, begin + spread - seconds, seconds)
+                for lane in self._lanes.values()
+                for seconds in [self._time_to_close(lane)]
+            ]
+        )
         deadline = time.monotonic() + self._settings.close_timeout + 0.5
-        while (len(self._hub) or self._pending()) and time.monotonic() < deadline:
+        while (self._sockets() or self._pending()) and time.monotonic() < deadline:
             if time.monotonic() >= begin + spread:
                 for acceptor in self._acceptors:
                     acceptor.dismiss_silent()
@@ -156,6 +180,17 @@ class Service:
         gevent.killall(self._greenlets)
         self._reporter.report()
         self.access_log.flush()
+
+    def _time_to_close(self, lane: Lane) -> float:
+        """Seconds at the end of `drainMs` in which a lane's sockets are closed.
+
+        Browsers of the realtime transport try again after one to two seconds and after three to
+        five, and then they give their charts up: the sooner a server that restarts is back after
+        their close, the better.
+        """
+        if lane.transport is Transport.STREAMS:
+            return self._settings.drain
+        return min(self._settings.drain, len(lane.hub) / RATE)
 
     def _pending(self) -> int:
         """Connections whose request has not been read or answered."""
@@ -171,29 +206,92 @@ class Service:
         """A request was no HTTP."""
         self._metrics.bad_request()
 
+    def check_room(self, admitted: Admitted) -> None:
+        """
+        :raises Refusal: there is no place for one more.
+        """
+        self._lanes[admitted.identity.transport].clients.check_room(admitted)
+
+    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
+        """Take over a client that is admitted; returns its number."""
+        return self._lanes[admitted.identity.transport].clients.on_open(sock, admitted, early)
+
     # --- asked by parts --------------------------------------------------------------------------
 
-    def closed_because(self) -> str | None:
-        """Why nobody is admitted at present; None when clients are."""
+    def closed_because(self, transport: Transport | None) -> str | None:
+        """Why nobody is admitted at present; None when clients are.
+
+        :param transport: None: whatever a client wants.
+        """
         if self._draining:
             return "this server is stopping"
-        if self._settings.redis_down_policy == "refuse" and not self._source.connected.is_set():
+        if transport is not None:
+            return self._why_closed(self._lanes[transport])
+        reasons = [self._why_closed(lane) for lane in self._lanes.values()]
+        return reasons[0] if all(reasons) else None
+
+    def _why_closed(self, lane: Lane) -> str | None:
+        if self._is_off(lane):
+            return f"Redis's user may not use the transport {lane.transport.value}"
+        if self._settings.redis_down_policy == "refuse" and not lane.source.link.connected.is_set():
             return "Redis can't be read (redisDownPolicy: refuse)"
-        return None
+        return lane.source.closed_because()
+
+    def _is_off(self, lane: Lane) -> bool:
+        """Whether Redis's user may not use a transport that nobody has asked for by name: then the
+        other one is enough."""
+        others = [other for other in self._lanes.values() if other is not lane]
+        return lane.source.link.is_off and any(not other.source.link.is_off for other in others)
+
+    def _awaits_redis(self) -> bool:
+        links = [lane.source.link for lane in self._lanes.values()]
+        return any(not (link.connected.is_set() or link.forbidden) for link in links)
+
+    def _sockets(self) -> int:
+        return sum(len(lane.hub) for lane in self._lanes.values())
+
+    # --- parts -----------------------------------------------------------------------------------
 
     def _take_stock(self) -> Stock:
-        backlog, pinged = self._clients.backlog_and_pings()
-        source = self._source
+        lanes = self._lanes.values()
+        stocks = [lane.clients.backlog_and_pings() for lane in lanes]
+        transports = {lane.transport: self._stock_of(lane) for lane in lanes}
         return Stock(
-            connections=len(self._hub),
-            channels=self._hub.channels,
-            backlog_bytes=backlog,
-            pings_outstanding=pinged,
-            ready=source.connected.is_set() and source.caught_up,
-            lag=source.lag(),
-            redis_reconnects=source.reconnects,
+            transports,
+            backlog_bytes=sum(backlog for backlog, _ in stocks),
+            pings_outstanding=sum(pinged for _, pinged in stocks),
+            ready=all(transports[lane.transport].ready or self._is_off(lane) for lane in lanes),
             log_lines_dropped=lines_dropped(),
         )
+
+    def _stock_of(self, lane: Lane) -> TransportStock:
+        """What is off is not ready, and not behind either: nobody waits for it."""
+        link = lane.source.link
+        return TransportStock(
+            connections=len(lane.hub),
+            channels=lane.hub.channels,
+            ready=link.connected.is_set() and lane.source.caught_up,
+            lag=0.0 if self._is_off(lane) else lane.source.lag(),
+            redis_reconnects=link.reconnects,
+        )
+
+    def _make_lane(self, transport: Transport) -> Lane:
+        hub = Hub()
+        make_source = StreamSource if transport is Transport.STREAMS else RealtimeSource
+        own_metrics = self._metrics.of(transport)
+        source: Source = make_source(self._settings, hub, own_metrics)
+        clients = Clients(
+            self._settings,
+            hub,
+            source,
+            self._metrics,
+            own_metrics,
+            access_log=self.access_log,
+            log_limiter=self.log_limiter,
+            numbers=self._numbers,
+            total=self._sockets,
+        )
+        return Lane(transport, source, hub, clients)
 
     def _make_admission(self) -> Admission:
         settings = self._settings
@@ -204,6 +302,9 @@ class Service:
                 settings.jwt_cookie_name,
                 settings.jwt_channel_id_key,
                 settings.previous_jwt_secret,
+                leeway=settings.jwt_leeway,
+                grace=settings.jwt_grace,
+                offered=tuple(self._lanes),
             ),
             settings.allowed_origins,
             settings.trusted_proxies,

@@ -20,27 +20,39 @@ PACKAGE = "wsgi_ws"
 RULES: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
-    "cli": {"wording", "", "addresses", "config", "event", "http", "server", "sources", "superset"},
-    "demo": {"config", "sources", "superset"},
+    "cli": {
+        *("wording", "", "addresses", "config", "event", "http", "server", "sources", "superset"),
+        "transport",
+    },
+    "demo": {"config", "sources", "superset", "transport"},
     "server": {"config", "http", "observe", "service"},
-    "service": {"wording", "clients", "config", "http", "hub", "observe", "sources"},
-    "clients": {"wording", "config", "http", "hub", "loop", "observe", "sources", "websocket"},
-    "http": {"addresses", "loop", "observe", "web_origin"},
-    "sources": {"wording", "config", "event", "hub", "loop", "observe", "superset", "websocket"},
+    "service": {
+        *("wording", "transport", "clients", "config", "http", "hub", "observe", "sources"),
+    },
+    "clients": {
+        *("wording", "transport", "config", "http", "hub", "loop", "observe", "sources"),
+        "websocket",
+    },
+    "http": {"addresses", "loop", "observe", "superset", "transport", "web_origin"},
+    "sources": {
+        *("wording", "transport", "config", "event", "hub", "loop", "observe", "superset"),
+        "websocket",
+    },
     "hub": {"websocket"},
     "event": {"websocket"},
-    "observe": {"wording", "config", "loop"},
+    "observe": {"wording", "config", "loop", "transport"},
     "websocket": {"loop"},
-    "config": {"superset", "web_origin"},
+    "config": {"addresses", "superset", "transport", "web_origin"},
     "superset": set(),
     "loop": set(),
     "addresses": set(),
     "wording": set(),
+    "transport": {"superset"},
     "web_origin": {"addresses"},
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("addresses", "event", "http.origin", "wording"),
+    *("addresses", "event", "http.origin", "transport", "wording"),
     *("server.listening", "server.log_file", "server.open_files"),
     *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
     *(
@@ -49,8 +61,9 @@ FOR_THE_CLI = {
         "sources.finder",
         "sources.stream_id",
     ),
-    *("superset.producer", "superset.settings", "superset.stream_names", "superset.token"),
-    "sources.streams.entry",
+    *("superset.names", "superset.producer", "superset.settings", "superset.stream_names"),
+    *("sources.realtime.envelope", "sources.streams.entry"),
+    *("superset.realtime", "superset.token"),
 }
 # Library → the only modules that may import it.
 KNOWN_BY = {
@@ -59,14 +72,16 @@ KNOWN_BY = {
     "flask": {"demo.web", "http.app"},
     "redis": {
         *("cli.checks.redis", "cli.checks.streams", "cli.checks.url", "cli.main", "cli.publish"),
-        *("cli.redis_errors", "cli.tail", "demo.web", "demo.redis_finder", "superset.producer"),
-        *("sources.redis_client", "sources.streams.reader", "sources.streams.follower"),
+        *("cli.messages", "cli.redis_errors", "cli.tail", "demo.web", "demo.redis_finder"),
+        *("cli.checks.realtime", "cli.trial", "superset.producer"),
+        *("sources.redis_client", "sources.redis_wire", "sources.realtime.subscriber"),
+        *("sources.streams.reader", "sources.streams.follower"),
         *("sources.streams.archive", "sources.streams.catchup", "sources.finder"),
-        *("sources.permissions", "sources.redis_replies"),
+        *("sources.permissions", "sources.redis_replies", "superset.realtime"),
     },
     "statsd": {"observe.statsd"},
     "prometheus_client": {"observe.prometheus"},
-    "jwt": {"http.auth", "superset.token"},
+    "jwt": {"http.auth.authenticator", "superset.token"},
     "packaging": {"cli.checks.machine"},
     "wsproto": {"cli.socket_client", "websocket.frames"},
 }
@@ -138,13 +153,23 @@ def test_no_rule_allows_more_than_is_used() -> None:
     assert {package: used[package] - {package} for package in RULES} == RULES
 
 
+FOLDERS = ("sources.streams.", "sources.realtime.")  # one for each source
+
+
+def test_a_source_knows_nothing_of_another() -> None:
+    for module, file in SOURCES.items():
+        of = [folder for folder in FOLDERS if module.startswith(folder)]
+        others = tuple({*FOLDERS} - {*of})
+        assert not of or not any(name.startswith(others) for name in own_imports(file)), module
+
+
 def test_only_the_service_says_which_sources_there_are() -> None:
     users = {
         module
         for module, file in SOURCES.items()
-        if any(name.startswith("sources.streams.") for name in own_imports(file))
+        if any(name.startswith(FOLDERS) for name in own_imports(file))
     }
-    besides = ("cli.", "http.", "sources.streams.")
+    besides = ("cli.", *FOLDERS)
     assert {module for module in users if not module.startswith(besides)} == {"service"}
 
 
@@ -212,14 +237,24 @@ def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
 
 # Pure: the same input gives the same output. No I/O, no clock, no event loop, through all imports.
 PURE = {
-    *("addresses", "wording", "config.draft", "config.keys", "config.meanings", "config.redis_url"),
-    *("http.cookies", "web_origin"),
+    *(
+        "addresses",
+        "wording",
+        "transport",
+        "config.draft",
+        "config.keys",
+        "config.meanings",
+        "config.redis_url",
+    ),
+    *("http.auth.claims", "http.auth.cookies", "web_origin"),
     *("config.from_environment", "config.from_url", "config.set_by", "config.values"),
-    *("event", "http.auth", "http.handshake", "http.origin", "http.paths", "http.refusals"),
-    "http.request",
+    *("event", "http.auth.authenticator", "http.handshake", "http.origin", "http.paths"),
+    *("http.refusals", "http.request"),
     *("observe.counts", "observe.log_limiter", "observe.log_lines"),
+    *("sources.realtime.envelope", "sources.realtime.memory"),
     *("sources.streams.history", "sources.streams.replay", "sources.stream_id"),
-    *("superset.stream_names", "websocket.allowance", "websocket.closing", "websocket.frames"),
+    *("superset.names", "superset.stream_names"),
+    *("websocket.allowance", "websocket.closing", "websocket.frames"),
     *(
         "sources.fair_queue",
         "sources.page_size",

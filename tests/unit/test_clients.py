@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 import struct
@@ -20,11 +21,12 @@ from testbed.wire import TEXT, frame
 from wsgi_ws import clients as module
 from wsgi_ws.clients import Clients
 from wsgi_ws.config.keys import Settings
-from wsgi_ws.http.auth import Identity
+from wsgi_ws.http.auth.claims import Identity
 from wsgi_ws.http.handshake import Admitted
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.transport import Transport
 from wsgi_ws.websocket.frames import PING_FRAME, CloseCode
 
 
@@ -33,7 +35,8 @@ class World:
 
     def __init__(self) -> None:
         self.peers: list[socket.socket] = []
-        self.source, self.metrics, self.access_log = Mock(), Mock(), Mock(spec=AccessLog)
+        self.source, self.metrics, self.own_metrics = Mock(), Mock(), Mock()
+        self.access_log = Mock(spec=AccessLog)
 
     def make(self, **settings: Any) -> Clients:
         self.hub = Hub()
@@ -42,8 +45,11 @@ class World:
             self.hub,
             self.source,
             self.metrics,
+            self.own_metrics,
             access_log=self.access_log,
             log_limiter=LogLimiter(60.0),
+            numbers=itertools.count(1),
+            total=lambda: len(self.hub),
         )
         return self.clients
 
@@ -59,7 +65,8 @@ class World:
         ours, peer = socket.socketpair()
         peer.settimeout(DEADLINE)
         self.peers.append(peer)
-        admitted = Admitted(Identity(channel, expires_at), "accept", last_id)
+        identity = Identity(Transport.STREAMS, channel, expires_at)
+        admitted = Admitted(identity, "accept", last_id, tab_id=None)
         sock = RawSocket(fileno=ours.detach())
         sock.setblocking(False)
         self.clients.on_open(sock, admitted, early)
@@ -113,7 +120,7 @@ def test_a_client_gets_the_101_and_nothing_else(world: World) -> None:
 
 def test_a_client_is_known_to_the_hub_before_it_joins_its_source(world: World) -> None:
     known: list[int] = []
-    world.source.join = lambda *_: known.append(len(world.hub))
+    world.source.join = lambda *_, **__: known.append(len(world.hub))
     world.open()
     assert known == [1]
 
@@ -131,12 +138,12 @@ def test_a_client_whose_taking_over_fails_halfway_is_closed(world: World) -> Non
 @pytest.mark.parametrize("last_id", [None, "17-0", "$"])
 def test_the_source_gets_the_last_id_as_it_came(world: World, last_id: str | None) -> None:
     world.open(last_id=last_id)
-    world.source.join.assert_called_once_with(only_connection(world), last_id)
+    world.source.join.assert_called_once_with(only_connection(world), last_id=last_id, tab_id=None)
 
 
 def test_an_admitted_client_is_counted(world: World) -> None:
     world.open()
-    world.metrics.client_connected.assert_called_once_with()
+    world.own_metrics.connected.assert_called_once_with()
 
 
 def test_a_client_is_pinged(world: World) -> None:
@@ -204,7 +211,7 @@ def test_a_client_over_a_limit_is_counted_as_rejected(
     world.make(**settings)
     for each in ("a", "a", channel):
         world.open(each)
-    world.metrics.connection_rejected.assert_called_once_with(limit)
+    world.own_metrics.rejected.assert_called_once_with(limit)
 
 
 def test_a_client_over_a_limit_that_does_not_leave_is_cut_soon(
@@ -214,8 +221,8 @@ def test_a_client_over_a_limit_that_does_not_leave_is_cut_soon(
     world.make(max_total_connections=1, close_timeout=DEADLINE)
     world.open("a")
     received(world.open("b"))
-    wait_until(lambda: world.metrics.client_gone.called)
-    world.metrics.client_gone.assert_called_once_with("server", CloseCode.TRY_AGAIN_LATER)
+    wait_until(lambda: world.own_metrics.gone.called)
+    world.own_metrics.gone.assert_called_once_with("server", CloseCode.TRY_AGAIN_LATER)
 
 
 def test_a_limit_is_named_in_the_log_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -277,7 +284,7 @@ def test_the_end_is_counted_by_who_and_code(world: World) -> None:
     world.open()
     only_connection(world).terminate("no pong")
     wait_until(lambda: not len(world.hub))
-    world.metrics.client_gone.assert_called_once_with("server", CloseCode.ABNORMAL)
+    world.own_metrics.gone.assert_called_once_with("server", CloseCode.ABNORMAL)
 
 
 def test_the_access_line_at_the_end_tells_the_whole_life(world: World) -> None:

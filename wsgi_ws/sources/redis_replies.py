@@ -20,6 +20,9 @@ _CLUSTER = re.compile(
 )
 
 
+_UNKNOWN_COMMAND = re.compile("(unknown|unsupported) command|command (is )?not supported", re.I)
+
+
 class MalformedReply(redis.ResponseError):
     """A reply of another form than its command has: garbled on its way, or not Redis's.
 
@@ -109,6 +112,15 @@ def will_pass(error: redis.ResponseError) -> bool:
     master is gone."""
     names = (redis.exceptions.MasterDownError, redis.exceptions.TryAgainError)
     return isinstance(error, names) or str(error).startswith("BUSY")
+
+
+def is_forbidden(error: Exception) -> bool:
+    """Whether the user may not use the command, the key or the channel, or nobody may: a proxy or
+    an old Redis does not know the command."""
+    text = str(error)
+    if isinstance(error, redis.exceptions.NoPermissionError) or text.startswith("NOPERM"):
+        return True  # the latter as Redis spells it, without redis-py
+    return isinstance(error, redis.ResponseError) and bool(_UNKNOWN_COMMAND.search(text))
 
 
 def is_of_cluster(error: object) -> bool:

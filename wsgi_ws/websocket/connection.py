@@ -125,7 +125,7 @@ class Connection:
         self.state = State.OPEN
         self.events_sent = 0  # counted by those who send them
         self.opened_at = time.monotonic()
-        self.pong_at = self.opened_at  # the last sign of life; at first, the handshake
+        self.pong_at = self.opened_at  # the last sign of life: handshake, pong or close
         self.unanswered_since: float | None = None  # first ping without a pong
         self.slot = 0  # the heartbeat's place for it
         self._owner = owner
@@ -268,6 +268,7 @@ class Connection:
             self.pong_at = time.monotonic()
             self.unanswered_since = None
         elif isinstance(frame, Close):
+            self.pong_at = time.monotonic()
             self._reader = None
             self._advance(Event.CLIENT_CLOSED, Ending.of_close(frame))
         elif self.state is not State.OPEN:

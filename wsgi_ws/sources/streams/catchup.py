@@ -22,7 +22,7 @@ from gevent.event import Event
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.observe.metrics import TransportMetrics
 from wsgi_ws.sources.fair_queue import FairQueue
 from wsgi_ws.sources.redis_replies import told, will_pass
 from wsgi_ws.sources.stream_id import ZERO, StreamId
@@ -63,7 +63,7 @@ class CatchUp:
         history: History,
         *,
         hub: Hub,
-        metrics: Metrics,
+        metrics: TransportMetrics,
         max_backlog_bytes: int,
         later: Callable[..., object] = gevent.spawn_later,
     ) -> None:
@@ -256,7 +256,7 @@ class CatchUp:
     def _start_over(self, request: Request) -> None:
         """Its place means nothing in the streams as they are now: let it get all that is there."""
         if self._gaps.is_news(request.channel):
-            self._metrics.stream_gap()
+            self._metrics.gap()
             log.warning(
                 "%r: last_id %s is newer than anything in Redis (flushed or restored?): "
                 "sending all that is there",
@@ -332,7 +332,7 @@ class CatchUp:
         waits_for_nothing = is_old and not part.entries and not plan.missed
         if waits_for_nothing or not self._gaps.is_news(request.channel):
             return
-        self._metrics.stream_gap()
+        self._metrics.gap()
         log.warning(
             "%r: events since last_id %s may be lost (the streams were trimmed, flushed or "
             "restored); sending the %d that are left",

@@ -16,7 +16,7 @@ from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
-from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.observe.metrics import TransportMetrics
 from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams.entry import RawEntry, data_of
 from wsgi_ws.sources.streams.history import History, Kept
@@ -38,7 +38,7 @@ class Fanout:
         self,
         hub: Hub,
         history: History,
-        metrics: Metrics,
+        metrics: TransportMetrics,
         *,
         on_progress: Callable[[], None],
         on_gap: Callable[[StreamId], None],
@@ -91,7 +91,7 @@ class Fanout:
 
     def gap(self, position: StreamId, oldest: StreamId) -> None:
         """The global stream was trimmed between two reads; the channels' own may have the rest."""
-        self._metrics.stream_gap()
+        self._metrics.gap()
         self._history.begin_behind_gap(oldest.predecessor())
         self._on_gap(position)
 
@@ -103,7 +103,7 @@ class Fanout:
 
     def _skip(self, entry_id: bytes, error: MalformedEntry) -> None:
         """Count a malformed entry, and tell of the first of its kind in a minute."""
-        self._metrics.malformed_entry()
+        self._metrics.malformed()
         self._limiter.write(
             *(log.warning, str(error), time.monotonic()),
             *("entry %s of the stream is skipped: %s", entry_id.decode(), error),
@@ -135,7 +135,7 @@ class Fanout:
                 sent,
             )
         self._history.append(kept, entries[-1][0])
-        self._metrics.delivered(len(kept), matched, sent, entries[0][0])
+        self._metrics.delivered_batch(len(kept), matched, sent, entries[0][0])
         self._on_progress()
 
 

@@ -8,19 +8,18 @@ would skip what is written between two reads.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import gevent
 import redis
-from gevent.event import Event
 
 from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.sources.link import Link
 from wsgi_ws.sources.page_size import PageSize
 from wsgi_ws.sources.redis_clock import RedisClock
-from wsgi_ws.sources.redis_replies import told
+from wsgi_ws.sources.redis_replies import is_cut_off, is_forbidden
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams.entry import RawEntry
 from wsgi_ws.sources.streams.history import ENTRY_OVERHEAD_BYTES
@@ -36,7 +35,6 @@ PAGE = 1000  # per XRANGE or XREVRANGE: about 300 KB, a few milliseconds to pars
 # How far back to look after an outage: a Sentinel makes an old master a replica within some 20 s.
 LOOK_BEHIND_MS = 60_000
 HEAD_START = 2.0  # seconds: a worker accepts nobody sooner unless the first read has succeeded
-RETRY_DELAY_MIN, RETRY_DELAY_MAX = 0.1, 5.0  # seconds
 ALIKE_INTERVAL = 60.0  # seconds between two log lines of one kind
 POLL_INTERVAL = 0.1  # seconds between two reads of a service whose reads don't wait
 HASTY_READS = 3  # without entries, one after the other, before it is said of a service
@@ -73,6 +71,7 @@ class StreamFollower:
         client: redis.Redis,
         key: str,
         sink: Sink,
+        link: Link,
         *,
         count: int,
         block_ms: int,
@@ -86,9 +85,8 @@ class StreamFollower:
         :param history_bytes: about how much of the past the sink gets, with what an entry costs
             besides its data; at least one entry.
         """
-        self.connected = Event()
         self.caught_up = False  # whether the last read brought all that there was
-        self.reconnects = 0
+        self._link = link
         self._client = client
         self._key = key
         self._sink = sink
@@ -100,8 +98,6 @@ class StreamFollower:
         self._position: bytes | None = None
         self._last: RawEntry | None = None  # at the position, unless that is a made-up one
         self._trimming = TrimWatch()
-        self._delay = RETRY_DELAY_MIN
-        self._outage = ""
         self._waits_since = time.monotonic()  # for the first read
         self._pace = _Pace()
         self._limiter = LogLimiter(ALIKE_INTERVAL)
@@ -119,11 +115,11 @@ class StreamFollower:
                     self._look_behind(self._position)
                 self._follow()
             except (redis.RedisError, OSError) as error:
-                self._note_outage(error)
+                self.caught_up = False
+                self._link.down(error)
                 self._note_refusal(error)
                 self._client.connection_pool.disconnect()  # none of them is to be trusted now
-                gevent.sleep(self._delay * random.uniform(0.5, 1.0))
-                self._delay = min(self._delay * 2, RETRY_DELAY_MAX)
+                self._link.pause()
 
     def _start(self) -> None:
         now = StreamId(self._clock.read(self._time()), 0)
@@ -243,7 +239,7 @@ class StreamFollower:
         try:
             found = reader.oldest(self._key)
         except redis.ResponseError as error:
-            if str(error).startswith("NOPERM"):  # which `Permissions` tells of
+            if is_forbidden(error):  # which `Permissions` tells of
                 return
             raise
         oldest = StreamId.parse(found[0][0]) if found else first
@@ -274,7 +270,7 @@ class StreamFollower:
         while True:
             entries = reader.take()
             self._note_page(len(entries), reader.reply_bytes)
-            if not self.connected.is_set():
+            if not self._link.connected.is_set():
                 self._note_connected()
             backlog = len(entries) == count
             if entries and (first or backlog or self._trimming.doubts(len(entries))):
@@ -314,26 +310,12 @@ class StreamFollower:
 
     def _note_connected(self) -> None:
         log.info("following stream %s from %s", self._key, (self._position or b"").decode())
-        if self._outage:
-            self.reconnects += 1
-        self._outage = ""
-        self._delay = RETRY_DELAY_MIN
-        self.connected.set()
-
-    def _note_outage(self, outage: Exception) -> None:
-        error = told(outage)
-        self.connected.clear()
-        self.caught_up = False
-        if not self._outage:
-            log.error("Redis can't be read (%s); sockets stay open, retrying until it can", error)
-        elif self._outage != error:  # is news: first "closed", then "wrong password"
-            log.warning("Redis still can't be read (%s)", error)
-        self._outage = error
+        self._link.up()
 
     def _note_refusal(self, error: Exception) -> None:
         """Was the connection closed in place of a large reply? If so, ask for less."""
         asked, self._risked = self._risked, 0
-        if not asked or not isinstance(error, (redis.ConnectionError, ConnectionError)):
+        if not asked or not (is_cut_off(error) or isinstance(error, ConnectionResetError)):
             return
         self._size.refused(asked, time.monotonic())
         if asked == 1:

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 
 import gevent
-from gevent.event import Event
 
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
-from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.observe.metrics import TransportMetrics
 from wsgi_ws.sources import finder
+from wsgi_ws.sources.link import Link
 from wsgi_ws.sources.permissions import Permissions
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.sources.redis_clock import RedisClock
@@ -26,6 +26,8 @@ from wsgi_ws.sources.streams.catchup import CatchUp
 from wsgi_ws.sources.streams.fanout import Fanout
 from wsgi_ws.sources.streams.follower import READ_MARGIN, StreamFollower
 from wsgi_ws.sources.streams.history import History
+from wsgi_ws.transport import Transport
+from wsgi_ws.websocket.closing import Ending
 from wsgi_ws.websocket.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -38,13 +40,18 @@ SILENCE_INTERVAL = 5.0  # seconds
 class StreamSource:
     """The events of the global stream, for the sockets of one hub. A `Source`."""
 
-    def __init__(self, settings: Settings, hub: Hub, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, hub: Hub, metrics: TransportMetrics) -> None:
         """Nothing runs or connects before the `jobs` do."""
         self._settings = settings
         self._hub = hub
         self._metrics = metrics
         self._history = History(settings.history_bytes)
         self._clock = RedisClock()
+        self.link = Link(
+            Transport.STREAMS,
+            is_optional=settings.transports == "auto",
+            meanwhile="sockets stay open, retrying until it can",
+        )
         self._first_catch_up_ms = int(settings.first_catch_up * 1000)
         self._catch_up = self._make_catch_up()
         self._follower = self._make_follower()
@@ -54,25 +61,15 @@ class StreamSource:
     # --- for the worker --------------------------------------------------------------------------
 
     @property
-    def connected(self) -> Event:
-        """Set while Redis can be read."""
-        return self._follower.connected
-
-    @property
     def caught_up(self) -> bool:
         """Whether the last read brought all that there was."""
         return self._follower.caught_up
-
-    @property
-    def reconnects(self) -> int:
-        """Outages survived."""
-        return self._follower.reconnects
 
     def lag(self) -> float:
         """Seconds: the age of what was read last, but not longer than since the last time that
         nothing was left to read. The age alone says nothing while nothing is written."""
         now = time.monotonic()
-        if self.connected.is_set() and self.caught_up:
+        if self.link.connected.is_set() and self.caught_up:
             self._caught_up_at = now
             return 0.0
         age = max(0.0, time.time() - self._history.position.ms / 1000)
@@ -80,22 +77,26 @@ class StreamSource:
 
     def unreadiness(self) -> str | None:
         """Why events don't reach sockets at once; None when they do."""
-        if not self.connected.is_set():
+        if not self.link.connected.is_set():
             return f"Redis at {describe(self._settings.redis)} can't be read"
         if not self.caught_up:
             return "catching up with the stream"
         return self._permissions.missing or None
+
+    def closed_because(self) -> str | None:
+        """Nobody is turned away: who comes during an outage gets everything after it."""
+        return None
 
     def jobs(self) -> Sequence[Callable[[], None]]:
         """What must run in greenlets."""
         return (
             self._follower.run,
             *self._catch_up.jobs(),
-            self._permissions.run,
+            self._look_at_permissions,
             self._hint_at_silence,
         )
 
-    def join(self, connection: Connection, last_id: str | None) -> None:
+    def join(self, connection: Connection, *, last_id: str | None, tab_id: str | None) -> None:
         """Subscribe a connection to its channel after a catch-up.
 
         A browser that has never got an event has no `last_id` to name when it comes back, and what
@@ -110,6 +111,9 @@ class StreamSource:
         else:
             self._hub.subscribe(connection, connection.channel)
 
+    def leave(self, connection: Connection, ending: Ending) -> None:
+        """Nothing is kept of it: its client will say where its events ended."""
+
     # --- live sockets that have missed something -------------------------------------------------
 
     def _resynchronize(self, position: StreamId) -> None:
@@ -119,6 +123,11 @@ class StreamSource:
             for connection in live:
                 self._hub.unsubscribe(connection, channel)
             self._catch_up.enqueue_after_gap(live, position)
+
+    def _look_at_permissions(self) -> None:
+        """Those that following takes come first, and are told by it."""
+        self.link.connected.wait()
+        self._permissions.run()
 
     # --- sockets without a stream ----------------------------------------------------------------
 
@@ -130,7 +139,7 @@ class StreamSource:
                 self._hint()
                 return
             gevent.sleep(SILENCE_INTERVAL)
-            waiting = len(self._hub) and self.connected.is_set()
+            waiting = len(self._hub) and self.link.connected.is_set()
             silence = silence + SILENCE_INTERVAL if waiting else 0.0
 
     def _hint(self) -> None:
@@ -176,6 +185,7 @@ class StreamSource:
             connect(settings.redis, read_timeout=block / 1000 + READ_MARGIN),
             settings.redis_stream_prefix + "full",
             fanout,
+            self.link,
             count=settings.redis_stream_read_count,
             block_ms=block,
             history_bytes=settings.history_bytes,

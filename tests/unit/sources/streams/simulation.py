@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, cast
 import redis
 
 from wsgi_ws.hub import Hub
-from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.observe.metrics import TransportMetrics
 from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import replay
@@ -294,13 +294,13 @@ class Counters:
     def __init__(self) -> None:
         self.gaps = 0
 
-    def stream_gap(self) -> None:
+    def gap(self) -> None:
         self.gaps += 1
 
     def caught_up(self, events: int, seconds: float) -> None:
         pass
 
-    def delivered(self, events: int, matched: int, deliveries: int, oldest: bytes) -> None:
+    def delivered_batch(self, events: int, matched: int, deliveries: int, oldest: bytes) -> None:
         pass
 
 
@@ -329,7 +329,7 @@ class Worker:
         self.counters = Counters()
         self.history = History(history_bytes)
         self.hub = Hub()
-        metrics = cast(Metrics, self.counters)
+        metrics = cast(TransportMetrics, self.counters)
         self.catch_up = CatchUp(
             SimulatedArchive(self),
             self.history,

@@ -281,7 +281,7 @@ def test_a_first_connection_is_no_gap(scene: Scene) -> None:
     scene.archive.gap = True
     scene.catch_up.welcome(scene.socket(), FLOOR.predecessor())
     scene.serve()
-    assert not scene.metrics.stream_gap.called
+    assert not scene.metrics.gap.called
 
 
 # --- sockets that must drain ---------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_a_second_look_waits_for_the_socket_too(scene: Scene) -> None:
 
 
 def gaps(scene: Scene) -> int:
-    return int(scene.metrics.stream_gap.call_count)
+    return int(scene.metrics.gap.call_count)
 
 
 def test_a_gap_is_told_once_for_all_of_a_users_tabs(scene: Scene) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsgi_ws.hub import Hub
-from wsgi_ws.observe.metrics import Metrics
+from wsgi_ws.observe.metrics import TransportMetrics
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import fanout
 from wsgi_ws.sources.streams.entry import RawEntry
@@ -34,7 +34,7 @@ def event(text: str) -> bytes:
 
 
 def fan_out(history: History) -> Fanout:
-    metrics = cast(Metrics, Mock())
+    metrics = cast(TransportMetrics, Mock())
     return Fanout(Hub(), history, metrics, on_progress=lambda: None, on_gap=lambda position: None)
 
 

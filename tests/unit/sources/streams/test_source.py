@@ -45,7 +45,7 @@ def add(hub: Hub, channel: str = "a") -> Any:
 
 
 def connect(source: StreamSource, *, caught_up: bool) -> None:
-    source._follower.connected.set()
+    source.link.connected.set()
     source._follower.caught_up = caught_up
 
 
@@ -61,7 +61,7 @@ def test_without_a_last_id_a_socket_gets_the_last_minute_first(
     source: StreamSource, hub: Hub, catch_up: Any
 ) -> None:
     one, now_ms = add(hub), time.time() * 1000
-    source.join(one, None)
+    source.join(one, last_id=None, tab_id=None)
     assert (hub.by_topic, catch_up.enqueue.called) == ({}, False)
     ((connection, since),) = [call.args for call in catch_up.welcome.call_args_list]
     assert (connection, round((now_ms - since.ms) / 1000)) == (one, 60)
@@ -74,7 +74,7 @@ def test_a_socket_that_is_due_no_first_catch_up_gets_live_events_at_once(
     catch_up = Mock()
     monkeypatch.setattr(source, "_catch_up", catch_up)
     one = add(hub, "a")
-    source.join(one, None)
+    source.join(one, last_id=None, tab_id=None)
     assert (hub.by_topic, catch_up.mock_calls) == ({"a": [one]}, [])
 
 
@@ -82,7 +82,7 @@ def test_with_a_last_id_a_socket_catches_up_first(
     source: StreamSource, hub: Hub, catch_up: Any
 ) -> None:
     one = add(hub)
-    source.join(one, "1700000000000-3")
+    source.join(one, last_id="1700000000000-3", tab_id=None)
     assert hub.by_topic == {}
     catch_up.enqueue.assert_called_once_with(one, StreamId(1700000000000, 3))
 
@@ -91,7 +91,7 @@ def test_with_a_last_id_a_socket_catches_up_first(
 def test_a_malformed_last_id_is_ignored_with_a_warning(
     source: StreamSource, hub: Hub, catch_up: Any, caplog: pytest.LogCaptureFixture, last_id: str
 ) -> None:
-    source.join(add(hub), last_id)
+    source.join(add(hub), last_id=last_id, tab_id=None)
     assert (catch_up.welcome.called, catch_up.enqueue.called) == (True, False)
     expected = f"last_id {last_id!r} is ignored: it is not like 1700000000000-0"
     assert [record.getMessage() for record in caplog.records] == [expected]
@@ -159,6 +159,6 @@ def test_the_lag_grows_from_the_last_time_that_everything_was_read(source: Strea
     source._caught_up_at -= 100
     connect(source, caught_up=True)
     source.lag()
-    source._follower.connected.clear()
+    source.link.connected.clear()
     source._history.start_at(StreamId(1, 0))
     assert source.lag() < 50

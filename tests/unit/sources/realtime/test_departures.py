@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Until when a tab has certainly got everything."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import pytest
+
+from tests.unit.sources.streams.sockets import Socket
+from wsgi_ws.hub import Hub
+from wsgi_ws.sources.realtime import departures as module
+from wsgi_ws.sources.realtime.departures import MARGIN, Departures
+from wsgi_ws.websocket.connection import Connection
+
+TAB = "user:1:3"
+
+
+class World:
+    """A hub, and a clock that tests set."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self.now = 1000.0
+        self.departures = Departures(self.hub, 30.0)
+
+    def connect(self, *topics: str, heard_at: float) -> Connection:
+        socket: Any = Socket("user:1")
+        socket.pong_at = heard_at
+        connection = cast(Connection, socket)
+        self.hub.add(connection)
+        for topic in ("user:1", *topics):
+            self.hub.subscribe(connection, topic)
+        return connection
+
+    def heard_at(self) -> float | None:
+        departure = self.departures.of(TAB)
+        return departure and departure.heard_at
+
+    def leave(self, connection: Connection, now: float) -> None:
+        self.now = now
+        self.departures.note(connection, is_told=True, is_owed=False)
+        self.hub.remove(connection)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return world.now
+
+    monkeypatch.setattr(module, "time", Clock)
+    assert time.monotonic()
+    return world
+
+
+def test_nothing_is_known_of_a_tab_that_was_not_here(world: World) -> None:
+    world.connect("user:1:4", heard_at=990.0)
+    assert world.heard_at() is None
+
+
+def test_a_tab_that_has_left_was_last_heard_of_at_its_sockets_last_sign_of_life(
+    world: World,
+) -> None:
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0)
+    assert world.heard_at() == 990.0 - MARGIN
+
+
+def test_an_old_socket_that_still_seems_to_be_open_counts_by_its_last_sign_of_life(
+    world: World,
+) -> None:
+    world.connect(TAB, heard_at=985.0)
+    assert world.heard_at() == 985.0 - MARGIN
+
+
+def test_of_two_browsers_with_one_tab_id_the_one_counts_that_was_heard_of_longer_ago(
+    world: World,
+) -> None:
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0)
+    world.leave(world.connect(TAB, heard_at=995.0), 1001.0)
+    world.connect(TAB, heard_at=999.0)
+    assert world.heard_at() == 990.0 - MARGIN
+
+
+def test_a_departure_is_forgotten(world: World) -> None:
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0)
+    world.now = 1030.1
+    assert world.heard_at() is None
+
+
+def test_the_principals_own_topic_tells_nothing_of_a_tab(world: World) -> None:
+    world.leave(world.connect(heard_at=990.0), 1000.0)
+    assert world.departures.of("user:1") is None

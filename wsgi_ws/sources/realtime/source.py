@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The source for Superset's realtime channel: composes subscriber, broadcasts, memory and resync.
+
+Topics are routes: a socket has its principal's, and its tab's if it has named one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import gevent
+
+from wsgi_ws.config.keys import Settings
+from wsgi_ws.hub import Hub
+from wsgi_ws.observe.log_limiter import LogLimiter
+from wsgi_ws.observe.metrics import TransportMetrics
+from wsgi_ws.sources.link import Link
+from wsgi_ws.sources.realtime.broadcast import Broadcaster
+from wsgi_ws.sources.realtime.departures import Departure, Departures
+from wsgi_ws.sources.realtime.envelope import REPEATABLE, MalformedMessage, Message, message_of
+from wsgi_ws.sources.realtime.memory import Memory
+from wsgi_ws.sources.realtime.resync import Resync
+from wsgi_ws.sources.realtime.subscriber import SILENCE_MAX, ChannelSubscriber
+from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.superset.realtime import channel_name
+from wsgi_ws.transport import Transport
+from wsgi_ws.websocket.closing import Ending
+from wsgi_ws.websocket.connection import Connection
+from wsgi_ws.websocket.frames import CloseCode
+from wsgi_ws.wording import counted
+
+log = logging.getLogger(__name__)
+
+ALIKE_INTERVAL = 60.0  # seconds between two log lines of one kind of malformed message
+MANY = 256  # sockets of one targeted message: more are sent to in slices
+WATCH_INTERVAL = 1.0  # seconds between two looks at how long Redis has been away
+SILENCE_PATIENCE = 600.0  # seconds with sockets, but without any message, before a hint
+# Of a tab whose last socket is not known here (another worker or host had it) it is not known what
+# it has got. It gets more than it may have missed: what is for it alone is little, and what is for
+# everybody is needed for as long as a browser is between two sockets that it changes by itself.
+EVERYBODYS_REACH = 5.0  # seconds
+# A browser that is told by a close comes back after a second at the earliest. Who comes sooner
+# behind a new subscription was between two sockets when the others were told.
+RETURN_MIN = 0.9  # seconds
+# With which a browser closes a socket to open the next one.
+RENEWING = (CloseCode.NORMAL, CloseCode.NO_STATUS)
+MISSED = "messages may have been missed"
+
+
+class RealtimeSource:
+    """The messages of the channel, for the sockets of one hub. A `Source`."""
+
+    def __init__(self, settings: Settings, hub: Hub, metrics: TransportMetrics) -> None:
+        """Nothing runs or connects before the `jobs` do."""
+        self._settings = settings
+        self._hub = hub
+        self._metrics = metrics
+        self._channel = channel_name(settings.realtime_channel_prefix)
+        self.link = Link(
+            Transport.REALTIME,
+            is_optional=settings.transports == "auto",
+            meanwhile=(
+                f"sockets stay open for {settings.realtime_outage:g} s, and are closed with 1012 "
+                "when it can again, so that browsers ask Superset for what they have missed"
+            ),
+        )
+        self._memory = Memory(settings.realtime_memory, settings.realtime_memory_bytes)
+        self._departures = Departures(hub, settings.realtime_memory)
+        self._broadcaster = Broadcaster(hub, self._memory, metrics, settings.realtime_merge)
+        self._resync = Resync(hub, metrics)
+        client = connect(settings.redis, read_timeout=SILENCE_MAX)
+        self._subscriber = ChannelSubscriber(client, self._channel, self, self.link)
+        self._limiter = LogLimiter(ALIKE_INTERVAL)
+        self._messages = 0
+        self._has_been_subscribed = False
+        self._resubscribed_at = float("-inf")
+
+    # --- for the worker --------------------------------------------------------------------------
+
+    @property
+    def caught_up(self) -> bool:
+        """There is nothing to catch up with: Redis keeps nothing."""
+        return self.link.connected.is_set()
+
+    def lag(self) -> float:
+        """Seconds for which nothing could be read."""
+        return 0.0 if self.link.connected.is_set() else time.monotonic() - self.link.lost_at
+
+    def unreadiness(self) -> str | None:
+        """Why messages don't reach sockets; None when they do."""
+        if self.link.connected.is_set():
+            return None
+        where = describe(self._settings.redis)
+        why = f": {self.link.forbidden}" if self.link.forbidden else ""
+        return f"channel {self._channel} of Redis at {where} can't be subscribed to{why}"
+
+    def closed_because(self) -> str | None:
+        """Why nobody is admitted: Redis has been away for too long."""
+        if self.lag() <= self._settings.realtime_outage:
+            return None
+        return f"Redis is away for more than {self._settings.realtime_outage:g} s"
+
+    def jobs(self) -> Sequence[Callable[[], None]]:
+        """What must run in greenlets."""
+        return (
+            self._subscriber.run,
+            self._broadcaster.run,
+            self._resync.run,
+            self._watch_outages,
+            self._hint_at_silence,
+        )
+
+    def join(self, connection: Connection, *, last_id: str | None, tab_id: str | None) -> None:
+        """Subscribe a connection to its routes; a tab that comes back gets what it has missed."""
+        principal = connection.channel
+        topics = [principal] if tab_id is None else [principal, f"{principal}:{tab_id}"]
+        departure = self._departures.of(topics[-1]) if tab_id is not None else None
+        frames = self._missed_by(topics, departure)
+        if frames:
+            connection.send(b"".join(frames))
+            connection.events_sent += len(frames)
+            self._metrics.replayed(len(frames))
+        for topic in topics:
+            self._hub.subscribe(connection, topic)
+        if self._is_owed_a_close(departure):
+            self._resync.add(connection, MISSED)
+
+    def leave(self, connection: Connection, ending: Ending) -> None:
+        """Keep what is known of what the tab has got."""
+        renews = ending.by == "client" and ending.code in RENEWING
+        is_owed = self._resync.leave(connection)
+        self._departures.note(connection, is_told=not renews, is_owed=is_owed)
+
+    # --- told by the subscriber ------------------------------------------------------------------
+
+    def on_subscribed(self) -> None:
+        """Whoever is here already may have missed something."""
+        self._close_all(MISSED)
+        if self._has_been_subscribed:
+            self._resubscribed_at = time.monotonic()
+        self._has_been_subscribed = True
+
+    def on_lost(self) -> None:
+        """Whoever is not closed yet will be when Redis is back: once is enough."""
+        self._resync.stop()
+
+    def on_messages(self, messages: Sequence[bytes]) -> None:
+        """Hand out what was published."""
+        self._messages += len(messages)
+        now = time.monotonic()
+        for data in messages:
+            try:
+                message = message_of(data)
+            except MalformedMessage as error:
+                self._skip(error, now)
+                continue
+            if message.routes is None:
+                self._broadcaster.put(message)
+            else:
+                self._send(message, message.routes, now)
+
+    def _send(self, message: Message, routes: tuple[str, ...], now: float) -> None:
+        """To the sockets of some routes, before anything that is for everybody."""
+        if message.topic in REPEATABLE:
+            self._memory.remember(message.frame, routes, now)
+        connections = self._subscribed_to(routes)
+        if len(connections) > MANY:
+            self._broadcaster.put_delivery(message.frame, list(connections))
+            return
+        for connection in connections:
+            connection.send(message.frame)
+            connection.events_sent += 1
+        self._metrics.delivered(1, len(connections))
+
+    def _subscribed_to(self, routes: Sequence[str]) -> Collection[Connection]:
+        """Each connection once, however many of the routes lead to it."""
+        by_topic = self._hub.by_topic
+        found = [by_topic[route] for route in routes if route in by_topic]
+        return found[0] if len(found) == 1 else set().union(*found)
+
+    def _skip(self, error: MalformedMessage, now: float) -> None:
+        self._metrics.malformed()
+        self._limiter.write(
+            *(log.warning, str(error), now),
+            *("a message of channel %s is skipped: %s", self._channel, error),
+        )
+
+    # --- what a tab may have missed --------------------------------------------------------------
+
+    def _missed_by(self, topics: Sequence[str], departure: Departure | None) -> list[bytes]:
+        if departure is not None:
+            return self._memory.since([None, *topics], departure.heard_at)
+        broadcasts = self._memory.since([None], time.monotonic() - EVERYBODYS_REACH)
+        return [*broadcasts, *self._memory.since(topics, 0.0)]
+
+    def _is_owed_a_close(self, departure: Departure | None) -> bool:
+        """Whether a socket that opens now is of a tab that may have missed something, and whose
+        browser does not know it."""
+        if time.monotonic() - self._resubscribed_at < RETURN_MIN:
+            return True
+        if departure is None or departure.is_told:
+            return False
+        if departure.is_owed or departure.at < self._resubscribed_at:
+            return True
+        remembers = self._settings.realtime_memory > 0
+        return remembers and not self._memory.is_complete_since(departure.heard_at)
+
+    # --- from time to time -----------------------------------------------------------------------
+
+    def _watch_outages(self) -> None:
+        """When Redis is away for too long, let browsers know: their charts then say so."""
+        was_closed = False
+        while True:
+            gevent.sleep(WATCH_INTERVAL)
+            is_closed = self.closed_because() is not None
+            if is_closed and not was_closed:
+                self._close_all("realtime backend unavailable")
+            was_closed = is_closed
+
+    def _close_all(self, reason: str) -> None:
+        count = self._resync.begin(reason)
+        if count:
+            log.warning("closing %s with 1012: %s", counted(count, "socket"), reason)
+
+    def _hint_at_silence(self) -> None:
+        """Say once that browsers come, but nothing is published for them."""
+        silence = 0.0
+        while not self._messages:
+            if silence >= SILENCE_PATIENCE:
+                self._hint(silence)
+                return
+            gevent.sleep(WATCH_INTERVAL)
+            waiting = len(self._hub) and self.link.connected.is_set()
+            silence = silence + WATCH_INTERVAL if waiting else 0.0
+
+    def _hint(self, silence: float) -> None:
+        log.warning(
+            "%s open, but nothing has been published on channel %s for %.0f s: does Superset's "
+            "DISTRIBUTED_COORDINATION_CONFIG name this Redis (%s), and is its "
+            "REALTIME_CHANNEL_PREFIX our realtimeChannelPrefix? python -m wsgi_ws check --superset "
+            "superset_config.py compares them",
+            *(counted(len(self._hub), "realtime socket"), self._channel, silence),
+            describe(self._settings.redis),
+        )

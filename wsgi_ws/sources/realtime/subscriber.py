@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The subscription to a Pub/Sub channel: keep it through outages, and never take a dead one for one
+that is silent.
+
+Redis keeps nothing of what it publishes. What comes while there is no subscription is lost, and
+nobody can tell whether there was anything; whoever listens here must be told of each new beginning.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import gevent
+import redis
+
+from wsgi_ws.loop import give_way
+from wsgi_ws.sources.link import Link
+from wsgi_ws.sources.redis_replies import MalformedReply, is_forbidden
+from wsgi_ws.sources.redis_wire import RedisWire
+
+log = logging.getLogger(__name__)
+
+# A channel may be silent for hours, and so may a connection whose other end is gone. Redis answers
+# a PING also to a subscriber: the silence between two answers has a bound.
+PING_INTERVAL = 3.0  # seconds
+SILENCE_MAX = 8.0  # seconds without any word of Redis, after which the connection counts as dead
+
+
+class Listener(Protocol):
+    """Whom a subscriber tells."""
+
+    def on_subscribed(self) -> None:
+        """From now on nothing is missed. What came before this moment may have been."""
+
+    def on_lost(self) -> None:
+        """From now on everything is missed."""
+
+    def on_messages(self, messages: Sequence[bytes]) -> None:
+        """What was published, in order. Must not wait for anything but the loop."""
+
+
+class ChannelSubscriber:
+    """Subscribed to one channel on a connection of its own; one greenlet runs `run` for ever."""
+
+    def __init__(self, client: redis.Redis, channel: str, listener: Listener, link: Link) -> None:
+        """:param client: whose `socket_timeout` is `SILENCE_MAX`."""
+        self._client = client
+        self._channel = channel.encode()
+        self._listener = listener
+        self._link = link
+        self._trouble: Exception | None = None  # found by the greenlet that pings
+
+    def run(self) -> None:
+        """Listen until killed."""
+        while True:
+            self._trouble = None
+            try:
+                self._listen()
+            except (redis.RedisError, OSError) as error:
+                was_connected = self._link.connected.is_set()
+                self._link.down(self._trouble or error)
+                if was_connected:
+                    self._listener.on_lost()
+                self._link.pause()
+
+    def _listen(self) -> None:
+        wire = RedisWire(self._client)
+        pinger = gevent.Greenlet(self._ping, wire)
+        try:
+            self._subscribe(wire)
+            pinger.start()
+            self._link.up()
+            self._listener.on_subscribed()
+            while True:
+                self._listener.on_messages(self._take(wire))
+                give_way()
+        finally:
+            pinger.kill()
+            wire.close()
+
+    def _subscribe(self, wire: RedisWire) -> None:
+        """While Redis loads its data one could subscribe, but nobody can publish."""
+        wire.send(("PING",))
+        try:
+            wire.reply()
+        except redis.ResponseError as error:
+            if not is_forbidden(error):
+                raise
+        wire.send(("SUBSCRIBE", self._channel))
+        reply = wire.reply()
+        if not _is(reply, b"subscribe"):
+            raise MalformedReply("a reply that is not that to SUBSCRIBE")
+        log.info("subscribed to channel %s", self._channel.decode())
+
+    def _take(self, wire: RedisWire) -> list[bytes]:
+        """The messages that have come; none when Redis has only said that it is there."""
+        replies = [wire.next(), *wire.arrived()]
+        return [reply[2] for reply in replies if not _is_answer(reply)]
+
+    def _ping(self, wire: RedisWire) -> None:
+        """Ask for a sign of life now and then, and with Sentinels for the master."""
+        try:
+            while True:
+                gevent.sleep(PING_INTERVAL)
+                wire.check_master()
+                wire.send(("PING",))
+        except (redis.RedisError, OSError) as error:
+            self._trouble = error
+            wire.interrupt()
+
+
+def _is(reply: Any, kind: bytes) -> bool:
+    """Whether it is what Redis says to a subscriber: the kind, the channel, and something."""
+    return type(reply) is list and len(reply) == 3 and reply[0] == kind
+
+
+def _is_answer(reply: Any) -> bool:
+    """Whether it is an answer to PING, be it an error, and no message.
+
+    :raises redis.ResponseError: it is neither.
+    """
+    if _is(reply, b"message") and type(reply[2]) is bytes:
+        return False
+    if reply != [b"pong", b""] and not isinstance(reply, redis.ResponseError):
+        raise MalformedReply("what is neither a message nor an answer")
+    return True
