@@ -22,6 +22,7 @@ PUBLIC_SECRET = "another-secret-of-tests-with-more-than-32-bytes"
 BACKEND = "GLOBAL_ASYNC_QUERIES_CACHE_BACKEND"
 URL = "GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL"
 COOKIE = "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_"
+COORDINATION = "DISTRIBUTED_COORDINATION_CONFIG"
 StartServer = Callable[..., Server]
 StartRedis = Callable[..., RedisServer]
 StartNginx = Callable[..., Nginx]
@@ -30,9 +31,14 @@ StartNginx = Callable[..., Nginx]
 class SupersetConfig:
     """A superset_config.py that fits the environment, and what a test changes in it."""
 
-    def __init__(self, directory: Path, environ: dict[str, str]) -> None:
+    def __init__(self, directory: Path, lines: dict[str, str]) -> None:
         self.path = directory / "superset_config.py"
-        self.lines = {
+        self.lines = lines
+
+    @classmethod
+    def of_six(cls, directory: Path, environ: dict[str, str]) -> SupersetConfig:
+        """Of Superset up to 6.1."""
+        lines = {
             "FEATURE_FLAGS": '{"GLOBAL_ASYNC_QUERIES": True}',
             "GLOBAL_ASYNC_QUERIES_CACHE_BACKEND": (
                 '{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_HOST": "localhost", '
@@ -45,6 +51,22 @@ class SupersetConfig:
             "DATA_CACHE_CONFIG": '{"CACHE_TYPE": "RedisCache"}',
             "CACHE_CONFIG": '{"CACHE_TYPE": "RedisCache"}',
         }
+        return cls(directory, lines)
+
+    @classmethod
+    def of_seven(cls, directory: Path, environ: dict[str, str]) -> SupersetConfig:
+        """Of Superset 7."""
+        lines = {
+            "FEATURE_FLAGS": '{"GLOBAL_ASYNC_QUERIES": True}',
+            "WEBSOCKET_ENABLE": "True",
+            "WEBSOCKET_URL": '"ws://bi.example.org/ws"',
+            "WEBSOCKET_JWT_SECRET": repr(SECRET),
+            COORDINATION: backend(environ),
+            "REALTIME_CHANNEL_PREFIX": repr(environ.get("REALTIME_CHANNEL_PREFIX", "")),
+            "DATA_CACHE_CONFIG": '{"CACHE_TYPE": "RedisCache"}',
+            "CACHE_CONFIG": '{"CACHE_TYPE": "RedisCache"}',
+        }
+        return cls(directory, lines)
 
     def write(self, **changed: str | None) -> str:
         """Write the file with these assignments changed, added or (None) left out; its path."""

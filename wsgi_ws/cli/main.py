@@ -16,18 +16,27 @@ import click
 import redis
 
 from wsgi_ws import __version__
-from wsgi_ws.cli import publish, tail, token
+from wsgi_ws.cli import messages, publish, tail, token
 from wsgi_ws.cli.checks.machine import installed
 from wsgi_ws.cli.checks.report import print_report
 from wsgi_ws.cli.checks.url import UrlOptions
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
-from wsgi_ws.cli.checks.words import Level
-from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
+from wsgi_ws.cli.checks.words import Level, is_followed
+from wsgi_ws.cli.redis_errors import (
+    TIMEOUT,
+    explain,
+    explain_subscribe,
+    explain_write,
+    realtime_channel,
+)
 from wsgi_ws.cli.socket_client import Ended, Refused, Trust, Unreachable
 from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.superset import realtime
 from wsgi_ws.superset.producer import STATUSES, new_channel
+from wsgi_ws.transport import Transport
+from wsgi_ws.wording import counted
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -133,13 +142,37 @@ def check(
     sys.exit(1 if report.level is Level.RED else 0)
 
 
+def _transport_option(
+    *more: str, default: str, text: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        "--transport",
+        type=click.Choice([*more, *(transport.value for transport in Transport)]),
+        default=default,
+        show_default=True,
+        help=text,
+    )
+
+
 @cli.command("token", short_help="Make a cookie as Superset would.")
 @click.argument("channel", required=False)
-@click.option("--expires-in", metavar="SECONDS", type=float, help="Add an expiry (exp).")
+@_transport_option(default="streams", text="Superset up to 6.1, or Superset 7 (realtime).")
+@click.option("--principal", metavar="NAME", help="For realtime: user:42, or guest:… .")
+@click.option(
+    "--expires-in",
+    metavar="SECONDS",
+    type=float,
+    help="Its end (exp); by default streams' have none, realtime's 15 minutes.",
+)
 @click.option("--raw", is_flag=True, help="The token alone, without the cookie's name.")
 @click.pass_obj
 def token_command(
-    environ: Mapping[str, str], channel: str | None, expires_in: float | None, raw: bool
+    environ: Mapping[str, str],
+    channel: str | None,
+    transport: str,
+    principal: str | None,
+    expires_in: float | None,
+    raw: bool,
 ) -> None:
     """Make a cookie as Superset would, for tests. Whoever has it gets the channel's events.
 
@@ -149,15 +182,23 @@ def token_command(
       curl -i -N -H "Cookie: $(python -m wsgi_ws token)" -H "Connection: Upgrade" \\
         -H "Upgrade: websocket" -H "Sec-WebSocket-Version: 13" \\
         -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" http://127.0.0.1:8080/
+      python -m wsgi_ws token --transport realtime --principal user:42
     """
+    of_seven = transport == Transport.REALTIME.value
+    if of_seven and (channel or not _is_principal(principal)):
+        raise click.UsageError("a realtime token needs --principal user:…, and no CHANNEL")
+    if principal and not of_seven:
+        raise click.UsageError("--principal goes with --transport realtime")
     settings = _load(environ).settings
-    name = channel or new_channel()
-    make = token.sign if raw else token.cookie
+    name = principal or channel or new_channel()
+    make: Callable[..., str] = token.sign if raw else token.cookie
+    if of_seven:
+        make = token.sign_realtime if raw else token.realtime_cookie
     try:
         click.echo(make(settings, name, expires_in=expires_in))
     except token.NoToken as error:
         _fail(str(error))
-    if not channel:
+    if not channel and not of_seven:
         click.echo(f"channel {name}", err=True)
 
 
@@ -166,6 +207,11 @@ def token_command(
 @click.option("--since", metavar="ID", help="Begin after this entry ID; 0 shows all that is kept.")
 @click.option("--count", metavar="N", type=click.IntRange(1), help="End after N events.")
 @click.option("--url", metavar="URL", help="Get them from the server, as a browser does.")
+@_transport_option(
+    "auto",
+    default="auto",
+    text="Which to follow; auto: all that may be, but one socket and --since are of streams.",
+)
 @_with_trust
 @click.option("--json", "json_wanted", is_flag=True, help="Whole events, one JSON object a line.")
 @click.pass_obj
@@ -175,17 +221,24 @@ def tail_command(
     since: str | None,
     count: int | None,
     url: str | None,
+    transport: str,
     trust: Trust,
     json_wanted: bool,
 ) -> None:
     """Show events as they come: of one CHANNEL, or of all (from Redis only). Ctrl-C ends it.
+
+    Of messages (realtime) CHANNEL is a principal, like user:42.
 
     \b
     Examples:
       python -m wsgi_ws tail                   # does Superset write anything?
       python -m wsgi_ws tail --since 0 --json
       python -m wsgi_ws tail 8d6c… --url ws://127.0.0.1:8080/
+      python -m wsgi_ws tail user:42 --transport realtime
     """
+    of_seven = transport == Transport.REALTIME.value
+    if since and of_seven:
+        raise click.UsageError("--since goes with streams: Redis keeps no messages")
     loaded = _load(environ)
     problem = bad_url(url) if url else None
     if problem:
@@ -195,7 +248,10 @@ def tail_command(
         _fail(f"--since {since!r} is no entry ID: write one like 1700000000000-0, or 0 for all")
     with _one_line_about_errors(loaded, url or ""):
         if not url:
-            events = tail.from_redis(loaded.settings, channel, begin)
+            single = "streams" if since else transport
+            events = _from_redis(loaded, channel, begin, single)
+        elif channel and of_seven:
+            events = tail.messages_from_server(loaded.settings, channel, url, trust)
         elif channel:
             events = tail.from_server(loaded.settings, channel, begin, url, trust)
         else:
@@ -203,30 +259,67 @@ def tail_command(
         _print_events(events, count, json_wanted)
 
 
+def _from_redis(
+    loaded: Loaded, channel: str | None, begin: Any, transport: str
+) -> Iterator[dict[str, Any]]:
+    """All that is to be followed; of `auto` that which the configuration has and Redis permits."""
+    sources = {
+        Transport.STREAMS: tail.from_redis(loaded.settings, channel, begin),
+        Transport.REALTIME: messages.from_channel(loaded.settings, channel),
+    }
+    wanted = {
+        kind: source
+        for kind, source in sources.items()
+        if transport == kind.value or (transport == "auto" and is_followed(kind, loaded))
+    }
+
+    def leave_out(kind: Transport, error: Exception) -> None:
+        why = explain_subscribe(error, loaded) if kind is Transport.REALTIME else str(error)
+        click.echo(f"wsgi_ws: without {kind.value}: {why}", err=True)
+
+    return tail.merged(wanted, leave_out)
+
+
 @cli.command(short_help="Publish a test event as Superset does.")
-@click.argument("channel")
+@click.argument("channel", required=False)
+@_transport_option(default="streams", text="Superset up to 6.1, or Superset 7 (realtime).")
 @click.option("--status", type=click.Choice(STATUSES), default="done", show_default=True)
 @click.option("--job-id", metavar="ID", help="Default: a new one.")
 @click.option("--user-id", metavar="N", type=int)
 @click.option("--result-url", metavar="PATH", help="Where the result would be fetched.")
+@click.option("--topic", metavar="NAME", help="Of a message, by default task.status.")
+@click.option("--payload", metavar="JSON", help="Of a message, by default one without effect.")
 @click.option("--count", metavar="N", type=click.IntRange(1), default=1, help="Send N events.")
 @click.pass_obj
 def send(
     environ: Mapping[str, str],
-    channel: str,
+    channel: str | None,
+    transport: str,
     status: str,
     job_id: str | None,
     user_id: int | None,
     result_url: str | None,
+    topic: str | None,
+    payload: str | None,
     count: int,
 ) -> None:
     """Publish a test event to CHANNEL as Superset does; prints the IDs that browsers see.
 
+    With realtime, CHANNEL is a principal (user:42) or a tab (user:42:3); without one the message is
+    for everybody. It prints how many subscribers have got the message: each worker is one.
+
     \b
-    Example:
+    Examples:
       python -m wsgi_ws send 8d6c2f4e-… --status error
+      python -m wsgi_ws send user:42 --transport realtime
+      python -m wsgi_ws send --transport realtime --topic entity.changed
     """
     loaded = _load(environ)
+    if transport == Transport.REALTIME.value:
+        _send_messages(loaded, channel, topic, payload, count)
+        return
+    if not channel or topic or payload:
+        raise click.UsageError("an event needs a CHANNEL, and has neither --topic nor --payload")
     settings = loaded.settings
     client = connect(settings.redis, read_timeout=TIMEOUT)
     try:
@@ -238,6 +331,41 @@ def send(
                 click.echo(publish.publish(client, settings.redis_stream_prefix, event))
     except (redis.RedisError, OSError) as error:
         _fail(explain_write("XADD", error, loaded))
+
+
+def _send_messages(
+    loaded: Loaded, route: str | None, topic: str | None, payload: str | None, count: int
+) -> None:
+    if route and not _is_principal(route):
+        raise click.UsageError("a message goes to user:… or guest:…, or to everybody")
+    try:
+        content = json.loads(payload) if payload else None
+    except ValueError:
+        raise click.UsageError("--payload is not JSON") from None
+    prefix = loaded.settings.realtime_channel_prefix
+    try:
+        with connect(loaded.settings.redis, read_timeout=TIMEOUT) as client:
+            for _ in range(count):
+                parts = messages.sample(topic, content, route)
+                receivers = realtime.publish(client, prefix, *parts, [route] if route else None)
+                click.echo(_about_receivers(receivers, loaded))
+    except (redis.RedisError, OSError) as error:
+        _fail(explain_write("PUBLISH", error, loaded))
+
+
+def _about_receivers(receivers: int, loaded: Loaded) -> str:
+    channel = realtime_channel(loaded)
+    if receivers:
+        return f"{counted(receivers, 'subscriber')} of {channel}"
+    return (
+        f"nobody is subscribed to {channel}: start the server, or compare its Redis and "
+        "realtimeChannelPrefix"
+    )
+
+
+def _is_principal(name: str | None) -> bool:
+    kind, _, rest = (name or "").partition(":")
+    return kind in ("user", "guest") and bool(rest)
 
 
 @cli.command()
@@ -271,6 +399,8 @@ def _one_line_about_errors(loaded: Loaded, url: str) -> Iterator[None]:
         _fail(explain_refused(refusal, url, loaded))
     except Ended as error:
         _fail(f"the server ended the connection: {error}")
+    except messages.Forbidden as error:
+        _fail(explain_subscribe(error, loaded))
     except (redis.RedisError, OSError) as error:
         _fail(explain(error, loaded))
 

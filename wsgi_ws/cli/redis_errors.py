@@ -16,6 +16,7 @@ from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import describe
 from wsgi_ws.sources.redis_replies import is_of_cluster
+from wsgi_ws.superset.realtime import channel_name
 
 TIMEOUT = 5.0  # seconds that a command waits for an answer of Redis
 
@@ -65,11 +66,29 @@ def explain_write(command: str, error: Exception, loaded: Loaded) -> str:
     """Likewise for a command that writes: the server itself needs no such permission."""
     if isinstance(error, redis.exceptions.NoPermissionError):
         user = loaded.settings.redis.user
+        channel = f" &{realtime_channel(loaded)}" if command == "PUBLISH" else ""
         return (
             f"user {user} may not do {command}: the server needs only to read; to send test events "
-            f"too, ACL SETUSER {user} +xadd"
+            f"too, ACL SETUSER {user}{channel} +{command.lower()}"
         )
     return explain(error, loaded)
+
+
+def explain_subscribe(error: Exception, loaded: Loaded) -> str:
+    """Likewise for the subscription to the realtime channel."""
+    forbidden = isinstance(error, redis.exceptions.NoPermissionError)
+    if forbidden and "'select'" not in str(error).lower():
+        user, channel = loaded.settings.redis.user, realtime_channel(loaded)
+        return (
+            f"user {user} may not SUBSCRIBE to {channel}: allow it in Redis with "
+            f"ACL SETUSER {user} &{channel} +subscribe +ping"
+        )
+    return explain(error, loaded)
+
+
+def realtime_channel(loaded: Loaded) -> str:
+    """The channel that Superset 7 publishes to, by this configuration."""
+    return channel_name(loaded.settings.realtime_channel_prefix)
 
 
 def _about_password(settings: RedisSettings, loaded: Loaded, text: str) -> str:

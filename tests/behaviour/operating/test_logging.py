@@ -66,6 +66,13 @@ def test_a_visit_is_two_lines(
     assert "abc" not in server.log_text()
 
 
+def test_of_a_query_only_the_names_that_pages_use_are_told(start_server: StartServer) -> None:
+    server = start_server()
+    ask(server, path="/ws?token=abc&tab_id=a-secret", headers=upgrade(Cookie=None))
+    lines_with(server, ": /ws?tab_id=… 401 no_cookie, ")
+    assert "a-secret" not in server.log_text()
+
+
 def test_or_two_objects(start_server: StartServer, redis_server: RedisServer, prefix: str) -> None:
     server = start_server(environ={"LOG_FORMAT": "json"})
     channel = new_channel()

@@ -20,6 +20,8 @@ from websockets.sync.client import ClientConnection, connect
 from testbed.http_client import ask, metrics, upgrade
 from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie, new_channel, publish
+from wsgi_ws.superset import realtime
+from wsgi_ws.transport import Transport
 
 StartServer = Callable[..., Server]
 OBSERVED = Path(__file__).with_name("observed_conf.py")
@@ -36,7 +38,14 @@ def scrape(server: Server) -> Scrape:
 
 
 def value(server: Server, name: str, **labels: str) -> float:
-    return scrape(server)["wsgi_ws_" + name, tuple(sorted(labels.items()))]
+    """As PromQL's `sum(name{labels})`."""
+    found = [
+        number
+        for (sample, all_labels), number in scrape(server).items()
+        if sample == "wsgi_ws_" + name and labels.items() <= dict(all_labels).items()
+    ]
+    assert found, f"there is no {name} with {labels}"
+    return sum(found)
 
 
 @pytest.fixture
@@ -77,6 +86,53 @@ def test_sockets_of_all_workers_are_added_up(pair: Server) -> None:
     eventually(lambda: value(pair, "connections") == 0, "they are gone")
     closed = value(pair, "connections_closed_total", by="client", code="1000")
     assert closed == 12
+
+
+def test_sockets_are_told_apart_by_transport(pair: Server) -> None:
+    with tabs(pair, *"abc"):
+        eventually(lambda: value(pair, "connections", transport="streams") == 3, "they count")
+        assert value(pair, "connections", transport="realtime") == 0
+        assert value(pair, "handshakes_admitted_total", transport="realtime") == 0
+
+
+@pytest.mark.parametrize("transport", Transport)
+def test_each_transport_is_ready_in_each_worker(pair: Server, transport: Transport) -> None:
+    eventually(lambda: value(pair, "transport_ready", transport=transport.value) == 2, "both are")
+
+
+def test_a_transport_that_is_not_configured_has_no_series(start_observed: StartServer) -> None:
+    server = start_observed(environ={"TRANSPORTS": "streams"})
+    eventually(lambda: value(server, "workers_ready") == 1, "it reports")
+    assert 'transport="realtime"' not in metrics(server)
+
+
+def test_messages_of_realtime_are_counted_although_nobody_is_here(
+    start_observed: StartServer, redis_server: RedisServer
+) -> None:
+    """Each test has the Redis of others: so a prefix of its own."""
+    prefix = new_channel()
+    server = start_observed(workers=2, environ={"REALTIME_CHANNEL_PREFIX": prefix})
+    eventually(lambda: value(server, "transport_ready", transport="realtime") == 2, "both are")
+    realtime.publish(
+        *(redis_server.client, prefix, "entity.changed", "authenticated_global"),
+        {"entity_type": "task", "id": 1},
+    )
+    eventually(lambda: value(server, "events_read_total", transport="realtime") == 2, "by each")
+    assert value(server, "events_unmatched_total", transport="realtime") == 2
+
+
+def test_a_silence_of_realtime_grows_until_a_message_comes(
+    start_observed: StartServer, redis_server: RedisServer
+) -> None:
+    prefix = new_channel()
+    server = start_observed(environ={"REALTIME_CHANNEL_PREFIX": prefix})
+    eventually(lambda: value(server, "realtime_silence_seconds") > 2, "nothing has come")
+
+    def ended() -> bool:
+        realtime.publish(redis_server.client, prefix, "some.day", "authenticated_global", {})
+        return value(server, "realtime_silence_seconds") < 1
+
+    eventually(ended, "something has come")
 
 
 def test_any_worker_tells_of_all(pair: Server) -> None:
@@ -143,8 +199,25 @@ def test_an_outage_of_redis_shows(start_observed: StartServer, tmp_path: Path) -
         redis_server.stop()
         eventually(lambda: value(server, "workers_ready") == 0, "it is not ready")
         redis_server.start()
-        eventually(lambda: value(server, "redis_reconnects_total") == 1, "it is back")
+        eventually(
+            lambda: value(server, "redis_reconnects_total", transport="streams") == 1, "it is back"
+        )
         eventually(lambda: value(server, "reader_lag_seconds") == 0, "nothing is left to read")
+
+
+def test_a_transport_that_redis_forbids_is_not_ready_and_keeps_no_worker_from_it(
+    start_observed: StartServer, tmp_path: Path
+) -> None:
+    redis_server = RedisServer(tmp_path)
+    with contextlib.closing(redis_server):
+        redis_server.client.execute_command(
+            *("ACL", "SETUSER", "ws", "on", ">pw", "~*", "+@all", "resetchannels")
+        )
+        user = {"REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
+        server = start_observed(redis_port=redis_server.port, environ=user)
+        eventually(lambda: value(server, "workers_ready") == 1, "the streams are enough")
+        assert value(server, "transport_ready", transport="realtime") == 0
+        assert value(server, "reader_lag_seconds") == 0
 
 
 def test_a_slow_client_shows(
@@ -201,7 +274,7 @@ def test_a_master_that_replaces_another_takes_over_their_port(
     try:
         eventually(lambda: server.log_text().count("following stream") == 2, "it serves")
         assert server.terminate() == 0
-        assert scrape(server)["wsgi_ws_handshakes_admitted_total", ()] == 0
+        assert value(server, "handshakes_admitted_total") == 0
     finally:
         successor.terminate()
         successor.wait(DEADLINE)

@@ -40,3 +40,33 @@ def test_the_token_alone_for_other_tools() -> None:
     token = output("token", "c", "--raw").strip()
     claims = jwt.decode(token, SECRET, ["HS256"], options={"verify_sub": False})
     assert claims == {"channel": "c", "sub": None}
+
+
+def refused(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, arguments, env={"JWT_SECRET": SECRET})
+    assert result.exit_code == 2, result.output
+    return result.output
+
+
+def test_a_realtime_token_for_other_tools() -> None:
+    arguments = ("token", "--transport", "realtime", "--principal", "user:42", "--raw")
+    token = output(*arguments).strip()
+    assert jwt.decode(token, SECRET, ["HS256"], audience="superset-websocket")["sub"] == "42"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("token", "--transport", "realtime"),
+        ("token", "--transport", "realtime", "--principal", "42"),
+        ("token", "c", "--transport", "realtime", "--principal", "user:42"),
+        ("token", "--principal", "user:42"),
+        ("tail", "--transport", "realtime", "--since", "0"),
+        ("send",),
+        ("send", "c", "--topic", "t"),
+        ("send", "c", "--transport", "realtime"),
+        ("send", "user:42", "--transport", "realtime", "--payload", "{"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments: tuple[str, ...]) -> None:
+    assert "Error: " in refused(*arguments)

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from wsgi_ws.addresses import is_loopback, port_of
 from wsgi_ws.cli.checks.words import Finding, Level, green, red, yellow
 from wsgi_ws.cli.socket_errors import bad_url
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.http.origin import is_allowed
-from wsgi_ws.superset import settings as names
+from wsgi_ws.superset.names import SEVEN, Generation
 from wsgi_ws.superset.settings import SupersetSettings, Unknown
 
 WHAT = "browser"
@@ -28,10 +28,12 @@ WHAT = "browser"
 class Situation:
     """The address of the socket and what is known of the page's.
 
+    :ivar names: of the settings, in the Superset that they are for.
     :ivar page: where users open Superset, or None.
     :ivar https: why the page must be https, or empty.
     """
 
+    names: Generation
     url: SplitResult
     page: SplitResult | None
     https: str
@@ -42,20 +44,29 @@ class Situation:
         return (self.url.hostname or "").rstrip(".")
 
 
-def check_browser(superset: SupersetSettings, loaded: Loaded, page: str | None) -> list[Finding]:
+def check_browser(
+    superset: SupersetSettings, loaded: Loaded, page: str | None, names: Generation
+) -> list[Finding]:
     """
     :param page: where users open Superset.
+    :param names: the Superset that the settings are for.
     """
-    said = superset.said(names.WEBSOCKET_URL)
+    said = superset.said(names.url)
     if isinstance(said.value, Unknown) or not isinstance(said.value, str):
         return [yellow(WHAT, f"{said} can't be known here: compare it by hand")]
-    problem = bad_url(said.value)
+    opened = urlsplit(page) if page else _guessed_page(superset)
+    https = _why_https(superset, page)
+    url = said.value
+    if names is SEVEN:
+        url = _resolved(url, opened or _imagined_page(superset, https))
+    problem = bad_url(url)
     if problem:
-        return [red(WHAT, f"{names.WEBSOCKET_URL} ({said.where}) {problem}")]
+        return [red(WHAT, f"{names.url} ({said.where}) {problem}")]
     situation = Situation(
-        urlsplit(said.value),
-        urlsplit(page) if page else _guessed_page(superset),
-        _why_https(superset, page),
+        names,
+        urlsplit(url),
+        opened,
+        https,
         str(said.where),
     )
     findings = [*check_scheme(situation), *check_host(situation, superset)]
@@ -71,23 +82,38 @@ def check_browser(superset: SupersetSettings, loaded: Loaded, page: str | None) 
     return findings
 
 
+def _imagined_page(superset: SupersetSettings, https: str) -> SplitResult:
+    """Some page that the settings allow, for a path as the socket's address."""
+    secure = https or superset.get(SEVEN.cookie_secure) is True
+    domain = superset.get(SEVEN.cookie_domain)
+    host = domain.lstrip(".") if isinstance(domain, str) and domain else "superset.invalid"
+    return urlsplit(f"{'https' if secure else 'http'}://{host}/")
+
+
+def _resolved(url: str, page: SplitResult) -> str:
+    """The socket's URL as pages of Superset 7 make it: it may be a path, and may say http."""
+    absolute = urljoin(page.geturl(), url) if url.startswith("/") else url
+    scheme, colon, rest = absolute.partition("://")
+    return {"http": "ws", "https": "wss"}.get(scheme, scheme) + colon + rest
+
+
 def check_scheme(situation: Situation) -> Iterator[Finding]:
     """Mixed content: a page of https may open wss only."""
     url = situation.url
     if url.scheme == "ws" and situation.https:
         yield red(
             WHAT,
-            f"{names.WEBSOCKET_URL} is {url.geturl()} ({situation.where}), and browsers refuse "
+            f"{situation.names.url} is {url.geturl()} ({situation.where}), and browsers refuse "
             f"ws:// on a page of https ({situation.https}): write wss://, with TLS at the proxy",
         )
 
 
 def check_host(situation: Situation, superset: SupersetSettings) -> Iterator[Finding]:
     """Browsers send a cookie only to the host name that has set it, or to its Domain."""
-    host, page = situation.host, situation.page
+    names, host, page = situation.names, situation.host, situation.page
     if page and page.hostname:
         page_host = page.hostname.rstrip(".")
-        domain = _domain(superset)
+        domain = _domain(situation, superset)
         covered = bool(domain) and _covers(domain, host) and _covers(domain, page_host)
         if host != page_host and not covered:
             yield red(WHAT, _about_hosts(situation, page_host))
@@ -96,7 +122,7 @@ def check_host(situation: Situation, superset: SupersetSettings) -> Iterator[Fin
         other = "127.0.0.1" if host == "localhost" else "localhost"
         yield yellow(
             WHAT,
-            f"{names.WEBSOCKET_URL} has the host {host} ({situation.where}): it works only for "
+            f"{names.url} has the host {host} ({situation.where}): it works only for "
             f"users on this very machine who open Superset under {host}, not under {other}, which "
             "is another name for their cookies; write the name that users open, and give it with "
             "--page",
@@ -104,22 +130,22 @@ def check_host(situation: Situation, superset: SupersetSettings) -> Iterator[Fin
     elif "." not in host and ":" not in host:
         yield yellow(
             WHAT,
-            f"{names.WEBSOCKET_URL} has the host {host} ({situation.where}), which looks like the "
+            f"{names.url} has the host {host} ({situation.where}), which looks like the "
             "name of a container that no browser can look up: write the name that users open",
         )
 
 
 def _about_hosts(situation: Situation, page_host: str) -> str:
-    host = situation.host
+    names, host = situation.names, situation.host
     if is_loopback(host) and is_loopback(page_host):
         return (
-            f"users open {page_host}, but {names.WEBSOCKET_URL} has {host} ({situation.where}): to "
+            f"users open {page_host}, but {names.url} has {host} ({situation.where}): to "
             f"a browser these are two hosts, and the cookie stays away; write {page_host} there"
         )
     return (
-        f"users open {page_host}, but {names.WEBSOCKET_URL} has {host} ({situation.where}), where "
+        f"users open {page_host}, but {names.url} has {host} ({situation.where}), where "
         f"the browser does not send {page_host}'s cookie: use one host name for both, or set "
-        f"{names.COOKIE_DOMAIN} to a domain of both and add the page to allowedOrigins"
+        f"{names.cookie_domain} to a domain of both and add the page to allowedOrigins"
     )
 
 
@@ -143,50 +169,51 @@ def check_url_port(situation: Situation, own: int) -> Iterator[Finding]:
 
 def check_cookie(situation: Situation, superset: SupersetSettings) -> Iterator[Finding]:
     """The cookie's attributes Secure, SameSite and Domain, and its name."""
-    secure = superset.get(names.COOKIE_SECURE)
-    same_site = superset.get(names.COOKIE_SAMESITE)
-    name = superset.get(names.COOKIE_NAME)
+    names = situation.names
+    secure = superset.get(names.cookie_secure)
+    same_site = superset.get(names.cookie_samesite)
+    name = superset.get(names.cookie_name)
     plain_url = situation.url.scheme == "ws"
     if secure is True and plain_url and not is_loopback(situation.host):
         yield red(
             WHAT,
-            f"{names.COOKIE_SECURE} is True ({superset.where(names.COOKIE_SECURE)}), so browsers "
+            f"{names.cookie_secure} is True ({superset.where(names.cookie_secure)}), so browsers "
             f"send the cookie over TLS only, not to {situation.url.geturl()}: use https and "
             "wss://, or set it to False",
         )
     if same_site not in (None, "None", "Lax", "Strict") and not isinstance(same_site, Unknown):
         yield red(
             WHAT,
-            f"{names.COOKIE_SAMESITE} is {same_site!r} ({superset.where(names.COOKIE_SAMESITE)}): "
+            f"{names.cookie_samesite} is {same_site!r} ({superset.where(names.cookie_samesite)}): "
             'it must be None, "None", "Lax" or "Strict"',
         )
     if same_site == "None" and secure is False:
         yield red(
             WHAT,
-            f'{names.COOKIE_SAMESITE} is "None" ({superset.where(names.COOKIE_SAMESITE)}), and '
-            f"browsers drop such a cookie unless it is Secure: {names.COOKIE_SECURE} = True (and "
+            f'{names.cookie_samesite} is "None" ({superset.where(names.cookie_samesite)}), and '
+            f"browsers drop such a cookie unless it is Secure: {names.cookie_secure} = True (and "
             "https)",
         )
     if superset.get("SESSION_COOKIE_SAMESITE") == "None" and same_site in (None, "Lax", "Strict"):
         yield yellow(
             WHAT,
             f'SESSION_COOKIE_SAMESITE is "None" ({superset.where("SESSION_COOKIE_SAMESITE")}), but '
-            f"{names.COOKIE_SAMESITE} is {same_site!r} ({superset.where(names.COOKIE_SAMESITE)}): "
+            f"{names.cookie_samesite} is {same_site!r} ({superset.where(names.cookie_samesite)}): "
             "inside pages of other sites browsers send the session's cookie, but not this one; if "
             'Superset is embedded there, set it to "None", too',
         )
-    domain = _domain(superset)
+    domain = _domain(situation, superset)
     if domain and not _covers(domain, situation.host):
         yield red(
             WHAT,
-            f"{names.COOKIE_DOMAIN} is {domain} ({superset.where(names.COOKIE_DOMAIN)}), and "
+            f"{names.cookie_domain} is {domain} ({superset.where(names.cookie_domain)}), and "
             f"browsers do not send such a cookie to {situation.host}: leave it out, or write a "
             "domain that the host belongs to",
         )
     if name == superset.get("SESSION_COOKIE_NAME"):
         yield red(
             WHAT,
-            f"{names.COOKIE_NAME} is {name!r} ({superset.where(names.COOKIE_NAME)}), as is the "
+            f"{names.cookie_name} is {name!r} ({superset.where(names.cookie_name)}), as is the "
             "session's cookie, and each overwrites the other: give it a name of its own",
         )
 
@@ -226,8 +253,8 @@ def check_origin(situation: Situation, loaded: Loaded) -> Iterator[Finding]:
         )
 
 
-def _domain(superset: SupersetSettings) -> str:
-    domain = superset.get(names.COOKIE_DOMAIN)
+def _domain(situation: Situation, superset: SupersetSettings) -> str:
+    domain = superset.get(situation.names.cookie_domain)
     return domain.lstrip(".").lower() if isinstance(domain, str) else ""
 
 

@@ -8,27 +8,44 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import redis
 
-from wsgi_ws.cli.checks.words import Finding, green, red
-from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_cluster
+from wsgi_ws.cli.checks.words import Finding, green, is_followed, red, yellow
+from wsgi_ws.cli.redis_errors import (
+    TIMEOUT,
+    explain,
+    explain_cluster,
+    explain_subscribe,
+    realtime_channel,
+)
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.sources.redis_replies import is_of_cluster
 from wsgi_ws.superset.stream_names import channel_stream, global_stream
+from wsgi_ws.transport import Transport
 
 WHAT = "redis"
 OLDEST = (5,)  # the first version with streams
 SOME_CHANNELS = 32  # one of a cluster's nodes, if there are several, has them all once in 2^32
 
 
-def check_redis(loaded: Loaded, *, container: bool) -> tuple[redis.Redis | None, list[Finding]]:
+class Usable(NamedTuple):
+    """A client, and what its user may follow; no client when that is nothing."""
+
+    client: redis.Redis | None
+    transports: frozenset[Transport]
+
+
+NOTHING = Usable(None, frozenset())
+
+
+def check_redis(loaded: Loaded, *, container: bool) -> tuple[Usable, list[Finding]]:
     """
     :param container: whether this runs in one, where 127.0.0.1 is the container itself.
-    :returns: a client when the streams can be read, and the findings.
     """
     settings = loaded.settings.redis
     client = connect(settings, read_timeout=TIMEOUT)
@@ -37,17 +54,39 @@ def check_redis(loaded: Loaded, *, container: bool) -> tuple[redis.Redis | None,
         in_cluster = is_cluster(client, loaded.settings.redis_stream_prefix)
     except (redis.RedisError, OSError) as error:
         client.close()
-        return None, [red(WHAT, explain(error, loaded, container=container))]
+        return NOTHING, [red(WHAT, explain(error, loaded, container=container))]
     if in_cluster:
         client.close()
-        return None, [red(WHAT, explain_cluster(settings))]
+        return NOTHING, [red(WHAT, explain_cluster(settings))]
     findings = [check_version(version, describe(settings))]
-    denied = denied_commands(client, loaded.settings.redis_stream_prefix)
-    findings.append(check_permissions(denied, loaded))
-    if denied:
+    usable, more = _check_transports(client, loaded)
+    if not usable:
         client.close()
-        return None, findings
-    return client, findings
+    return Usable(client if usable else None, usable), [*findings, *more]
+
+
+def _check_transports(
+    client: redis.Redis, loaded: Loaded
+) -> tuple[frozenset[Transport], list[Finding]]:
+    """What the user may follow, of what is to be followed."""
+    problems: Mapping[Transport, Callable[[], str]] = {
+        Transport.STREAMS: lambda: check_streams_permissions(client, loaded),
+        Transport.REALTIME: lambda: check_channel_permission(client, loaded),
+    }
+    sentences = {t: look() for t, look in problems.items() if is_followed(t, loaded)}
+    usable = frozenset(transport for transport, problem in sentences.items() if not problem)
+    spared = loaded.settings.transports == "auto" and usable
+    findings = []
+    for transport, problem in sentences.items():
+        if not problem:
+            findings.append(green(WHAT, _may(transport, loaded)))
+        elif spared:
+            findings.append(
+                yellow(WHAT, f"{problem}; until then {transport.value} is switched off here")
+            )
+        else:
+            findings.append(red(WHAT, problem))
+    return usable, findings
 
 
 def check_version(version: str | None, where: str) -> Finding:
@@ -74,18 +113,35 @@ def is_cluster(client: redis.Redis, prefix: str) -> bool:
         return any(map(is_of_cluster, pipeline.execute(raise_on_error=False)))
 
 
-def check_permissions(denied: list[str], loaded: Loaded) -> Finding:
-    """Redis must allow the server's user each command that the server sends."""
-    settings = loaded.settings
-    prefix = settings.redis_stream_prefix
-    user = settings.redis.user
-    if denied:
-        return red(
-            WHAT,
-            f"user {user} may not do {' and '.join(denied)} on {prefix}*: allow it in Redis with "
-            f"ACL SETUSER {user} ~{prefix}* +xread +xrange +xrevrange +time +select",
-        )
-    return green(WHAT, f"user {user} may do XREAD, XRANGE, XREVRANGE and TIME on {prefix}*")
+def check_streams_permissions(client: redis.Redis, loaded: Loaded) -> str:
+    """Redis must allow the server's user each command that the server sends: else a sentence."""
+    prefix, user = loaded.settings.redis_stream_prefix, loaded.settings.redis.user
+    denied = denied_commands(client, prefix)
+    if not denied:
+        return ""
+    return (
+        f"user {user} may not do {' and '.join(denied)} on {prefix}*: allow it in Redis with "
+        f"ACL SETUSER {user} ~{prefix}* +xread +xrange +xrevrange +time +select"
+    )
+
+
+def check_channel_permission(client: redis.Redis, loaded: Loaded) -> str:
+    """Likewise the subscription, which is tried. An ACL user has no channel unless told."""
+    with client.pubsub() as subscription:
+        try:
+            subscription.subscribe(realtime_channel(loaded))
+            subscription.get_message(timeout=TIMEOUT)
+        except redis.exceptions.NoPermissionError as error:
+            return explain_subscribe(error, loaded)
+    return ""
+
+
+def _may(transport: Transport, loaded: Loaded) -> str:
+    user = loaded.settings.redis.user
+    if transport is Transport.REALTIME:
+        return f"user {user} may SUBSCRIBE to {realtime_channel(loaded)}"
+    prefix = loaded.settings.redis_stream_prefix
+    return f"user {user} may do XREAD, XRANGE, XREVRANGE and TIME on {prefix}*"
 
 
 def denied_commands(client: redis.Redis, prefix: str) -> list[str]:

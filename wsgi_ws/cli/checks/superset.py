@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superset's settings against this server's, value by value, and which line to change. No I/O.
+"""Superset's own settings: does it publish, to a Redis, and may browsers have a cookie? No I/O.
 
-What browsers need on top of equal values is in `browser`.
+The values that this server must have too are compared in `values`; what browsers need on top is in
+`browser`.
 """
 
 from __future__ import annotations
@@ -9,39 +10,72 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wsgi_ws.addresses import is_loopback
-from wsgi_ws.cli.checks.words import Finding, change, green, red, yellow
-from wsgi_ws.config.from_superset import own_values
-from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
+from wsgi_ws.cli.checks.words import (
+    SUPERSET,
+    Finding,
+    change,
+    green,
+    is_followed,
+    red,
+    unknown,
+    yellow,
+)
+from wsgi_ws.config.from_superset import names_redis
 from wsgi_ws.config.load import Loaded
-from wsgi_ws.config.meanings import around, only_around
-from wsgi_ws.superset import settings as names
-from wsgi_ws.superset.settings import Said, SupersetSettings, Unknown
+from wsgi_ws.superset import names
+from wsgi_ws.superset.names import SEVEN, SIX, Generation
+from wsgi_ws.superset.settings import (
+    SupersetSettings,
+    Unknown,
+    generations,
+    redis_setting,
+    surprises,
+)
+from wsgi_ws.transport import Transport
 from wsgi_ws.wording import counted
 
-WHAT = "superset"
-WHY = {
-    "redis.host": "no Redis can be found under such a name",
-    "redis.db": "events would be written where nobody reads them, and charts load for ever",
-    "redisStreamPrefix": "events would be written to streams that nobody reads",
-    "jwtCookieName": "every browser would be refused for want of a cookie",
-    "jwtSecret": "every browser would be refused for its signature",
-    "jwtAlgorithms": "every browser would be refused for its token's algorithm",
-    "jwtChannelIdKey": "no token would have a channel",
+SECRET_MIN_CHARACTERS = 32  # Superset's own rule
+# What took the place of settings that Superset 7 doesn't read any more.
+SUCCESSORS = {
+    names.TRANSPORT: names.ENABLE,
+    names.CACHE_BACKEND: names.COORDINATION,
+    names.REDIS_CONFIG: names.COORDINATION,
+    SIX.url: SEVEN.url,
+    SIX.secret: SEVEN.secret,
+    SIX.cookie_name: SEVEN.cookie_name,
+    SIX.cookie_secure: SEVEN.cookie_secure,
+    SIX.cookie_samesite: SEVEN.cookie_samesite,
+    SIX.cookie_domain: SEVEN.cookie_domain,
 }
 
 
-def check_superset(
-    superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
-) -> list[Finding]:
-    """All comparisons.
+def compared(superset: SupersetSettings) -> tuple[Generation, ...]:
+    """The generations that are looked at.
 
-    :param one_redis: whether both addresses lead to the same Redis, if it could be found out.
+    Without its TRANSPORT, Superset up to 6.1 has no WebSocket: its other settings are remains of
+    an upgrade then.
     """
-    findings = [*check_reading(superset), *check_flag(superset), *check_transport(superset)]
-    findings += check_redis_setting(superset, loaded)
-    findings += check_values(superset, loaded, one_redis=one_redis)
-    findings += check_secret(superset)
+    present = generations(superset)
+    if len(present) == 2 and not superset.is_set(names.TRANSPORT):
+        return (SEVEN,)
+    return present
+
+
+def check_superset(superset: SupersetSettings, loaded: Loaded) -> list[Finding]:
+    """All that the settings tell by themselves."""
+    looked_at = compared(superset)
+    findings = [*check_reading(superset), *check_flag(superset, looked_at)]
+    if SIX in looked_at:
+        findings += check_transport(superset)
+        findings += check_redis_setting(superset)
+    if SEVEN in looked_at:
+        findings += check_enabled(superset)
+        findings += check_coordination(superset)
+        findings += check_remains(superset)
+    findings += check_surprises(superset, loaded)
+    for generation in looked_at:
+        findings += check_followed(generation, looked_at, loaded)
+        findings += check_secret(superset, generation)
     findings += check_result_cache(superset)
     return findings
 
@@ -49,7 +83,7 @@ def check_superset(
 def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
     """Superset's settings were read, perhaps without packages that are missing here."""
     if not superset.missing:
-        yield green(WHAT, f"{superset.file} was read")
+        yield green(SUPERSET, f"{superset.file} was read")
         return
     be = "is" if len(superset.missing) == 1 else "are"
     without = (
@@ -57,35 +91,40 @@ def check_reading(superset: SupersetSettings) -> Iterator[Finding]:
         "here"
     )
     if superset.is_complete:
-        yield green(WHAT, f"{without}; nothing that is compared depends on it")
+        yield green(SUPERSET, f"{without}; nothing that is compared depends on it")
     else:
         yield yellow(
-            WHAT,
+            SUPERSET,
             f"{without}: values that depend on it are unknown or guessed; --python names "
             "Superset's own interpreter, which has it",
         )
 
 
-def check_flag(superset: SupersetSettings) -> Iterator[Finding]:
-    """Without its feature flag Superset sets no cookie and writes no events."""
+def check_flag(superset: SupersetSettings, looked_at: tuple[Generation, ...]) -> Iterator[Finding]:
+    """Without its feature flag Superset up to 6.1 sets no cookie and writes no events.
+
+    Superset 7 does, of other things than charts.
+    """
     on = superset.item("FEATURE_FLAGS", names.FLAG)
     if on is None:
         on = superset.item("DEFAULT_FEATURE_FLAGS", names.FLAG)
     if on is None and superset.flag_in_environment.lower() in ("1", "true", "y", "yes", "t", "on"):
         on = True
     if isinstance(on, Unknown):
-        yield yellow(WHAT, _unknown("FEATURE_FLAGS"))
+        yield yellow(SUPERSET, unknown("FEATURE_FLAGS"))
     elif on:
-        yield green(WHAT, f"{names.FLAG} is on in FEATURE_FLAGS")
+        yield green(SUPERSET, f"{names.FLAG} is on in FEATURE_FLAGS")
+    elif looked_at == (SEVEN,):
+        yield yellow(SUPERSET, _about_flag(superset, on, "no chart waits for a message"))
     else:
-        yield red(WHAT, _about_flag(superset, on))
+        consequence = "Superset sets no cookie and writes no events"
+        yield red(SUPERSET, _about_flag(superset, on, consequence))
 
 
-def _about_flag(superset: SupersetSettings, value: Any) -> str:
+def _about_flag(superset: SupersetSettings, value: Any, consequence: str) -> str:
     remedy = f'write FEATURE_FLAGS = {{"{names.FLAG}": True}}'
     if superset.is_set("FEATURE_FLAGS"):  # the other flags must stay
         remedy = f'add "{names.FLAG}": True to FEATURE_FLAGS ({superset.where("FEATURE_FLAGS")})'
-    consequence = "Superset sets no cookie and writes no events"
     if superset.is_set(names.FLAG):
         return (
             f"{names.FLAG} is a variable of its own ({superset.where(names.FLAG)}), where Superset "
@@ -108,108 +147,139 @@ def check_transport(superset: SupersetSettings) -> Iterator[Finding]:
     """With another transport than `ws` browsers poll Superset and never connect here."""
     said = superset.said(names.TRANSPORT)
     if isinstance(said.value, Unknown):
-        yield yellow(WHAT, _unknown(said.setting))
+        yield yellow(SUPERSET, unknown(said.setting))
     elif said.value == "ws":
-        yield green(WHAT, f'{names.TRANSPORT} is "ws"')
+        yield green(SUPERSET, f'{names.TRANSPORT} is "ws"')
     else:
         yield red(
-            WHAT,
+            SUPERSET,
             f"{names.TRANSPORT} is {said.value!r} ({said.where}), so browsers poll Superset and "
             f'never connect here: {names.TRANSPORT} = "ws"',
         )
 
 
-def check_redis_setting(superset: SupersetSettings, loaded: Loaded) -> Iterator[Finding]:
-    """Superset has an old and a new setting for Redis's address, and ignores parts of both."""
-    for sentence in names.surprises(superset):
+def check_surprises(superset: SupersetSettings, loaded: Loaded) -> Iterator[Finding]:
+    """Superset ignores parts of the settings for Redis's address."""
+    for sentence in surprises(superset):
         if sentence not in loaded.warnings:  # where they are if supersetConfig is set
-            yield yellow(WHAT, sentence)
-    if names.redis_setting(superset) == names.REDIS_CONFIG:
+            yield yellow(SUPERSET, sentence)
+
+
+def check_redis_setting(superset: SupersetSettings) -> Iterator[Finding]:
+    """Superset up to 6.1 has an old and a new setting for Redis's address."""
+    if redis_setting(superset, SIX) == names.REDIS_CONFIG:
         return
     backend = superset.where(names.CACHE_BACKEND)
     kind = superset.item(names.CACHE_BACKEND, "CACHE_TYPE")
-    if kind not in ("RedisCache", "RedisSentinelCache") and not isinstance(kind, Unknown):
+    if _is_no_redis(kind):
         yield red(
-            WHAT,
+            SUPERSET,
             f"{names.CACHE_BACKEND} ({backend}) has CACHE_TYPE {kind!r}: only RedisCache and "
             "RedisSentinelCache carry events",
         )
     elif superset.is_set(names.REDIS_CONFIG):
         yield yellow(
-            WHAT,
+            SUPERSET,
             f"{names.REDIS_CONFIG} ({superset.where(names.REDIS_CONFIG)}) has no effect beside "
             f"{names.CACHE_BACKEND} ({backend}), which is compared here: remove it, unless this "
             "Superset is older than 5.0",
         )
 
 
-def check_values(
-    superset: SupersetSettings, loaded: Loaded, *, one_redis: bool | None
-) -> Iterator[Finding]:
-    """The values that must be equal on both sides; keys that are wrong here are skipped."""
-    said = own_values(superset)
-    equal = []
-    if not loaded.wrong_among("redis.url", *ADDRESS_KEYS):
-        address = _address_findings(said, loaded, one_redis=one_redis)
-        yield from address
-        equal = [path for path in said if path in ADDRESS_KEYS and not address]
-    for path, value in said.items():
-        if path in ADDRESS_KEYS or not _matters(path, said, loaded) or loaded.wrong_among(path):
-            continue
-        if isinstance(value.value, Unknown):
-            yield yellow(WHAT, _unknown(str(value)))
-        elif _is_equal(path, value.value, loaded.value(path)):
-            equal.append(path)
-        elif path == "jwtSecret" and _is_previous_secret(value.value, loaded):
-            yield yellow(WHAT, _about_rotation(value, loaded))
-        else:
-            yield red(WHAT, mismatch(path, value, loaded))
-    if equal:
-        yield green(WHAT, f"equal on both sides: {', '.join(sorted(equal))}")
-
-
-def mismatch(path: str, said: Said, loaded: Loaded) -> str:
-    """The sentence about one differing value; a secret is not shown."""
-    source = loaded.set_by(path)
-    why = WHY.get(path, "this server can't read what Superset writes")
-    here = loaded.value(path)
-    wrapping = only_around(here, said.value)
-    if wrapping:
-        place = f"here (in {source})" if around(here) else f"in {_line(said)}"
-        return (
-            f"{path} (from {source}) differs from {said} only in the {wrapping} around it: {why}; "
-            f"write it without {place}"
+def check_enabled(superset: SupersetSettings) -> Iterator[Finding]:
+    """Superset 7 has one switch for its sockets."""
+    said = superset.said(names.ENABLE)
+    if isinstance(said.value, Unknown):
+        yield yellow(SUPERSET, unknown(said.setting))
+    elif said.value:
+        yield green(
+            SUPERSET,
+            f"{names.ENABLE} is on; who has no role with can_read on Realtime (Gamma has it) gets "
+            "no cookie all the same, and polls without an error",
         )
-    remedy = f"{change(path, loaded, said.value)} here, or change {_line(said)}"
-    if key_of(path).secret:
-        return f"{path} (from {source}) differs from {said}: {why}; {remedy}"
-    return (
-        f"{path} is {_shown(here)} (from {source}), but {_shown(said.value)} in Superset ({said}): "
-        f"{why}; {remedy}"
-    )
-
-
-def _is_previous_secret(theirs: Any, loaded: Loaded) -> bool:
-    return bool(theirs and theirs == loaded.settings.previous_jwt_secret)
-
-
-def _about_rotation(said: Said, loaded: Loaded) -> str:
-    return (
-        f"Superset signs with previousJwtSecret (from {loaded.set_by('previousJwtSecret')}), which "
-        f"admits beside jwtSecret (from {loaded.set_by('jwtSecret')}): a rotation is under way; "
-        f"when every server has both, change {_line(said)} to the value of jwtSecret"
-    )
-
-
-def check_secret(superset: SupersetSettings) -> Iterator[Finding]:
-    """Superset wants a secret of at least 32 characters."""
-    said = superset.said(names.SECRET)
-    if isinstance(said.value, str) and len(said.value) < 32:
+    else:
         yield red(
-            WHAT,
-            f"{names.SECRET} ({said.where}) has {counted(len(said.value), 'character')}, and "
-            "Superset refuses to start async queries with fewer than 32: set a long random one on "
-            "both sides",
+            SUPERSET,
+            f"{names.ENABLE} is {said.value!r} ({said.where}), so Superset 7 sets no cookie, and "
+            f"browsers never connect here: {names.ENABLE} = True",
+        )
+
+
+def check_coordination(superset: SupersetSettings) -> Iterator[Finding]:
+    """Without a Redis to publish to Superset 7 publishes nothing, and says nothing about it."""
+    where = superset.where(names.COORDINATION)
+    kind = superset.item(names.COORDINATION, "CACHE_TYPE")
+    if not names_redis(superset, SEVEN):
+        yield red(
+            SUPERSET,
+            f"{names.COORDINATION} is not set ({where}), so Superset 7 publishes nothing and logs "
+            "nothing: browsers connect, and nothing ever arrives; write "
+            f'{names.COORDINATION} = {{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_HOST": "…"}}, with '
+            "the Redis of here",
+        )
+    elif _is_no_redis(kind):
+        yield red(
+            SUPERSET,
+            f"{names.COORDINATION} ({where}) has CACHE_TYPE {kind!r}, with which Superset 7 "
+            "publishes nothing: write RedisCache or RedisSentinelCache",
+        )
+
+
+def check_remains(superset: SupersetSettings) -> Iterator[Finding]:
+    """Settings that only Superset up to 6.1 reads, and what to write in their place."""
+    old = sorted(name for name in superset.values if name.startswith(names.OF_SIX))
+    missing = {SUCCESSORS[name] for name in old if name in SUCCESSORS} - set(superset.values)
+    if not old:
+        return
+    first = f"{old[0]} ({superset.where(old[0])})"
+    rest = f" and {counted(len(old) - 1, 'other setting')} like it" if len(old) > 1 else ""
+    have = "have" if rest else "has"
+    instead = f"write {', '.join(sorted(missing))} too, and " if missing else ""
+    yield yellow(
+        SUPERSET,
+        f"{first}{rest} {have} no effect in Superset 7: {instead}remove what is old when no "
+        "Superset up to 6.1 reads this file any more",
+    )
+
+
+def check_followed(
+    generation: Generation, looked_at: tuple[Generation, ...], loaded: Loaded
+) -> Iterator[Finding]:
+    """This server must follow the transport that Superset has."""
+    transport = Transport.STREAMS if generation is SIX else Transport.REALTIME
+    if is_followed(transport, loaded):
+        return
+    both = len(looked_at) == 2
+    make = yellow if both else red
+    yield make(
+        SUPERSET,
+        f"transports is {loaded.settings.transports} (from {loaded.set_by('transports')}), so "
+        f"nothing of {generation.version} is followed, whose transport is {transport.value}: "
+        f"{change('transports', loaded, 'both' if both else transport.value)}",
+    )
+
+
+def _is_no_redis(kind: Any) -> bool:
+    return kind not in ("RedisCache", "RedisSentinelCache") and not isinstance(kind, Unknown)
+
+
+def check_secret(superset: SupersetSettings, generation: Generation) -> Iterator[Finding]:
+    """Superset wants a secret of at least 32 characters, and none that everybody knows."""
+    said = superset.said(generation.secret)
+    if not isinstance(said.value, str):
+        return
+    if generation is SEVEN and said.value.upper().startswith(("CHANGE_ME", "CHANGE-ME")):
+        yield red(
+            SUPERSET,
+            f"{generation.secret} ({said.where}) is a public placeholder, with which Superset 7 "
+            "does not start: set a long random one on both sides",
+        )
+    elif len(said.value) < SECRET_MIN_CHARACTERS:
+        yield red(
+            SUPERSET,
+            f"{generation.secret} ({said.where}) has {counted(len(said.value), 'character')}, and "
+            f"Superset refuses to start async queries with fewer than {SECRET_MIN_CHARACTERS}: set "
+            "a long random one on both sides",
         )
 
 
@@ -220,7 +290,7 @@ def check_result_cache(superset: SupersetSettings) -> Iterator[Finding]:
         kind = superset.item(name, "CACHE_TYPE")
         if not isinstance(kind, Unknown) and _is_no_cache(kind):
             yield red(
-                WHAT,
+                SUPERSET,
                 f"{name} ({superset.where(name)}) is no cache that Superset and its workers share: "
                 "events arrive, but the results that they announce can't be fetched (422), and no "
                 f'chart is drawn; write {name} = {{"CACHE_TYPE": "RedisCache", '
@@ -230,114 +300,3 @@ def check_result_cache(superset: SupersetSettings) -> Iterator[Finding]:
 
 def _is_no_cache(kind: Any) -> bool:
     return kind in (None, "", "null", "NullCache", "SimpleCache")
-
-
-def _matters(path: str, said: dict[str, Said], loaded: Loaded) -> bool:
-    redis = loaded.settings.redis
-    if path == "redis.username":
-        return bool(redis.password or said["redis.password"].value)
-    if path == "redis.sentinelPassword":
-        return bool(redis.sentinels)
-    if path == "redis.sentinelMaster":
-        return bool(redis.sentinels)
-    return not path.startswith("redis.ssl") or path == "redis.ssl"
-
-
-def _is_equal(path: str, theirs: Any, ours: Any) -> bool:
-    if path == "jwtAlgorithms":
-        return set(theirs) <= set(ours)
-    return bool(theirs == ours)
-
-
-def _address_findings(
-    said: dict[str, Said], loaded: Loaded, *, one_redis: bool | None
-) -> list[Finding]:
-    """Host and port, or the Sentinels: different texts may mean one server."""
-    redis = loaded.settings.redis
-    theirs = _address(said)
-    ours: Any
-    if redis.sentinels:
-        ours, path = tuple(sorted(loaded.value("redis.sentinels"))), "redis.sentinels"
-    elif redis.unix_socket_path:
-        ours, path = redis.unix_socket_path, "redis.unixSocketPath"
-    else:
-        ours, path = (_host(redis.host), redis.port), "redis.host"
-    main = said.get("redis.sentinels") or said["redis.host"]
-    if isinstance(theirs, Unknown):
-        return [yellow(WHAT, _unknown(str(main)))]
-    if ours == theirs or one_redis:
-        return []
-    if path == "redis.host" and only_around(redis.host, main.value):
-        return [red(WHAT, mismatch(path, main, loaded))]
-    shown = (
-        f"Redis is {_address_text(ours)} here ({path} from {loaded.set_by(path)}), but "
-        f"{_address_text(theirs)} in Superset ({main})"
-    )
-    remedy = f"{_address_change(said, loaded, ours, theirs)} here, or change {_line(main)}"
-    if one_redis is None and (not isinstance(ours, tuple) or ours[0] != theirs[0]):
-        return [
-            yellow(
-                WHAT,
-                f"{shown}, and from here it can't be told whether that is the same server: if it "
-                f"is another, {remedy}",
-            )
-        ]
-    return [red(WHAT, f"{shown}: events would be written to a Redis that nobody reads; {remedy}")]
-
-
-def _address(said: dict[str, Said]) -> Any:
-    if "redis.sentinels" in said:
-        sentinels = said["redis.sentinels"].value
-        return sentinels if isinstance(sentinels, Unknown) else tuple(sorted(sentinels))
-    path = said.get("redis.unixSocketPath")
-    if path and path.value and not isinstance(path.value, Unknown):
-        return path.value
-    host, port = said["redis.host"].value, said["redis.port"].value
-    if isinstance(host, Unknown) or isinstance(port, Unknown):
-        return names.UNKNOWN
-    return (_host(host), port)
-
-
-def _host(host: str) -> str:
-    return "127.0.0.1" if is_loopback(host) else host.lower()
-
-
-def _address_text(address: Any) -> str:
-    if isinstance(address, str):
-        return address
-    if len(address) == 2 and isinstance(address[1], int):
-        return f"{address[0]}:{address[1]}"
-    return f"the Sentinels {', '.join(address)}"
-
-
-def _address_change(said: dict[str, Said], loaded: Loaded, ours: Any, theirs: Any) -> str:
-    if "redis.sentinels" in said:
-        return change("redis.sentinels", loaded, said["redis.sentinels"].value)
-    if isinstance(theirs, str):
-        return change("redis.unixSocketPath", loaded, theirs)
-    changes = []
-    if not isinstance(ours, tuple) or ours[0] != theirs[0]:
-        changes.append(change("redis.host", loaded, said["redis.host"].value))
-    if isinstance(ours, tuple) and ours[1:] != theirs[1:]:
-        changes.append(change("redis.port", loaded, theirs[1]))
-    return " and ".join(changes)
-
-
-def _line(said: Said) -> str:
-    """The line of Superset's settings that must be changed."""
-    return said.where.line_text or f"{said.setting} in superset_config.py"
-
-
-def _unknown(setting: str) -> str:
-    return (
-        f"{setting} can't be known here, since it is made with something that is not installed: "
-        "compare it by hand, or name Superset's own interpreter with --python"
-    )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value) or "empty"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if value != "" else "empty"

@@ -1,32 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """End to end: a browser's handshake, through the proxies if there are any, and one event.
 
-Makes a token and a throw-away channel of its own. The event is written where Superset writes, if
-Superset's settings are known, else where this configuration reads.
+With a token and a throw-away channel of its own, once for each transport. The event is written
+where Superset writes, if Superset's settings are known, else where this configuration reads.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import redis
 
 from wsgi_ws.cli.checks.words import Finding, green, red, yellow
-from wsgi_ws.cli.publish import event, publish
 from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
 from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable
-from wsgi_ws.cli.token import NoToken, cookie
-from wsgi_ws.config.keys import RedisSettings, Settings
+from wsgi_ws.cli.token import NoToken
+from wsgi_ws.cli.trial import Trial
+from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
-from wsgi_ws.superset.producer import new_channel
-from wsgi_ws.superset.stream_names import channel_stream
 
 WHAT = "url"
 PATIENCE = 5.0  # seconds for the event, and for the handshake
@@ -46,53 +42,62 @@ class UrlOptions:
     hold: float = 0.0
 
 
-def check_url(
-    options: UrlOptions, loaded: Loaded, writer: RedisSettings | None, prefix: str | None
-) -> list[Finding]:
+def check_url(options: UrlOptions, loaded: Loaded, trials: Sequence[Trial]) -> list[Finding]:
     """
-    :param writer: where Superset writes; None: where this configuration reads.
-    :param prefix: likewise.
+    :param trials: one for each transport; what is not of a transport is looked at with the first.
     """
     problem = bad_url(options.url)
     if problem:
         return [red(WHAT, f"the URL {problem}")]
-    channel = new_channel()
+    if not trials:
+        return [
+            yellow(WHAT, f"{options.url} is not tried: Superset uses no transport of this server")
+        ]
+    first, *others = (_try(options, loaded, trial, is_first=trial is trials[0]) for trial in trials)
+    return [*first, *(finding for findings in others for finding in findings)]
+
+
+def _try(options: UrlOptions, loaded: Loaded, trial: Trial, *, is_first: bool) -> list[Finding]:
+    url = trial.url(options.url)
     try:
-        headers = _headers(options, loaded.settings, channel)
+        headers = _headers(options, loaded.settings, trial)
     except NoToken as error:
         return [yellow(WHAT, f"{options.url} can't be tried: {error}")]
     try:
-        with Socket(options.url, headers, trust=options.trust, timeout=PATIENCE) as client:
-            more = "" if options.hold else " (--hold 65 shows whether a proxy cuts quiet sockets)"
-            findings = [green(WHAT, f"{options.url} takes the handshake{more}")]
-            findings += _check_previous_secret(options, loaded)
-            findings.append(_deliver(client, channel, loaded, writer, prefix, options.url))
-            if options.hold and not findings[-1].level:
+        with Socket(url, headers, trust=options.trust, timeout=PATIENCE) as client:
+            hold = options.hold if is_first else 0.0
+            more = " (--hold 65 shows whether a proxy cuts quiet sockets)"
+            more = "" if hold or not is_first else more
+            findings = [green(WHAT, f"{options.url} takes the handshake{trial.whose}{more}")]
+            if is_first:
+                findings += _check_previous_secret(options, loaded, trial)
+            findings.append(_deliver(client, loaded, trial, options.url))
+            if hold and not findings[-1].level:
                 findings.append(_hold(client, options, loaded))
             return findings
     except Unreachable as error:
         sentence = explain_unreachable(error, options.url)
-        return [red(WHAT, sentence + _directly(options, loaded, headers))]
+        return [red(WHAT, sentence + _directly(url, loaded, headers))]
     except Refused as refusal:
-        if refusal.status == 401 and _takes_previous_secret(options, loaded):
+        if refusal.status == 401 and _takes_previous_secret(options, loaded, trial):
             return [red(WHAT, _about_old_server(options, loaded))]
         sentence = explain_refused(refusal, options.url, loaded)
-        return [red(WHAT, sentence + _directly(options, loaded, headers))]
+        return [red(WHAT, sentence + _directly(url, loaded, headers))]
     except Ended as error:
         return [red(WHAT, f"{options.url} takes the handshake, but the socket ends: {error}")]
 
 
-def _headers(options: UrlOptions, settings: Settings, channel: str) -> dict[str, str]:
-    """A browser's, for a channel; `NoToken` when its token can't be signed."""
-    return {"Cookie": cookie(settings, channel, expires_in=3600), "Origin": _origin(options)}
+def _headers(options: UrlOptions, settings: Settings, trial: Trial) -> dict[str, str]:
+    """A browser's; `NoToken` when its token can't be signed."""
+    return {"Cookie": trial.cookie(settings), "Origin": _origin(options)}
 
 
 # --- while one secret takes another's place ------------------------------------------------------
 
 
-def _check_previous_secret(options: UrlOptions, loaded: Loaded) -> Iterator[Finding]:
+def _check_previous_secret(options: UrlOptions, loaded: Loaded, trial: Trial) -> Iterator[Finding]:
     """A server that takes tokens of jwtSecret may not know the one before."""
-    takes = _takes_previous_secret(options, loaded)
+    takes = _takes_previous_secret(options, loaded, trial)
     if takes:
         yield green(WHAT, f"{options.url} takes tokens of previousJwtSecret too")
     elif takes is False:
@@ -104,15 +109,15 @@ def _check_previous_secret(options: UrlOptions, loaded: Loaded) -> Iterator[Find
         )
 
 
-def _takes_previous_secret(options: UrlOptions, loaded: Loaded) -> bool | None:
+def _takes_previous_secret(options: UrlOptions, loaded: Loaded, trial: Trial) -> bool | None:
     """Whether the server admits a token of previousJwtSecret; None when that can't be told."""
     secret = loaded.settings.previous_jwt_secret
     if not secret or secret == loaded.settings.jwt_secret:
         return None
     try:
         settings = replace(loaded.settings, jwt_secret=secret)
-        headers = _headers(options, settings, new_channel())
-        with Socket(options.url, headers, trust=options.trust, timeout=PATIENCE):
+        headers = _headers(options, settings, trial)
+        with Socket(trial.url(options.url), headers, trust=options.trust, timeout=PATIENCE):
             return True
     except Refused as refusal:
         return False if refusal.status == 401 else None
@@ -131,10 +136,10 @@ def _about_old_server(options: UrlOptions, loaded: Loaded) -> str:
 # --- the proxy -----------------------------------------------------------------------------------
 
 
-def _directly(options: UrlOptions, loaded: Loaded, headers: dict[str, str]) -> str:
+def _directly(url: str, loaded: Loaded, headers: dict[str, str]) -> str:
     """Whether the server on this machine takes the same handshake, so that a proxy is to blame."""
     port = loaded.settings.port
-    parts = urlsplit(options.url)
+    parts = urlsplit(url)
     if parts.port == port:
         return ""
     plain = parts._replace(scheme="ws").geturl()
@@ -148,59 +153,40 @@ def _directly(options: UrlOptions, loaded: Loaded, headers: dict[str, str]) -> s
 # --- the event -----------------------------------------------------------------------------------
 
 
-def _deliver(
-    client: Socket,
-    channel: str,
-    loaded: Loaded,
-    writer: RedisSettings | None,
-    prefix: str | None,
-    url: str,
-) -> Finding:
-    settings = writer or loaded.settings.redis
-    stream_prefix = prefix or loaded.settings.redis_stream_prefix
-    producer = connect(settings, read_timeout=TIMEOUT)
-    message = event(channel)
+def _deliver(client: Socket, loaded: Loaded, trial: Trial, url: str) -> Finding:
+    producer = connect(trial.server, read_timeout=TIMEOUT)
     try:
         begin = time.monotonic()
-        publish(producer, stream_prefix, message)
-        arrived = _await(client, message["job_id"])
+        trial.send(producer)
+        arrived = _await(client, trial)
         took = (time.monotonic() - begin) * 1000
     except redis.exceptions.NoPermissionError as error:
-        return yellow(WHAT, f"no test event: {explain_write('XADD', error, loaded)}")
+        return yellow(WHAT, f"no test event: {explain_write(trial.command, error, loaded)}")
     except (redis.RedisError, OSError) as error:
-        if writer:
-            return yellow(
-                WHAT, f"no test event: Superset's Redis at {describe(writer)} is out of reach here"
-            )
+        if trial.is_writers:
+            where = describe(trial.server)
+            return yellow(WHAT, f"no test event: Superset's Redis at {where} is out of reach here")
         return red(WHAT, f"no test event: {explain(error, loaded)}")
     finally:
-        _forget(producer, stream_prefix, channel)
+        trial.forget(producer)
         producer.close()
-    where = f"{describe(settings)}, streams {stream_prefix}…"
     if not arrived:
         return red(
             WHAT,
-            f"an event written to {where} does not reach {url} within {PATIENCE:.0f} s: the server "
-            "there reads another Redis, database or prefix; compare its configuration with "
-            + ("Superset's" if writer else "this one"),
+            f"an event written to {trial.where} does not reach {url} within {PATIENCE:.0f} s: the "
+            "server there reads another Redis, database or prefix; compare its configuration with "
+            + ("Superset's" if trial.is_writers else "this one"),
         )
-    return green(WHAT, f"an event written to {where} has reached {url} in {took:.0f} ms")
+    return green(WHAT, f"an event written to {trial.where} has reached {url} in {took:.0f} ms")
 
 
-def _forget(client: redis.Redis, prefix: str, channel: str) -> None:
-    """Remove a throw-away channel's stream, if allowed. The global one is left to Superset: taking
-    out its newest entry looks to followers as if Redis had lost data."""
-    with contextlib.suppress(redis.RedisError):
-        client.delete(channel_stream(prefix, channel))
-
-
-def _await(client: Socket, job_id: str) -> bool:
+def _await(client: Socket, trial: Trial) -> bool:
     deadline = time.monotonic() + PATIENCE
     while True:
         text = client.receive(max(0.0, deadline - time.monotonic()))
         if text is None:
             return False
-        if json.loads(text).get("job_id") == job_id:
+        if trial.is_it(text):
             return True
 
 

@@ -4,34 +4,41 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from wsgi_ws.cli.checks.browser import check_browser
 from wsgi_ws.cli.checks.configuration import check_configuration, shown_values
 from wsgi_ws.cli.checks.machine import check_machine, in_container
+from wsgi_ws.cli.checks.realtime import check_realtime
 from wsgi_ws.cli.checks.redis import WHAT as REDIS
 from wsgi_ws.cli.checks.redis import check_redis, same_server
 from wsgi_ws.cli.checks.report import Report
 from wsgi_ws.cli.checks.streams import check_streams
-from wsgi_ws.cli.checks.superset import WHAT as SUPERSET
-from wsgi_ws.cli.checks.superset import check_superset
+from wsgi_ws.cli.checks.superset import check_superset, compared
 from wsgi_ws.cli.checks.url import WHAT as URL
 from wsgi_ws.cli.checks.url import UrlOptions, check_url
-from wsgi_ws.cli.checks.words import Finding, red, yellow
-from wsgi_ws.config.from_superset import own_values
+from wsgi_ws.cli.checks.values import check_values
+from wsgi_ws.cli.checks.words import SUPERSET, Finding, is_followed, red, yellow
+from wsgi_ws.cli.trial import RealtimeTrial, StreamsTrial, Trial
+from wsgi_ws.config.from_superset import names_redis, values_of
 from wsgi_ws.config.keys import RedisSettings, json_key
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.meanings import BadValue, sentinels
 from wsgi_ws.sources.redis_client import describe
+from wsgi_ws.superset import names
 from wsgi_ws.superset import settings as superset_settings
-from wsgi_ws.superset.settings import SupersetError, SupersetSettings, Unknown
+from wsgi_ws.superset.names import SEVEN, SIX, Generation
+from wsgi_ws.superset.settings import Said, SupersetError, SupersetSettings, Unknown
+from wsgi_ws.transport import Transport
 
 # The keys that a part of the check needs.
-_READING = ("redis", "redisStreamPrefix")
+_READING = ("redis", "redisStreamPrefix", "realtimeChannelPrefix", "transports")
 _TOKEN = ("jwtSecret", "previousJwtSecret", "jwtAlgorithms", "jwtCookieName", "jwtChannelIdKey")
 _END_TO_END = (*_TOKEN, *_READING)
+# What Superset calls the prefix of each transport.
+_PREFIXES = {Transport.STREAMS: names.PREFIX, Transport.REALTIME: names.CHANNEL_PREFIX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +69,28 @@ def check_all(environ: Mapping[str, str], options: CheckOptions) -> Report:
     )
     findings += reading
     if superset:
-        findings += check_superset(superset, loaded, one_redis=_one_redis(superset, loaded))
-        findings += check_browser(superset, loaded, options.page)
+        findings += check_superset(superset, loaded)
+        for generation in compared(superset):
+            one_redis = _one_redis(superset, loaded, generation)
+            findings += check_values(superset, loaded, generation, one_redis=one_redis)
+            findings += check_browser(superset, loaded, options.page, generation)
     url = options.url
     if url:
         findings += _unless_wrong(loaded, _END_TO_END, URL, lambda: _try_url(url, loaded, superset))
     return Report(shown_values(loaded), findings)
 
 
-def writers_redis(superset: SupersetSettings, own: RedisSettings) -> RedisSettings | None:
+def writers_redis(
+    superset: SupersetSettings, own: RedisSettings, generation: Generation
+) -> RedisSettings | None:
     """Superset's Redis as settings of here; None when part of them is unknown.
 
     What Superset's settings don't speak of, such as the Sentinels' TLS, is taken from `own`.
     """
     values: dict[str, Any] = {"host": "", "unix_socket_path": "", "sentinels": ()}
-    said = own_values(superset)
+    if not names_redis(superset, generation) and generation is SEVEN:
+        return None
+    said = values_of(superset, generation)
     for name in (f.name for f in fields(RedisSettings)):
         entry = said.get("redis." + json_key(name))
         if entry and isinstance(entry.value, Unknown):
@@ -102,10 +116,13 @@ def _unless_wrong(
 
 def _look_at_redis(environ: Mapping[str, str], loaded: Loaded) -> list[Finding]:
     container = in_container(environ)
-    client, findings = check_redis(loaded, container=container)
-    if client:
-        with client:
-            findings += check_streams(client, loaded)
+    usable, findings = check_redis(loaded, container=container)
+    if usable.client:
+        with usable.client as client:
+            if Transport.STREAMS in usable.transports:
+                findings += check_streams(client, loaded)
+            if Transport.REALTIME in usable.transports:
+                findings.append(check_realtime(client, loaded))
     return findings
 
 
@@ -121,10 +138,10 @@ def _read_superset(
         return None, [red(SUPERSET, str(error))]
 
 
-def _one_redis(superset: SupersetSettings, loaded: Loaded) -> bool | None:
+def _one_redis(superset: SupersetSettings, loaded: Loaded, generation: Generation) -> bool | None:
     """Whether both addresses lead to one Redis; None if unknown. Asks only if they differ."""
     own = loaded.settings.redis
-    theirs = writers_redis(superset, own)
+    theirs = writers_redis(superset, own, generation)
     if theirs is None or loaded.wrong_among("redis"):
         return None
     if describe(replace(theirs, db=own.db)) == describe(own):
@@ -135,16 +152,37 @@ def _one_redis(superset: SupersetSettings, loaded: Loaded) -> bool | None:
 def _try_url(
     options: UrlOptions, loaded: Loaded, superset: SupersetSettings | None
 ) -> list[Finding]:
-    writer = writers_redis(superset, loaded.settings.redis) if superset else None
-    prefix = superset.get(superset_settings.PREFIX) if superset else None
-    findings = check_url(options, loaded, writer, prefix if isinstance(prefix, str) else None)
-    said = superset.said(superset_settings.WEBSOCKET_URL) if superset else None
-    if said and isinstance(said.value, str) and said.value.rstrip("/") != options.url.rstrip("/"):
-        findings.append(
-            yellow(
-                URL,
-                f"browsers are sent to {said.value} ({said}), not to {options.url}, which was "
-                "tried here",
-            )
-        )
+    trials = list(_trials(loaded, superset))
+    findings = check_url(options, loaded, trials)
+    for generation in superset_settings.generations(superset) if superset else ():
+        findings += _compare_url(options, superset.said(generation.url) if superset else None)
     return findings
+
+
+def _trials(loaded: Loaded, superset: SupersetSettings | None) -> Iterator[Trial]:
+    """One for each transport that is followed here and that Superset uses, as far as is known."""
+    settings = loaded.settings
+    used = superset_settings.generations(superset) if superset else (SIX, SEVEN)
+    for generation, transport, prefix in (
+        (SIX, Transport.STREAMS, settings.redis_stream_prefix),
+        (SEVEN, Transport.REALTIME, settings.realtime_channel_prefix),
+    ):
+        if generation not in used or not is_followed(transport, loaded):
+            continue
+        server = writers_redis(superset, settings.redis, generation) if superset else None
+        said = superset.get(_PREFIXES[transport]) if superset else None
+        make = StreamsTrial if transport is Transport.STREAMS else RealtimeTrial
+        yield make(
+            server or settings.redis,
+            said if isinstance(said, str) else prefix,
+            is_writers=server is not None,
+        )
+
+
+def _compare_url(options: UrlOptions, said: Said | None) -> Iterator[Finding]:
+    if said and isinstance(said.value, str) and said.value.rstrip("/") != options.url.rstrip("/"):
+        yield yellow(
+            URL,
+            f"browsers are sent to {said.value} ({said}), not to {options.url}, which was tried "
+            "here",
+        )

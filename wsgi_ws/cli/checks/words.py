@@ -15,6 +15,9 @@ from typing import Any
 from wsgi_ws.config.keys import key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.set_by import Kind
+from wsgi_ws.transport import Transport, offered
+
+SUPERSET = "superset"  # the subject of what its settings are compared for
 
 
 class Level(IntEnum):
@@ -55,6 +58,19 @@ def red(what: str, sentence: str) -> Finding:
 def worst(findings: Iterable[Finding]) -> Level:
     """The whole report's level."""
     return max((finding.level for finding in findings), default=Level.GREEN)
+
+
+def is_followed(transport: Transport, loaded: Loaded) -> bool:
+    """Whether the key `transports` lets this server follow it."""
+    return transport in offered(loaded.settings.transports)
+
+
+def unknown(setting: str) -> str:
+    """The sentence about a setting of Superset's that can't be compared."""
+    return (
+        f"{setting} can't be known here, since it is made with something that is not installed: "
+        "compare it by hand, or name Superset's own interpreter with --python"
+    )
 
 
 def change(path: str, loaded: Loaded, value: Any) -> str:

@@ -16,7 +16,12 @@ from testbed.servers import RedisServer
 
 @pytest.fixture
 def superset(tmp_path: Path, environ: dict[str, str]) -> SupersetConfig:
-    return SupersetConfig(tmp_path, environ)
+    return SupersetConfig.of_six(tmp_path, environ)
+
+
+@pytest.fixture
+def superset7(tmp_path: Path, environ: dict[str, str]) -> SupersetConfig:
+    return SupersetConfig.of_seven(tmp_path, environ)
 
 
 @pytest.fixture

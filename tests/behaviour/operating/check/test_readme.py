@@ -14,6 +14,7 @@ import pytest
 
 from testbed.check import (
     COOKIE,
+    COORDINATION,
     PUBLIC_SECRET,
     URL,
     StartNginx,
@@ -21,6 +22,7 @@ from testbed.check import (
     StartServer,
     SupersetConfig,
     at,
+    backend,
     to,
 )
 from testbed.nginx import UPGRADE
@@ -36,6 +38,7 @@ class Stage:
 
     environ: dict[str, str]
     superset: SupersetConfig
+    superset7: SupersetConfig
     directory: Path
     own_redis: StartRedis
     start_server: StartServer
@@ -46,6 +49,11 @@ class Stage:
         return check_all(
             self.environ, CheckOptions(superset=self.superset.write(**changed), page=page)
         )
+
+    def compared7(self, environ: dict[str, str] | None = None, **changed: str | None) -> Report:
+        """With the settings of Superset 7, some of them changed."""
+        path = self.superset7.write(**changed)
+        return check_all({**self.environ, **(environ or {})}, CheckOptions(superset=path))
 
     def here(self, **changed: str) -> Report:
         """With another environment."""
@@ -61,12 +69,13 @@ class Stage:
 def stage(
     environ: dict[str, str],
     superset: SupersetConfig,
+    superset7: SupersetConfig,
     tmp_path: Path,
     own_redis: StartRedis,
     start_server: StartServer,
     start_nginx: StartNginx,
 ) -> Stage:
-    return Stage(environ, superset, tmp_path, own_redis, start_server, start_nginx)
+    return Stage(environ, superset, superset7, tmp_path, own_redis, start_server, start_nginx)
 
 
 def another_database(stage: Stage) -> Report:
@@ -89,6 +98,27 @@ def lost_secret(stage: Stage) -> Report:
 
 def other_streams(stage: Stage) -> Report:
     return check_all(stage.environ, at(stage.start_server(prefix="other-").url()))
+
+
+def another_prefix(stage: Stage) -> Report:
+    server = stage.own_redis()
+    with server.client.pubsub() as subscription:
+        subscription.subscribe("bi:realtime")
+        subscription.get_message(timeout=30)
+        return stage.here(REDIS_PORT=str(server.port))
+
+
+def another_redis(stage: Stage) -> Report:
+    other = {"REDIS_PORT": str(stage.own_redis().port)}
+    return stage.compared7(None, **{COORDINATION: backend(other)})
+
+
+def no_channel(stage: Stage) -> Report:
+    server = stage.own_redis()
+    server.client.execute_command("ACL", "SETUSER", "ws", "on", ">pw", "~*", "+@all")
+    server.client.execute_command("ACL", "SETUSER", "ws", "resetchannels")
+    user = {"REDIS_USERNAME": "ws", "REDIS_PASSWORD": "pw"}
+    return stage.here(REDIS_PORT=str(server.port), **user)
 
 
 # First column → what brings it about.
@@ -124,6 +154,21 @@ TROUBLE: dict[str, Sequence[Callable[[Stage], Report]]] = {
     "403": [lambda s: s.through_nginx(UPGRADE.replace("Host $host", "Host backend"))],
     "sockets end after a while (`--hold 65`)": [
         lambda s: s.through_nginx(UPGRADE + "proxy_read_timeout 1s;", hold=10)
+    ],
+    "Superset 7: pages connect, nothing arrives": [
+        lambda s: s.compared7(None, **{COORDINATION: None}),
+        lambda s: s.compared7(REALTIME_CHANNEL_PREFIX='"bi:"'),
+        another_prefix,
+        another_redis,
+    ],
+    "Superset 7: `/ready` is 503, or realtime is off": [no_channel],
+    "Superset 7: browsers never connect": [
+        lambda s: s.compared7(WEBSOCKET_ENABLE=None),
+        lambda s: s.compared7(WEBSOCKET_JWT_SECRET=None),
+        lambda s: s.compared7({"TRANSPORTS": "streams"}),
+    ],
+    "Superset 7: settings without effect": [
+        lambda s: s.compared7(GLOBAL_ASYNC_QUERIES_JWT_SECRET=repr(SECRET))
     ],
     "handshake fine, no events": [other_streams],
 }

@@ -34,6 +34,31 @@ def test_an_event_arrives_within_a_second(environ: dict[str, str], server: Serve
     assert time.monotonic() - begin < 5, "a second, on a machine that is not busy"
 
 
+def test_a_message_of_superset_7_arrives_too(environ: dict[str, str], server: Server) -> None:
+    report = check_all(environ, at(server.url("/ws")))
+    assert_named(report, Level.GREEN, "takes the handshake of a browser of Superset 7")
+    assert_named(
+        report, Level.GREEN, "an event written to redis://", ", channel realtime has reached"
+    )
+
+
+def test_a_server_of_superset_7_only_is_tried_with_its_transport(
+    environ: dict[str, str], start_server: StartServer
+) -> None:
+    server = start_server(environ={"TRANSPORTS": "realtime"})
+    report = check_all(environ | {"TRANSPORTS": "realtime"}, at(server.url("/ws")))
+    found = [finding for finding in report.findings if finding.what == "url"]
+    assert [finding.level for finding in found] == [Level.GREEN, Level.GREEN]
+
+
+def test_the_server_there_listens_to_another_channel(
+    environ: dict[str, str], start_server: StartServer
+) -> None:
+    server = start_server(environ={"REALTIME_CHANNEL_PREFIX": "other:"})
+    report = check_all(environ, at(server.url()))
+    assert_named(report, Level.RED, ", channel realtime does not reach", "or prefix")
+
+
 def test_an_event_arrives_through_a_proxy_with_tls(
     environ: dict[str, str], server: Server, start_nginx: StartNginx
 ) -> None:

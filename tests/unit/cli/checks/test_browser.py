@@ -9,6 +9,7 @@ from wsgi_ws.cli.checks.browser import check_browser
 from wsgi_ws.cli.checks.words import Level
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import Loaded
+from wsgi_ws.superset.names import SIX
 from wsgi_ws.superset.settings import SupersetSettings
 
 
@@ -19,7 +20,7 @@ def browser(page: str | None = None, **values: object) -> str:
         for name, value in values.items()
     }
     superset = SupersetSettings("superset_config.py", named, {})
-    findings = check_browser(superset, Loaded(Settings(), {}, ()), page)
+    findings = check_browser(superset, Loaded(Settings(), {}, ()), page, SIX)
     return "\n".join(f.sentence for f in findings if f.level is not Level.GREEN)
 
 
