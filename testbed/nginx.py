@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import trustme
 
-from testbed.servers import DEADLINE, eventually, free_port
+from testbed.servers import DEADLINE, ROOT, eventually, free_port
 
 UPGRADE = """
     proxy_http_version 1.1;
@@ -29,6 +30,7 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
+    {upstream}
     server {{
         listen 127.0.0.1:{port} {tls};
         {certificate}
@@ -41,9 +43,12 @@ http {{
 class Nginx:
     """nginx on a free port, with or without TLS; `/ws` is what the test says."""
 
-    def __init__(self, directory: Path, location: str, *, tls: bool = False) -> None:
+    def __init__(
+        self, directory: Path, location: str, *, tls: bool = False, upstream: str = ""
+    ) -> None:
         """
         :param location: the body of `location /ws`.
+        :param upstream: what the location names, if it names any.
         """
         directory.mkdir(exist_ok=True)
         self.port = free_port()
@@ -62,6 +67,7 @@ class Nginx:
                 tls="ssl" if tls else "",
                 certificate=certificate,
                 location=location,
+                upstream=upstream,
             )
         )
         self.process = subprocess.Popen(
@@ -87,3 +93,26 @@ class Nginx:
         issued.private_key_pem.write_to_path(str(directory / "key.pem"))
         for pem in issued.cert_chain_pems:
             pem.write_to_path(str(directory / "chain.pem"), append=True)
+
+
+def documented(first: int, second: int) -> tuple[str, str]:
+    """nginx's `upstream` and `location` of the documentation, with these ports for its names."""
+    whole = _nginx_block("README.md", "## In production")
+    for_two = _nginx_block("docs/operations.md", "## Two instances")
+    upstream, location = (_braces(for_two, name) for name in ("upstream", "location"))
+    (rest,) = re.findall(r"proxy_pass http://127.*?;\n(.*)", _braces(whole, "location /ws"), re.S)
+    location = location.replace("# and the rest of README's\n}", rest)
+    upstream = upstream.replace("a:8080", f"127.0.0.1:{first}")
+    return upstream.replace("b:8080", f"127.0.0.1:{second}"), location
+
+
+def _nginx_block(file: str, heading: str) -> str:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    _, found, section = text.partition(f"{heading}\n")
+    assert found, f"{file} has {heading}"
+    return section.split("```nginx\n")[1].split("```")[0]
+
+
+def _braces(block: str, name: str) -> str:
+    (found,) = re.findall(rf"^{name}.*?^}}", block, re.S | re.M)
+    return str(found)

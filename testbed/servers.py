@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,8 +27,13 @@ DEADLINE = 30.0  # seconds; generous, since machines are shared: waits end as so
 # Variables that would reach into the servers under test from the developer's own shell.
 _PRIVATE_PREFIXES = (
     *("REDIS_", "JWT_", "STATSD_", "LOG_", "SOCKET_", "PING_", "GC_", "MAX_", "PORT"),
-    *("METRICS_", "ACCESS_", "PROMETHEUS_"),
+    *("METRICS_", "ACCESS_", "PROMETHEUS_", "TRANSPORTS", "REALTIME_"),
 )
+# What each worker logs when it follows a transport, or knows that it may not.
+_SETTLED = {
+    "streams": "following stream|the transport streams is switched off",
+    "realtime": "subscribed to channel|the transport realtime is switched off",
+}
 
 
 T = TypeVar("T")
@@ -180,9 +186,11 @@ class Server:
         if wait:
             try:
                 eventually(self.is_ready, "the server answers")
+                wanted = own | dict(config or {}) | dict(environ or {})
+                transports = str(wanted.get("TRANSPORTS") or wanted.get("transports"))
                 eventually(
-                    lambda: self.log_text().count("following stream") >= workers,
-                    "every worker follows the stream",
+                    lambda: self._is_settled(workers, transports),
+                    "every worker follows its transports",
                 )
             except BaseException:
                 self.stop()
@@ -220,6 +228,11 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
                 self.process.kill()
                 self.process.wait()
+
+    def _is_settled(self, workers: int, transports: str) -> bool:
+        log = self.log_text()
+        patterns = [_SETTLED[transports]] if transports in _SETTLED else _SETTLED.values()
+        return all(len(re.findall(pattern, log)) >= workers for pattern in patterns)
 
     def is_ready(self) -> bool:
         if self.process.poll() is not None:

@@ -107,9 +107,25 @@ def test_query_reaches_the_socket_of_its_page(url: str) -> None:
         assert json.loads(answer) == {"count": count}
 
 
+def test_a_task_of_superset_7_reaches_the_socket_of_its_page(url: str) -> None:
+    page, cookie = request(url + "realtime")
+    assert cookie.startswith("superset-ws-token=")
+    headers = {"Cookie": cookie}
+    with connect(socket_url(page) + "?tab_id=1", additional_headers=headers, proxy=None) as mine:
+        (task_id,) = json.loads(request(url + "tasks", cookie, "POST")[0])["job_ids"]
+        while (message := json.loads(mine.recv(timeout=DEADLINE)))["topic"] != "task.status":
+            assert message["topic"] == "entity.changed"
+    assert message["payload"]["task_id"] == task_id
+    ended = json.loads(request(url + "tasks", cookie)[0])["ended"]
+    assert ended == {task_id: message["payload"]["status"]}
+
+
 @pytest.mark.parametrize(
     ("path", "with_cookie", "status"),
-    [("jobs", False, 401), ("jobs?count=0", True, 400), ("jobs?count=101", True, 400)],
+    [
+        *(("jobs", False, 401), ("jobs?count=0", True, 400), ("jobs?count=101", True, 400)),
+        ("tasks", True, 401),  # it is the cookie of the other transport
+    ],
 )
 def test_queries_need_the_cookie_and_a_sensible_count(
     url: str, path: str, with_cookie: bool, status: int

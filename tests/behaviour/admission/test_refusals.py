@@ -10,10 +10,12 @@ from typing import Any
 
 import jwt
 import pytest
+from websockets.sync.client import connect
 
+from testbed import realtime
 from testbed.http_client import ask, forged, metrics, upgrade
 from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server, eventually, free_port
-from testbed.superset import cookie
+from testbed.superset import cookie, token
 
 StartServer = Callable[..., Server]
 
@@ -23,7 +25,7 @@ REFUSALS: dict[str, tuple[int, dict[str, str], list[str]]] = {
         401,
         upgrade(Cookie="session=1; other=2"),
         [
-            "no cookie named async-token (cookies: other, session)",
+            "no cookie named async-token or superset-ws-token (cookies: other, session)",
             "embedded in another site only with GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SAMESITE",
             "inside FEATURE_FLAGS",
         ],
@@ -53,6 +55,16 @@ REFUSALS: dict[str, tuple[int, dict[str, str], list[str]]] = {
         401,
         upgrade(Cookie="async-token=" + jwt.encode({"sub": "1"}, SECRET)),
         ["has no channel", "jwtChannelIdKey"],
+    ),
+    "unconfirmed_identity": (
+        401,
+        upgrade(Cookie=realtime.cookie("user:42", sub="43")),
+        ["channel is not what its principal_type and sub say", "Superset signs no such token"],
+    ),
+    "wrong_transport": (
+        401,
+        upgrade(Cookie=f"superset-ws-token={token('c')}"),
+        ["has no aud, so it is not for realtime", "reload the page"],
     ),
     "foreign_origin": (
         403,
@@ -139,10 +151,21 @@ def test_a_stopped_service_says_so(start_server: StartServer) -> None:
     assert count(server, "closed") == 1
 
 
+def test_a_full_service_says_so(start_server: StartServer) -> None:
+    server = start_server(
+        environ={"MAX_CONNECTIONS_PER_CHANNEL": "1", "METRICS_PORT": str(free_port())}
+    )
+    browser = {"Cookie": realtime.cookie("user:42")}
+    with connect(server.url(), additional_headers=browser):
+        answer, _, body = ask(server, headers=upgrade(**browser))
+    assert (answer, b"maxConnectionsPerChannel is reached" in body) == (503, True)
+    assert count(server, "limit") == 1
+
+
 def test_every_reason_is_tried_here() -> None:
     from wsgi_ws.http.refusals import REFUSALS as KINDS
 
-    assert set(REFUSALS) | {"closed"} == set(KINDS)
+    assert set(REFUSALS) | {"closed", "limit"} == set(KINDS)
 
 
 def test_a_reason_is_explained_once_a_minute(server: Server) -> None:

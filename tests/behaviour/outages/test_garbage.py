@@ -14,7 +14,7 @@ from testbed.superset import cookie, new_channel, publish
 from testbed.tcp_proxy import TcpProxy
 
 StartServer = Callable[..., Server]
-DOWN = "Redis can't be read"
+DOWN = "Redis can't be read for streams"
 UP = "following stream"
 
 

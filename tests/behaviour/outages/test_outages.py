@@ -24,7 +24,7 @@ from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
 
 StartServer = Callable[..., Server]
 QUICK = {"REDIS_STREAM_READ_BLOCK_MS": "200"}
-DOWN = "Redis can't be read"
+DOWN = "Redis can't be read for streams"
 UP = "following stream"
 
 

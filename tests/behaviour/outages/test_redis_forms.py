@@ -10,8 +10,7 @@ import contextlib
 import json
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import redis
 import trustme
 from websockets.sync.client import ClientConnection, connect
 
+from testbed.sentinel import MASTER, Sentinel
 from testbed.servers import (
     DEADLINE,
     ROOT,
@@ -30,27 +30,14 @@ from testbed.servers import (
     redis_executable,
 )
 from testbed.superset import cookie, new_channel, publish
+from wsgi_ws.transport import Transport
 
 StartServer = Callable[..., Server]
 StartRedis = Callable[..., RedisServer]
+StartSentinel = Callable[..., Sentinel]
 DOWN = "Redis can't be read"
 UP = "following stream"
 QUICK = {"REDIS_STREAM_READ_BLOCK_MS": "200"}
-
-
-@pytest.fixture
-def start_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartRedis]:
-    """Start redis-servers of the test's own with more arguments; they are stopped after it."""
-    started: list[RedisServer] = []
-
-    def start(*arguments: str, **options: Any) -> RedisServer:
-        server = RedisServer(tmp_path_factory.mktemp("redis"), *arguments, **options)
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.close()
 
 
 def open_tab(server: Server, channel: str, last_id: str = "") -> ClientConnection:
@@ -194,9 +181,10 @@ def test_tls_that_can_not_be_trusted_is_refused_and_the_log_says_why(
         foreign = certificates.foreign_ca if changes["REDIS_SSL_CA_CERTS"] else ""
         changes = changes | {"REDIS_SSL_CA_CERTS": foreign}
     server = start_server(environ=tls_redis.environ | changes, wait=False)
-    await_log(server, DOWN)
-    (line,) = [line for line in server.log_text().splitlines() if DOWN in line]
-    assert reason in line
+    await_log(server, DOWN, len(Transport))
+    lines = [line for line in server.log_text().splitlines() if DOWN in line]
+    assert len(lines) == len(Transport)
+    assert all(reason in line for line in lines)
     assert UP not in server.log_text()
 
 
@@ -382,87 +370,6 @@ def test_a_unix_socket(
 
 
 # --- Sentinel ------------------------------------------------------------------------------------
-
-MASTER = "events"
-
-
-class Sentinel:
-    """A master, its replica and one Sentinel, which decides alone."""
-
-    def __init__(
-        self,
-        start_redis: StartRedis,
-        directory: Path,
-        *options: str,
-        password: str | None = None,
-    ) -> None:
-        """
-        :param options: more lines of the Sentinel's configuration.
-        :param password: of the master and its replica.
-        """
-        arguments = ["--repl-diskless-sync-delay", "0"]
-        arguments += ["--masterauth", password] if password else []
-        self.first = start_redis(*arguments, password=password)
-        replicaof = ("--replicaof", f"127.0.0.1 {self.first.port}")
-        self.second = start_redis(*replicaof, *arguments, password=password)
-        eventually(
-            lambda: self.second.client.info("replication")["master_link_status"] == "up",
-            "the replica is in step",
-        )
-        self.port = free_port()
-        lines = [
-            f"port {self.port}",
-            "bind 127.0.0.1",
-            f"dir {directory}",
-            f"sentinel monitor {MASTER} 127.0.0.1 {self.first.port} 1",
-            f"sentinel down-after-milliseconds {MASTER} 500",
-            f"sentinel failover-timeout {MASTER} 5000",
-        ]
-        configuration = directory / "sentinel.conf"  # Sentinel writes into it
-        configuration.write_text("\n".join([*lines, *options]) + "\n")
-        self.process = subprocess.Popen(
-            [redis_executable(), str(configuration), "--sentinel"], stdout=subprocess.DEVNULL
-        )
-        self.environ = QUICK | {
-            "REDIS_PORT": "",
-            "REDIS_SENTINELS": f"127.0.0.1:{self.port}",
-            "REDIS_SENTINEL_MASTER": MASTER,
-        }
-
-    def await_replica(self, **options: Any) -> redis.Redis:
-        """A client of the Sentinel, as soon as it knows the replica."""
-        client = redis.Redis(port=self.port, **options)
-        eventually(lambda: self._replicas(client), "Sentinel knows the replica")
-        return client
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def master_port(self, client: redis.Redis) -> int:
-        return int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)[1])
-
-    def _replicas(self, client: redis.Redis) -> object:
-        try:
-            return client.execute_command("SENTINEL", "REPLICAS", MASTER)
-        except redis.ConnectionError:
-            return None
-
-
-StartSentinel = Callable[..., Sentinel]
-
-
-@pytest.fixture
-def start_sentinel(start_redis: StartRedis, tmp_path: Path) -> Iterator[StartSentinel]:
-    started: list[Sentinel] = []
-
-    def start(*options: str, password: str | None = None) -> Sentinel:
-        started.append(Sentinel(start_redis, tmp_path, *options, password=password))
-        return started[-1]
-
-    yield start
-    for sentinel in started:
-        sentinel.close()
 
 
 def truth(client: redis.Redis, prefix: str, channel: str) -> list[tuple[str, str]]:

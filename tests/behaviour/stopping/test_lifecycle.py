@@ -252,7 +252,7 @@ def test_statsd_counts_clients_and_gauges_them(start_server: StartServer) -> Non
     seen: set[str] = set()
     deadline = time.monotonic() + DEADLINE
     wanted = {
-        "p.ws_connected_client:1|c|#env:test,worker:1",
+        "p.ws_connected_client:1|c|#env:test,worker:1,transport:streams",
         "p.ws_connected_clients:1|g|#env:test,worker:1",
     }
     while not wanted <= seen:

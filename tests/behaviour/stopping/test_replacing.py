@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import random
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -21,12 +20,12 @@ import redis.asyncio
 import websockets
 from websockets.asyncio.client import connect
 
+from testbed.nginx import documented
 from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie, event, new_channel
 from wsgi_ws.superset.producer import xadds
 
 StartServer = Callable[..., Server]
-ROOT = Path(__file__).parents[3]
 TABS = 500
 CHANNELS = 50
 
@@ -50,29 +49,6 @@ http {{
     }}
 }}
 """
-
-
-def documented(first: int, second: int) -> tuple[str, str]:
-    """nginx's `upstream` and `location`, with these ports for the documentation's names."""
-    whole = _nginx_block("README.md", "## In production")
-    for_two = _nginx_block("docs/operations.md", "## Two instances")
-    upstream, location = (_braces(for_two, name) for name in ("upstream", "location"))
-    (rest,) = re.findall(r"proxy_pass http://127.*?;\n(.*)", _braces(whole, "location /ws"), re.S)
-    location = location.replace("# and the rest of README's\n}", rest)
-    upstream = upstream.replace("a:8080", f"127.0.0.1:{first}")
-    return upstream.replace("b:8080", f"127.0.0.1:{second}"), location
-
-
-def _nginx_block(file: str, heading: str) -> str:
-    text = (ROOT / file).read_text(encoding="utf-8")
-    _, found, section = text.partition(f"{heading}\n")
-    assert found, f"{file} has {heading}"
-    return section.split("```nginx\n")[1].split("```")[0]
-
-
-def _braces(block: str, name: str) -> str:
-    (found,) = re.findall(rf"^{name}.*?^}}", block, re.S | re.M)
-    return str(found)
 
 
 class Tab:
