@@ -25,10 +25,11 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import ConfigError, load
 from wsgi_ws.demo import redis_finder
-from wsgi_ws.demo.web import Queries, create_app
+from wsgi_ws.demo.web import Queries, Runner, Signers, Tasks, create_app
 from wsgi_ws.sources import redis_client
-from wsgi_ws.superset.producer import publish
-from wsgi_ws.superset.token import Signer
+from wsgi_ws.superset import producer, realtime
+from wsgi_ws.superset.token import RealtimeSigner, Signer
+from wsgi_ws.transport import Transport, cookie_name
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PAGE_PORT = 8081
@@ -94,10 +95,15 @@ def run(stop: threading.Event) -> None:
         _wait_for_health(server, port, stop)
 
         client = cleanup.enter_context(redis_client.connect(redis_settings, read_timeout=5))
-        queries = Queries(lambda event: publish(client, settings.redis_stream_prefix, event))
-        cleanup.callback(queries.stop)
-        signer = Signer(settings.jwt_secret, settings.jwt_cookie_name, settings.jwt_channel_id_key)
-        cleanup.enter_context(_served(create_app(signer, queries, port), page_port))
+        runner = Runner()
+        cleanup.callback(runner.stop)
+        app = create_app(
+            _signers(settings),
+            Queries(runner, lambda e: producer.publish(client, settings.redis_stream_prefix, e)),
+            Tasks(runner, lambda m: realtime.publish(client, settings.realtime_channel_prefix, *m)),
+            port,
+        )
+        cleanup.enter_context(_served(app, page_port))
         if not stop.is_set():
             _say(f"\n  Open  http://localhost:{page_port}/\n  Stop  Ctrl-C\n")
         _watch(children, stop)
@@ -123,6 +129,16 @@ def _settings(environment: dict[str, str]) -> Settings:
             raise error from None
         _say("JWT secret: a random one for this run, as none of 32 bytes is configured.")
         return settings
+
+
+def _signers(settings: Settings) -> Signers:
+    """As the two generations of Superset would be set up for this server."""
+    names = {t: cookie_name(t, settings.jwt_cookie_name) for t in Transport}
+    secret = settings.jwt_secret
+    return Signers(
+        Signer(secret, names[Transport.STREAMS], settings.jwt_channel_id_key),
+        RealtimeSigner(secret, names[Transport.REALTIME]),
+    )
 
 
 def _start_server(environment: dict[str, str], port: int) -> subprocess.Popen[bytes]:

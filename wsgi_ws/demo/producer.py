@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sample queries: the events of one, and the pauses between them."""
+"""Sample queries: the events of one, or its messages, and the pauses between them."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from wsgi_ws.superset.producer import Event, event
+from wsgi_ws.superset.realtime import BROADCAST
 
 
 def events(channel: str, job_id: str, *, fails: bool = False) -> Iterator[Event]:
@@ -33,3 +35,32 @@ def run_query(
         send(update)
         if update["status"] in ("pending", "running"):
             pause(random.uniform(0.5, 1.0))
+
+
+class Message(NamedTuple):
+    """What Superset 7 publishes: the arguments of `superset.realtime.publish`."""
+
+    topic: str
+    scope: str
+    payload: dict[str, Any]
+    routes: list[str] | None = None
+
+
+def run_task(
+    principal: str,
+    number: int,
+    task_id: str,
+    send: Callable[[Message], None],
+    pause: Callable[[float], object],
+    *,
+    fails: bool = False,
+) -> None:
+    """Send a task's messages as Superset 7 does: everybody hears of each change, whoever waits for
+    the task that it has ended."""
+    changed = Message("entity.changed", BROADCAST, {"entity_type": "task", "id": number})
+    for _ in range(2):
+        send(changed)
+        pause(random.uniform(0.5, 1.0))
+    send(changed)
+    payload = {"task_id": task_id, "status": "failure" if fails else "success"}
+    send(Message("task.status", "principal", payload, [principal]))
