@@ -10,9 +10,11 @@ from typing import Any
 
 import click
 
-from bench import record
-from bench.cases import CASES
+from bench import realtime, record
+from bench.cases import CASES as STREAMS
 from bench.curves import CURVES
+
+CASES = STREAMS | realtime.CASES
 
 
 @click.group(help=__doc__)

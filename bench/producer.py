@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import hiredis
 
 from wsgi_ws.superset.producer import STREAM_LIMIT, STREAM_LIMIT_FIREHOSE, event
+from wsgi_ws.superset.realtime import channel_name
 from wsgi_ws.superset.stream_names import channel_stream, global_stream
 
 PREFIX = "async-events-"
@@ -88,6 +89,18 @@ class Producer:
             time.sleep(max(0.0, start + sent / rate - time.monotonic(), 0.0005))
         return sent
 
+    def publish(self, rate: float, seconds: float, message: Callable[[int], bytes]) -> int:
+        """Publish `rate` messages per second for some time, one by one; returns how many.
+
+        :param message: the i-th one, as Superset 7 has it.
+        """
+        channel, start, sent = channel_name("").encode(), time.monotonic(), 0
+        while time.monotonic() - start < seconds:
+            self._write([_packed((b"PUBLISH", channel, message(sent)))])
+            sent += 1
+            time.sleep(max(0.0, start + sent / rate - time.monotonic()))
+        return sent
+
     def _event(self, channel: str, size: int) -> bytes:
         self._sent += 1
         job, result = str(uuid.UUID(int=self._sent)), f"{self._sent:032x}"
@@ -116,6 +129,10 @@ def _command(stream: str, channel: str, data: bytes) -> bytes:
     else:
         key, limit = channel_stream(PREFIX, channel), STREAM_LIMIT
     arguments = (b"XADD", key.encode(), b"MAXLEN", b"~", b"%d" % limit, b"*", b"data", data)
+    return _packed(arguments)
+
+
+def _packed(arguments: Sequence[bytes]) -> bytes:
     return b"*%d\r\n" % len(arguments) + b"".join(
         b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments
     )

@@ -119,11 +119,17 @@ class Rig:
 
     @contextlib.contextmanager
     def load(
-        self, sockets: int, names: Sequence[str], *, path: str = "/", silent: int = 0
+        self,
+        sockets: int,
+        names: Sequence[str],
+        *,
+        path: str = "/",
+        silent: int = 0,
+        cookie_of: Callable[[str], str] = cookie,
     ) -> Iterator[Load]:
-        """A load client; its sockets belong to the channels in turn."""
+        """A load client; its sockets belong to the channels, or principals, in turn."""
         with tempfile.NamedTemporaryFile("w", dir=self._directory) as cookies:
-            cookies.write("\n".join(map(cookie, names)) + "\n")
+            cookies.write("\n".join(map(cookie_of, names)) + "\n")
             cookies.flush()
             load = Load(self.port, sockets, Path(cookies.name), path=path, silent=silent)
         try:

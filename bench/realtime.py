@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cases of the realtime transport: broadcasts, targeted messages, and both at once.
+
+`wsload` takes a message's latency from the `"t"` at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from bench.native import floor_of_send
+from bench.producer import Producer
+from bench.server import Rig
+from testbed.servers import SECRET
+from wsgi_ws.superset.realtime import BROADCAST, envelope
+from wsgi_ws.superset.token import RealtimeSigner
+
+Figures = dict[str, Any]
+WARM_UP = 20  # broadcasts
+
+
+def realtime_broadcast(sockets: int = 1000, messages: int = 100, rate: int = 20) -> Figures:
+    """Messages for everybody, each of another entity."""
+    floor = floor_of_send()
+    with _rig() as rig, rig.load(sockets, users(sockets), cookie_of=_cookie) as load:
+        rig.producer.publish(rate, WARM_UP / rate, changed)
+        rig.until_quiet()
+        load.report()
+        before = rig.server.cpu_us()
+        sent = rig.producer.publish(rate, messages / rate, changed)
+        rig.until_quiet()
+        cost = (rig.server.cpu_us() - before) / (sent * sockets)
+        report = load.report()
+    return {
+        "cpu_us_per_delivery": cost,
+        "delivered": report["messages"],
+        "expected": sent * sockets,
+        "p50_us": report["p50_us"],
+        "floor_us": floor,
+        "x_floor": cost / floor,
+    }
+
+
+def realtime_broadcast_10k() -> Figures:
+    """The same, and ten thousand sockets."""
+    return realtime_broadcast(10_000, messages=50, rate=5)
+
+
+def realtime_targeted(rate: int = 1000, sockets: int = 1000, seconds: float = 8.0) -> Figures:
+    """A steady stream of messages, each for one user: from PUBLISH to the client."""
+    floor = floor_of_send()
+    with _rig() as rig, rig.load(sockets, users(sockets), cookie_of=_cookie) as load:
+        rig.producer.publish(rate, 1.0, lambda i: status(i, sockets))
+        rig.until_quiet()
+        load.report()
+        before = rig.server.cpu_us()
+        sent = rig.producer.publish(rate, seconds, lambda i: status(i, sockets))
+        time.sleep(0.3)
+        cost = (rig.server.cpu_us() - before) / sent
+        report = load.report()
+    return {name: report[name] for name in ("p50_us", "p99_us")} | {
+        "cpu_us_per_event": cost,
+        "delivered": report["messages"],
+        "expected": sent,
+        "floor_us": floor,
+        "x_floor": cost / floor,
+    }
+
+
+def realtime_storm(sockets: int = 10_000, live: int = 200, rate: int = 200) -> Figures:
+    """The latency of targeted messages while everybody gets broadcasts without end."""
+    names = users(sockets + live)
+    figures: Figures = {}
+    with (
+        _rig() as rig,
+        rig.load(sockets, names[:sockets], cookie_of=_cookie),
+        rig.load(live, names[sockets:], cookie_of=_cookie) as load,
+    ):
+        rig.until_quiet()
+        for name, meanwhile in (("calm", contextlib.nullcontext()), ("stormy", _broadcasts(rig))):
+            with meanwhile:
+                load.report()
+                rig.producer.publish(rate, 4.0, lambda i: status(i, live, sockets))
+                time.sleep(0.3)
+            report = load.report()
+            figures |= {f"{key}_{name}": report[key] for key in ("p50_us", "p99_us")}
+    return figures
+
+
+CASES = {
+    case.__name__: case
+    for case in (realtime_broadcast, realtime_broadcast_10k, realtime_targeted, realtime_storm)
+}
+
+
+def users(count: int) -> list[str]:
+    return [f"user:{number}" for number in range(count)]
+
+
+def changed(number: int) -> bytes:
+    """What says to everybody that a task has changed."""
+    payload = {"entity_type": "task", "id": number}
+    return _stamped("entity.changed", BROADCAST, payload)
+
+
+def status(number: int, count: int, first: int = 0) -> bytes:
+    """What says to one of some users that a task has ended."""
+    payload = {"task_id": f"{number:032x}", "status": "success"}
+    return _stamped("task.status", "principal", payload, [f"user:{first + number * 7919 % count}"])
+
+
+def _stamped(topic: str, scope: str, payload: dict[str, Any], routes: Any = None) -> bytes:
+    data = envelope(topic, scope, payload | {"t": 0}, routes)
+    return data.replace(b'"t": 0', b'"t":%d' % time.monotonic_ns())
+
+
+def _cookie(user: str) -> str:
+    return RealtimeSigner(SECRET).cookie(user)
+
+
+def _rig() -> Rig:
+    """With one transport, as the streams' cases have been measured with one."""
+    return Rig(environ={"TRANSPORTS": "realtime"})
+
+
+@contextlib.contextmanager
+def _broadcasts(rig: Rig) -> Iterator[None]:
+    """Broadcasts as fast as twenty a second, meanwhile."""
+    producer, done = Producer(rig.port_of_redis), threading.Event()
+
+    def publish() -> None:
+        while not done.is_set():
+            producer.publish(20, 0.2, changed)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        producer.close()
