@@ -87,12 +87,13 @@ class _Backlog:
     __slots__ = ("chunks", "size")
 
     def __init__(self) -> None:
-        self.chunks: deque[bytes] = deque()
+        self.chunks: deque[bytes | memoryview] = deque()
         self.size = 0
 
 
 class Connection:
-    """An open WebSocket. `opened_at`, `pong_at`, `unanswered_since`: times of `time.monotonic`."""
+    """An open WebSocket. `opened_at`, `pong_at`, `taken_until`, `unanswered_since`: times of
+    `time.monotonic`."""
 
     __slots__ = (
         "_allowance",
@@ -111,6 +112,7 @@ class Connection:
         "pong_at",
         "slot",
         "state",
+        "taken_until",
         "unanswered_since",
     )
 
@@ -125,7 +127,8 @@ class Connection:
         self.state = State.OPEN
         self.events_sent = 0  # counted by those who send them
         self.opened_at = time.monotonic()
-        self.pong_at = self.opened_at  # the last sign of life: handshake, pong or close
+        self.pong_at = self.opened_at  # the last sign of life; at first, the handshake
+        self.taken_until = self.opened_at  # what was sent before has arrived: a pong has proven it
         self.unanswered_since: float | None = None  # first ping without a pong
         self.slot = 0  # the heartbeat's place for it
         self._owner = owner
@@ -157,10 +160,10 @@ class Connection:
                 return
             if sent == len(frame):
                 return
-            frame = frame[sent:]
-        elif self.state is not State.OPEN or self._is_cut_as_slow():
-            return
-        self._queue(frame)
+            # A view: of a large frame for thousands there is one copy.
+            self._queue(memoryview(frame)[sent:] if sent else frame)
+        elif self.state is State.OPEN and not self._is_cut_as_slow():
+            self._queue(frame)
 
     def ping(self, now: float) -> None:
         """Send a ping; `unanswered_since` is its time unless an earlier one is unanswered."""
@@ -221,7 +224,7 @@ class Connection:
                 sent = self._sock.send(chunk)
                 backlog.size -= sent
                 if sent < len(chunk):
-                    backlog.chunks[0] = chunk[sent:]
+                    backlog.chunks[0] = memoryview(chunk)[sent:]
                     return
                 backlog.chunks.popleft()
         except BlockingIOError:
@@ -266,9 +269,10 @@ class Connection:
     def _on_frame(self, frame: Frame) -> None:
         if isinstance(frame, Pong):
             self.pong_at = time.monotonic()
+            if self.unanswered_since is not None:
+                self.taken_until = self.unanswered_since
             self.unanswered_since = None
         elif isinstance(frame, Close):
-            self.pong_at = time.monotonic()
             self._reader = None
             self._advance(Event.CLIENT_CLOSED, Ending.of_close(frame))
         elif self.state is not State.OPEN:
@@ -340,7 +344,7 @@ class Connection:
         self.terminate(f"{unread} bytes unread")
         return True
 
-    def _queue(self, chunk: bytes) -> None:
+    def _queue(self, chunk: bytes | memoryview) -> None:
         backlog = self._backlog
         if backlog is None:
             backlog = self._backlog = _Backlog()

@@ -23,12 +23,13 @@ from wsgi_ws.sources.realtime.envelope import MERGEABLE, REPEATABLE, Message
 from wsgi_ws.sources.realtime.memory import Memory
 from wsgi_ws.websocket.connection import Connection
 
+LONG = 0.5  # seconds: a delivery that takes longer ends at another time than it begins
 PIECE = 100  # sockets between two looks at the clock: some half a millisecond
 SEND_BYTES = 2**18  # of frames that go out together, or a large one alone
 
 
 class _Delivery(NamedTuple):
-    frames: Sequence[bytes]
+    messages: Sequence[Message]
     connections: Sequence[Connection]
 
 
@@ -47,6 +48,7 @@ class Broadcaster:
         self._due = 0.0  # when they have waited long enough
         self._urgent: list[Message] = []
         self._deliveries: deque[_Delivery] = deque()
+        self._targeted = 0  # of them, and of the one that is on its way
         self._some = Event()
 
     def put(self, message: Message) -> None:
@@ -62,10 +64,16 @@ class Broadcaster:
             self._held[message.frame] = message
         self._some.set()
 
-    def put_delivery(self, frame: bytes, connections: Sequence[Connection]) -> None:
-        """Send a frame to many sockets."""
-        self._deliveries.append(_Delivery([frame], connections))
+    def put_delivery(self, message: Message, connections: Sequence[Connection]) -> None:
+        """Send a message to many sockets."""
+        self._deliveries.append(_Delivery([message], connections))
+        self._targeted += 1
         self._some.set()
+
+    @property
+    def has_targeted(self) -> bool:
+        """Whether a message that is not for everybody is still on its way."""
+        return self._targeted > 0
 
     def run(self) -> None:
         """Send what there is, until killed."""
@@ -92,11 +100,11 @@ class Broadcaster:
             if message.topic in REPEATABLE:
                 self._memory.remember(message.frame, None, now)
         if messages:  # counted also where nobody is
-            frames = [message.frame for message in messages]
-            self._deliveries.append(_Delivery(frames, list(self._hub)))
+            self._deliveries.append(_Delivery(messages, list(self._hub)))
 
     def _deliver(self, delivery: _Delivery) -> None:
-        for count, joined in _joined(delivery.frames):
+        begin = time.monotonic()
+        for count, joined in _joined([message.frame for message in delivery.messages]):
             connections = delivery.connections
             for start in range(0, len(connections), PIECE):
                 for connection in connections[start : start + PIECE]:
@@ -104,6 +112,16 @@ class Broadcaster:
                     connection.events_sent += count
                 give_way()
             self._metrics.delivered(count, len(connections))
+        if delivery.messages[0].routes is not None:
+            self._targeted -= 1
+        if time.monotonic() - begin > LONG:
+            self._remember_again(delivery.messages)
+
+    def _remember_again(self, messages: Sequence[Message]) -> None:
+        """They were handed out until now: who has left meanwhile may not have got them."""
+        for message in messages:
+            if message.topic in REPEATABLE:
+                self._memory.remember(message.frame, message.routes, time.monotonic())
 
 
 def _joined(frames: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:

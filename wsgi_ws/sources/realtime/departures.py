@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Until when a tab has certainly got everything, by its sockets at this worker.
+"""Until when a tab has certainly got everything, by its sockets at this worker that have ended.
 
-Two browsers of one user may number their tabs alike, and an old socket may seem to be open long
-after its browser has lost it. So of all sockets that a tab's route has, or has had a moment ago,
-the one that was heard of the longest ago counts.
+A pong proves that what was sent before its ping has arrived. What came after that may have been
+dropped: a browser that has begun to close its socket takes nothing more. Two browsers of one user
+may number their tabs alike: of those that are away the one counts that has got the least.
 """
 
 from __future__ import annotations
@@ -13,10 +13,6 @@ from typing import NamedTuple
 
 from wsgi_ws.hub import Hub
 from wsgi_ws.websocket.connection import Connection
-
-# What was sent just before a client was heard of may not have been taken: a browser that has begun
-# to close its socket drops what still comes.
-MARGIN = 2.0  # seconds
 
 
 class Departure(NamedTuple):
@@ -49,28 +45,19 @@ class Departures:
         now = time.monotonic()
         for topic in self._hub.topics_of(connection)[1:]:  # the first one is the principal's
             before = self._departures.pop(topic, None)
-            heard = connection.pong_at - MARGIN
+            heard = connection.taken_until
             if before is not None:
                 heard = min(heard, before.heard_at)
             self._departures[topic] = Departure(now, heard, is_told, is_owed)
         self._forget_old(now)
 
-    def of(self, topic: str) -> Departure | None:
-        """What is known of a tab that comes back; None when no socket of it is.
+    def take(self, topic: str) -> Departure | None:
+        """What is known of a tab that comes back; None when it was not here.
 
         :param topic: the tab's route.
         """
-        now = time.monotonic()
-        self._forget_old(now)
-        known = [
-            Departure(now, peer.pong_at - MARGIN, is_told=False)
-            for peer in self._hub.by_topic.get(topic, ())
-        ]
-        if topic in self._departures:
-            known.append(self._departures[topic])
-        if not known:
-            return None
-        return known[-1]._replace(heard_at=min(departure.heard_at for departure in known))
+        self._forget_old(time.monotonic())
+        return self._departures.pop(topic, None)
 
     def _forget_old(self, now: float) -> None:
         while self._departures:

@@ -51,6 +51,7 @@ class _Envelope(msgspec.Struct):
 
 _envelope_of = msgspec.json.Decoder(_Envelope).decode
 _scan = json.JSONDecoder().raw_decode
+_INDEX = re.compile(r"\[\d+\]")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -76,7 +77,8 @@ def _read(data: bytes) -> _Envelope:
     except UnicodeDecodeError:
         raise MalformedMessage("it is not UTF-8") from None
     except msgspec.ValidationError as error:  # tells a member and types, no values
-        raise MalformedMessage(f"it is no message of Superset's: {error}") from None
+        problem = _INDEX.sub("[…]", str(error))  # each kind is told once
+        raise MalformedMessage(f"it is no message of Superset's: {problem}") from None
     except RecursionError:
         raise MalformedMessage("it is nested too deeply") from None
     except ValueError:

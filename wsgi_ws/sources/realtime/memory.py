@@ -13,24 +13,27 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 ENTRY_OVERHEAD_BYTES = 400  # what a message costs besides its frame
+ROUTE_OVERHEAD_BYTES = 250  # and each of its routes, besides its text
+
+_Message = tuple[bytes, tuple[str, ...] | None]  # frame, routes
 
 
-class _Key(NamedTuple):
-    """A message; one that is published again is the same one, and younger."""
+class _Kept(NamedTuple):
+    """A message, and when it was last handed out.
 
-    frame: bytes
-    routes: tuple[str, ...] | None
+    :ivar message: the same one when it is published again.
+    """
 
-
-class _Place(NamedTuple):
-    """When a message was last handed out, and the how manieth it was."""
-
+    message: _Message
     at: float
-    number: int
 
 
 class Memory:
-    """Messages by whom they are for, in the order in which they were last published."""
+    """Messages by whom they are for, in the order in which they were last published.
+
+    They go by numbers that rise: to compare the routes of one for each of its routes would take a
+    second where there are ten thousand.
+    """
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
         """
@@ -41,9 +44,10 @@ class Memory:
         self._complete_since = float("-inf")  # of what is newer than that, nothing is forgotten
         self._seconds = seconds
         self._max_bytes = max_bytes if seconds else 0
-        self._kept: dict[_Key, _Place] = {}
-        self._by_route: dict[str | None, dict[_Key, _Place]] = {}  # None: for everybody
-        self._numbers = itertools.count()
+        self._kept: dict[int, _Kept] = {}
+        self._numbers: dict[_Message, int] = {}
+        self._by_route: dict[str | None, dict[int, None]] = {}  # None: for everybody
+        self._count = itertools.count()
 
     def remember(self, frame: bytes, routes: tuple[str, ...] | None, now: float) -> None:
         """Keep a message that is handed out now.
@@ -51,13 +55,19 @@ class Memory:
         :param routes: None: it is for everybody.
         :param now: of a clock that doesn't go back, in seconds.
         """
-        key = _Key(frame, routes)
-        self._forget(key)
-        place = _Place(now, next(self._numbers))
-        self._kept[key] = place
-        for route in _routes_of(key):
-            self._by_route.setdefault(route, {})[key] = place
-        self.size_bytes += _size_of(key)
+        message = (frame, routes)
+        size = _size_of(message)
+        if size > self._max_bytes:
+            self._complete_since = now
+            return
+        if message in self._numbers:
+            self._forget(self._numbers[message])
+        number = next(self._count)
+        self._numbers[message] = number
+        self._kept[number] = _Kept(message, now)
+        for route in _routes_of(message):
+            self._by_route.setdefault(route, {})[number] = None
+        self.size_bytes += size
         self._forget_old(now)
 
     def since(self, topics: Iterable[str | None], after: float) -> list[bytes]:
@@ -65,13 +75,13 @@ class Memory:
 
         :param topics: routes, and None for what is for everybody.
         """
-        found: dict[_Place, bytes] = {}
+        found: set[int] = set()
         for topic in topics:
-            for key, place in reversed(self._by_route.get(topic, {}).items()):
-                if place.at < after:
+            for number in reversed(self._by_route.get(topic, {})):
+                if self._kept[number].at < after:
                     break
-                found[place] = key.frame
-        return [found[place] for place in sorted(found)]
+                found.add(number)
+        return [self._kept[number].message[0] for number in sorted(found)]
 
     def is_complete_since(self, after: float) -> bool:
         """Whether nothing that was handed out after this moment had to be forgotten for its size
@@ -84,22 +94,25 @@ class Memory:
             at = self._kept[oldest].at
             if self.size_bytes <= self._max_bytes and at >= now - self._seconds:
                 return
-            self._complete_since = at
+            self._complete_since = max(self._complete_since, at)
             self._forget(oldest)
 
-    def _forget(self, key: _Key) -> None:
-        if self._kept.pop(key, None) is None:
-            return
-        self.size_bytes -= _size_of(key)
-        for route in _routes_of(key):
-            del self._by_route[route][key]
+    def _forget(self, number: int) -> None:
+        message = self._kept.pop(number).message
+        del self._numbers[message]
+        self.size_bytes -= _size_of(message)
+        for route in _routes_of(message):
+            del self._by_route[route][number]
             if not self._by_route[route]:
                 del self._by_route[route]
 
 
-def _routes_of(key: _Key) -> tuple[str | None, ...]:
-    return (None,) if key.routes is None else key.routes
+def _routes_of(message: _Message) -> tuple[str | None, ...]:
+    _, routes = message
+    return (None,) if routes is None else routes
 
 
-def _size_of(key: _Key) -> int:
-    return len(key.frame) + ENTRY_OVERHEAD_BYTES
+def _size_of(message: _Message) -> int:
+    frame, routes = message
+    overhead = ENTRY_OVERHEAD_BYTES + sum([len(r) + ROUTE_OVERHEAD_BYTES for r in routes or ()])
+    return len(frame) + overhead

@@ -14,6 +14,7 @@ import gevent
 
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
+from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.metrics import TransportMetrics
 from wsgi_ws.sources.link import Link
@@ -116,12 +117,8 @@ class RealtimeSource:
         """Subscribe a connection to its routes; a tab that comes back gets what it has missed."""
         principal = connection.channel
         topics = [principal] if tab_id is None else [principal, f"{principal}:{tab_id}"]
-        departure = self._departures.of(topics[-1]) if tab_id is not None else None
-        frames = self._missed_by(topics, departure)
-        if frames:
-            connection.send(b"".join(frames))
-            connection.events_sent += len(frames)
-            self._metrics.replayed(len(frames))
+        departure = self._departures.take(topics[-1]) if tab_id is not None else None
+        self._hand_over(connection, topics, departure)
         for topic in topics:
             self._hub.subscribe(connection, topic)
         if self._is_owed_a_close(departure):
@@ -160,14 +157,15 @@ class RealtimeSource:
                 self._broadcaster.put(message)
             else:
                 self._send(message, message.routes, now)
+                give_way()
 
     def _send(self, message: Message, routes: tuple[str, ...], now: float) -> None:
         """To the sockets of some routes, before anything that is for everybody."""
         if message.topic in REPEATABLE:
             self._memory.remember(message.frame, routes, now)
         connections = self._subscribed_to(routes)
-        if len(connections) > MANY:
-            self._broadcaster.put_delivery(message.frame, list(connections))
+        if len(connections) > MANY or (connections and self._broadcaster.has_targeted):
+            self._broadcaster.put_delivery(message, list(connections))
             return
         for connection in connections:
             connection.send(message.frame)
@@ -189,11 +187,22 @@ class RealtimeSource:
 
     # --- what a tab may have missed --------------------------------------------------------------
 
-    def _missed_by(self, topics: Sequence[str], departure: Departure | None) -> list[bytes]:
-        if departure is not None:
-            return self._memory.since([None, *topics], departure.heard_at)
-        broadcasts = self._memory.since([None], time.monotonic() - EVERYBODYS_REACH)
-        return [*broadcasts, *self._memory.since(topics, 0.0)]
+    def _hand_over(
+        self, connection: Connection, topics: Sequence[str], departure: Departure | None
+    ) -> None:
+        """Send what the tab may have missed."""
+        now = time.monotonic()
+        after = now - self._settings.realtime_memory if departure is None else departure.heard_at
+        reach = now - EVERYBODYS_REACH
+        frames = [
+            *self._memory.since([None], reach if departure is None else min(after, reach)),
+            *self._memory.since(topics, after),
+        ]
+        if frames:
+            connection.taken_until = after  # until a pong proves that these have arrived
+            connection.send(b"".join(frames))
+            connection.events_sent += len(frames)
+            self._metrics.replayed(len(frames))
 
     def _is_owed_a_close(self, departure: Departure | None) -> bool:
         """Whether a socket that opens now is of a tab that may have missed something, and whose

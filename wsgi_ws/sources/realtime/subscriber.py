@@ -9,7 +9,7 @@ nobody can tell whether there was anything; whoever listens here must be told of
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gevent
@@ -67,17 +67,20 @@ class ChannelSubscriber:
 
     def _listen(self) -> None:
         wire = RedisWire(self._client)
-        pinger = gevent.Greenlet(self._ping, wire)
+        watchers = [
+            gevent.Greenlet(self._watch, wire, ask) for ask in (_ping, RedisWire.check_master)
+        ]
         try:
             self._subscribe(wire)
-            pinger.start()
+            for watcher in watchers:
+                watcher.start()
             self._link.up()
             self._listener.on_subscribed()
             while True:
                 self._listener.on_messages(self._take(wire))
                 give_way()
         finally:
-            pinger.kill()
+            gevent.killall(watchers)
             wire.close()
 
     def _subscribe(self, wire: RedisWire) -> None:
@@ -99,16 +102,20 @@ class ChannelSubscriber:
         replies = [wire.next(), *wire.arrived()]
         return [reply[2] for reply in replies if not _is_answer(reply)]
 
-    def _ping(self, wire: RedisWire) -> None:
-        """Ask for a sign of life now and then, and with Sentinels for the master."""
+    def _watch(self, wire: RedisWire, ask: Callable[[RedisWire], None]) -> None:
+        """Ask for a sign of life, or with Sentinels for the master, now and then. Each has a
+        greenlet of its own: Sentinels that are silent must not silence the other question."""
         try:
             while True:
                 gevent.sleep(PING_INTERVAL)
-                wire.check_master()
-                wire.send(("PING",))
+                ask(wire)
         except (redis.RedisError, OSError) as error:
             self._trouble = error
             wire.interrupt()
+
+
+def _ping(wire: RedisWire) -> None:
+    wire.send(("PING",))
 
 
 def _is(reply: Any, kind: bytes) -> bool:

@@ -171,6 +171,26 @@ def test_the_loop_turns_while_thousands_are_sent_to(world: World) -> None:
 
 def test_a_delivery_goes_to_those_that_are_named(world: World) -> None:
     named, _ = world.connect(), world.connect()
-    world.start().put_delivery(b"a", [cast(Connection, named)])
+    world.start().put_delivery(Message("t", ("x",), b"a"), [cast(Connection, named)])
     wait_until(lambda: named.chunks)
     assert _.chunks == []
+
+
+def test_what_took_long_to_hand_out_was_handed_out_until_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONG", -1.0)
+    socket, begin = world.connect(), time.monotonic()
+    world.start(0.05).put(changed(b"a"))
+    wait_until(lambda: socket.chunks)
+    gevent.sleep(0)
+    assert world.memory.since([None], begin + 0.05) == [b"a"]
+    assert world.memory.since([None], time.monotonic()) == []
+
+
+def test_a_targeted_message_is_on_its_way_until_all_have_it(world: World) -> None:
+    socket, broadcaster = world.connect(), world.start()
+    broadcaster.put_delivery(Message("t", ("x",), b"a"), [cast(Connection, socket)])
+    assert broadcaster.has_targeted
+    wait_until(lambda: not broadcaster.has_targeted)
+    assert socket.chunks == [b"a"]

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.hub import Hub
 from wsgi_ws.sources.realtime import departures as module
-from wsgi_ws.sources.realtime.departures import MARGIN, Departures
+from wsgi_ws.sources.realtime.departures import Departures
 from wsgi_ws.websocket.connection import Connection
 
 TAB = "user:1:3"
@@ -27,7 +27,7 @@ class World:
 
     def connect(self, *topics: str, heard_at: float) -> Connection:
         socket: Any = Socket("user:1")
-        socket.pong_at = heard_at
+        socket.taken_until = heard_at
         connection = cast(Connection, socket)
         self.hub.add(connection)
         for topic in ("user:1", *topics):
@@ -35,8 +35,8 @@ class World:
         return connection
 
     def heard_at(self) -> float | None:
-        departure = self.departures.of(TAB)
-        return departure and departure.heard_at
+        departure = self.departures.take(TAB)
+        return departure.heard_at if departure else None
 
     def leave(self, connection: Connection, now: float) -> None:
         self.now = now
@@ -63,27 +63,28 @@ def test_nothing_is_known_of_a_tab_that_was_not_here(world: World) -> None:
     assert world.heard_at() is None
 
 
-def test_a_tab_that_has_left_was_last_heard_of_at_its_sockets_last_sign_of_life(
-    world: World,
-) -> None:
+def test_a_tab_that_has_left_has_what_was_sent_before_its_last_proof(world: World) -> None:
     world.leave(world.connect(TAB, heard_at=990.0), 1000.0)
-    assert world.heard_at() == 990.0 - MARGIN
+    assert world.heard_at() == 990.0
 
 
-def test_an_old_socket_that_still_seems_to_be_open_counts_by_its_last_sign_of_life(
-    world: World,
-) -> None:
+def test_the_open_socket_of_another_browser_says_nothing(world: World) -> None:
     world.connect(TAB, heard_at=985.0)
-    assert world.heard_at() == 985.0 - MARGIN
+    assert world.heard_at() is None
 
 
-def test_of_two_browsers_with_one_tab_id_the_one_counts_that_was_heard_of_longer_ago(
+def test_a_tab_that_has_come_back_begins_anew(world: World) -> None:
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0)
+    world.heard_at()
+    assert world.heard_at() is None
+
+
+def test_of_two_browsers_with_one_tab_id_the_one_counts_that_has_got_the_least(
     world: World,
 ) -> None:
     world.leave(world.connect(TAB, heard_at=990.0), 1000.0)
     world.leave(world.connect(TAB, heard_at=995.0), 1001.0)
-    world.connect(TAB, heard_at=999.0)
-    assert world.heard_at() == 990.0 - MARGIN
+    assert world.heard_at() == 990.0
 
 
 def test_a_departure_is_forgotten(world: World) -> None:
@@ -94,4 +95,4 @@ def test_a_departure_is_forgotten(world: World) -> None:
 
 def test_the_principals_own_topic_tells_nothing_of_a_tab(world: World) -> None:
     world.leave(world.connect(heard_at=990.0), 1000.0)
-    assert world.departures.of("user:1") is None
+    assert world.departures.take("user:1") is None

@@ -113,7 +113,7 @@ def test_any_bytes_are_a_message_or_malformed(data: bytes) -> None:
         (envelope(scope=""), "its topic or its scope is empty"),
         (envelope(routes=None), "Expected `array`, got `null` - at `$.routes`"),
         (envelope(routes="user:1"), "Expected `array`, got `str` - at `$.routes`"),
-        (envelope(routes=["a", 5]), "Expected `str`, got `int` - at `$.routes[1]`"),
+        (envelope(routes=["a", 5]), "Expected `str`, got `int` - at `$.routes[…]`"),
         (envelope(routes=["a", ""]), "one of its routes is empty"),
     ],
 )

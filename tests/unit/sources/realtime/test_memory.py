@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_ws.sources.realtime.memory import ENTRY_OVERHEAD_BYTES, Memory
+from wsgi_ws.sources.realtime.memory import (
+    ENTRY_OVERHEAD_BYTES,
+    ROUTE_OVERHEAD_BYTES,
+    Memory,
+)
 
 ROUTES = ("user:1", "user:1:3", "user:2")
 
@@ -91,3 +97,34 @@ def test_it_never_has_more_than_its_bytes_and_its_seconds(
         assert memory.size_bytes <= max_bytes
     young = {frame for at, frame in told if at >= now - 10.0}
     assert set(memory.since([None, *ROUTES], 0.0)) <= young
+
+
+def test_it_tells_since_when_nothing_is_missing() -> None:
+    memory = Memory(30.0, 3 * ENTRY_OVERHEAD_BYTES)
+    for at in range(4):
+        memory.remember(b"%d" % at, None, float(at))
+    assert [memory.is_complete_since(at) for at in (1.0, 1.5)] == [False, True]
+
+
+def test_what_is_too_large_for_it_costs_the_others_nothing_and_is_told() -> None:
+    memory = Memory(30.0, 1000)
+    memory.remember(b"a", None, 1.0)
+    memory.remember(b"b" * 1000, None, 2.0)
+    assert memory.since([None], 0.0) == [b"a"]
+    assert not memory.is_complete_since(1.5)
+
+
+def test_many_routes_cost_time_in_proportion() -> None:
+    def seconds(count: int) -> float:
+        memory, begin = Memory(30.0, 10**8), time.perf_counter()
+        memory.remember(b"a", tuple(f"user:{number}" for number in range(count)), 1.0)
+        return time.perf_counter() - begin
+
+    few, many = (min(seconds(count) for _ in range(5)) for count in (500, 20_000))
+    assert many < 400 * few  # 40 times as many: it was 1,600 times when routes were compared
+
+
+def test_routes_count_as_bytes() -> None:
+    memory = Memory(30.0, 10**8)
+    memory.remember(b"a", tuple(f"user:{number}" for number in range(100)), 1.0)
+    assert memory.size_bytes > 100 * ROUTE_OVERHEAD_BYTES

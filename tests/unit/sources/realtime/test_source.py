@@ -19,7 +19,6 @@ from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.sources.realtime import source as module
-from wsgi_ws.sources.realtime.departures import MARGIN
 from wsgi_ws.sources.realtime.source import RealtimeSource
 from wsgi_ws.websocket.closing import Ending
 from wsgi_ws.websocket.connection import Connection
@@ -39,7 +38,7 @@ class World:
 
     def connect(self, principal: str = "user:1", tab_id: str | None = None) -> Socket:
         socket: Any = Socket(principal)
-        socket.pong_at = time.monotonic()
+        socket.taken_until = time.monotonic()
         connection = cast(Connection, socket)
         self.hub.add(connection)
         self.source.join(connection, last_id=None, tab_id=tab_id)
@@ -79,6 +78,19 @@ def test_a_socket_gets_what_one_of_its_routes_names_once_and_nothing_else(
     for (principal, tab), socket in zip(who, sockets, strict=True):
         own = {principal, f"{principal}:{tab}"} if tab else {principal}
         assert numbers(socket) == [n for n, routes in enumerate(messages) if own & {*routes}]
+
+
+def test_what_follows_a_message_for_many_does_not_overtake_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MANY", 2)
+    world = World()
+    sockets = [world.connect() for _ in range(3)]
+    world.publish(1, ["user:1"])
+    tab = world.connect(tab_id="1")
+    world.publish(2, ["user:1:1"])
+    assert numbers(tab) == [1]  # from the memory; the next one waits for its turn
+    assert [numbers(socket) for socket in sockets] == [[], [], []]
 
 
 def test_a_message_for_many_is_sent_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +160,7 @@ def test_what_the_last_socket_has_got_long_before_its_end_is_not_repeated() -> N
     world = World()
     socket: Any = world.connect(tab_id="1")
     world.publish(1, ["user:1"])
-    socket.pong_at = time.monotonic() + MARGIN + 1  # it was heard of after that
+    socket.taken_until = time.monotonic() + 1  # it was heard of after that
     world.leave(socket)
     assert numbers(world.connect(tab_id="1")) == []
 
