@@ -16,7 +16,8 @@ from bench.native import floor_of_send
 from bench.producer import Producer
 from bench.server import Rig
 from testbed.servers import SECRET
-from wsgi_ws.superset.realtime import BROADCAST, envelope
+from wsgi_ws.superset.names import BROADCAST, ENTITY_CHANGED, TASK_STATUS
+from wsgi_ws.superset.realtime import envelope
 from wsgi_ws.superset.token import RealtimeSigner
 
 Figures = dict[str, Any]
@@ -104,13 +105,13 @@ def users(count: int) -> list[str]:
 def changed(number: int) -> bytes:
     """What says to everybody that a task has changed."""
     payload = {"entity_type": "task", "id": number}
-    return _stamped("entity.changed", BROADCAST, payload)
+    return _stamped(ENTITY_CHANGED, BROADCAST, payload)
 
 
 def status(number: int, count: int, first: int = 0) -> bytes:
     """What says to one of some users that a task has ended."""
     payload = {"task_id": f"{number:032x}", "status": "success"}
-    return _stamped("task.status", "principal", payload, [f"user:{first + number * 7919 % count}"])
+    return _stamped(TASK_STATUS, "principal", payload, [f"user:{first + number * 7919 % count}"])
 
 
 def _stamped(topic: str, scope: str, payload: dict[str, Any], routes: Any = None) -> bytes:

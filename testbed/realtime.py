@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from testbed.page import Database, Page, retry_delay
 from testbed.servers import DEADLINE, SECRET, eventually
-from wsgi_ws.superset import realtime
+from wsgi_ws.superset import names, realtime
 from wsgi_ws.superset.token import RealtimeSigner
 
 PUBLISH_TIMEOUT = 10.0  # seconds: by default Superset waits for ever
@@ -82,7 +82,7 @@ class Superset7:
         """Commit a change, and tell everybody."""
         self.database.change(task.number)
         payload = {"entity_type": "task", "id": task.number}
-        self.publish("entity.changed", realtime.BROADCAST, payload)
+        self.publish(names.ENTITY_CHANGED, names.BROADCAST, payload)
 
     def end(self, task: Task, status: str = "success") -> None:
         """Commit the end, tell everybody of the change and its own tabs of the end."""
@@ -90,7 +90,7 @@ class Superset7:
         self.progress(task)
         scope = "tab" if task.routes[0].count(":") == 2 else "principal"
         payload = {"task_id": task.uuid, "status": status}
-        self.publish("task.status", scope, payload, task.routes)
+        self.publish(names.TASK_STATUS, scope, payload, task.routes)
 
     def publish(
         self, topic: str, scope: str, payload: Any, routes: Sequence[str] | None = None

@@ -14,14 +14,9 @@ from redis.client import PubSub
 
 from wsgi_ws.cli.redis_errors import TIMEOUT
 from wsgi_ws.config.keys import Settings
-from wsgi_ws.sources.realtime.envelope import (
-    ENTITY_CHANGED,
-    EVERYBODY,
-    TASK_STATUS,
-    MalformedMessage,
-    message_of,
-)
+from wsgi_ws.sources.realtime.envelope import MalformedMessage, message_of
 from wsgi_ws.sources.redis_client import connect
+from wsgi_ws.superset.names import BROADCAST, ENTITY_CHANGED, TASK_STATUS
 from wsgi_ws.superset.realtime import channel_name
 
 Message = dict[str, Any]
@@ -81,7 +76,7 @@ def sample(topic: str | None, payload: Any, route: str | None) -> tuple[str, str
     :param route: a principal or a tab; None: everybody.
     """
     if route is None:
-        topic, scope = topic or ENTITY_CHANGED, EVERYBODY
+        topic, scope = topic or ENTITY_CHANGED, BROADCAST
     else:
         topic, scope = topic or TASK_STATUS, "tab" if route.count(":") > 1 else "principal"
     if payload is None:

@@ -19,6 +19,7 @@ from wsgi_ws.cli.token import cookie, realtime_cookie
 from wsgi_ws.config.keys import RedisSettings, Settings
 from wsgi_ws.sources.redis_client import describe
 from wsgi_ws.superset import realtime
+from wsgi_ws.superset.names import TASK_STATUS
 from wsgi_ws.superset.producer import new_channel
 from wsgi_ws.superset.stream_names import channel_stream
 
@@ -131,7 +132,7 @@ class RealtimeTrial:
     def send(self, client: redis.Redis) -> None:
         payload = {"task_id": self._token, "status": "success"}
         routes = [self._principal]
-        realtime.publish(client, self._prefix, "task.status", "principal", payload, routes)
+        realtime.publish(client, self._prefix, TASK_STATUS, "principal", payload, routes)
 
     def is_it(self, text: str) -> bool:
         return self._token in text

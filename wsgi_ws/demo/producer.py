@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from wsgi_ws.superset.names import BROADCAST, ENTITY_CHANGED, TASK_STATUS
 from wsgi_ws.superset.producer import Event, event
-from wsgi_ws.superset.realtime import BROADCAST
 
 
 def events(channel: str, job_id: str, *, fails: bool = False) -> Iterator[Event]:
@@ -57,10 +57,10 @@ def run_task(
 ) -> None:
     """Send a task's messages as Superset 7 does: everybody hears of each change, whoever waits for
     the task that it has ended."""
-    changed = Message("entity.changed", BROADCAST, {"entity_type": "task", "id": number})
+    changed = Message(ENTITY_CHANGED, BROADCAST, {"entity_type": "task", "id": number})
     for _ in range(2):
         send(changed)
         pause(random.uniform(0.5, 1.0))
     send(changed)
     payload = {"task_id": task_id, "status": "failure" if fails else "success"}
-    send(Message("task.status", "principal", payload, [principal]))
+    send(Message(TASK_STATUS, "principal", payload, [principal]))

@@ -21,6 +21,7 @@ import redis
 from flask import Flask, Response, abort, jsonify, request
 
 from wsgi_ws.demo.producer import Message, run_query, run_task
+from wsgi_ws.superset.names import TASK_STATUS
 from wsgi_ws.superset.producer import Event, new_channel, new_job_id
 from wsgi_ws.superset.token import RealtimeSigner, Signer
 
@@ -104,7 +105,7 @@ class Tasks:
             def send(message: Message) -> None:
                 if self._runner.stopping.is_set():
                     return
-                if message.topic == "task.status":  # committed before anybody is told
+                if message.topic == TASK_STATUS:  # committed before anybody is told
                     self._ended[principal][task_id] = message.payload["status"]
                 self._publish(message)
 

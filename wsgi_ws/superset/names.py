@@ -15,6 +15,11 @@ FLAG = "GLOBAL_ASYNC_QUERIES"
 FLAG_VARIABLE = "SUPERSET_FEATURE_GLOBAL_ASYNC_QUERIES"
 ALGORITHM = "HS256"  # Superset signs with nothing else
 CHANNEL_KEY = "channel"  # and calls the claim so
+
+# Of Superset 7's messages.
+BROADCAST = "authenticated_global"  # the scope of what every socket gets; any other one has routes
+TASK_STATUS = "task.status"  # topics
+ENTITY_CHANGED = "entity.changed"
 AUDIENCE = "superset-websocket"  # of Superset 7's tokens
 ISSUER = "superset"
 USER, GUEST = "user", "guest"  # its types of principals, and how the names of channels begin

@@ -17,9 +17,6 @@ from typing import Any
 
 import redis
 
-BROADCAST = "authenticated_global"  # the scope of what every socket gets
-TARGETED = ("principal", "tab")  # the scopes of what only the sockets of the routes get
-
 _CHANNEL = "realtime"
 
 

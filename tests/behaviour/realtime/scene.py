@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from testbed.http_client import ask
 from testbed.realtime import Browsers, Superset7, Tab, cookie, traffic, url_with
 from testbed.servers import DEADLINE, Server, eventually
-from wsgi_ws.superset.realtime import BROADCAST
+from wsgi_ws.superset.names import BROADCAST
 
 GUEST = "guest:" + 32 * "5e"
 PRINCIPALS = ("user:1", "user:42", GUEST)

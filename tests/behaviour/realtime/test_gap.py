@@ -20,7 +20,7 @@ from tests.behaviour.realtime.scene import (
     socket,
     witnesses,
 )
-from wsgi_ws.superset.realtime import BROADCAST
+from wsgi_ws.superset.names import BROADCAST
 
 StartServer = Callable[..., Server]
 

@@ -16,7 +16,7 @@ from testbed.servers import RedisServer, Server
 from testbed.superset import cookie as cookie_of_streams
 from testbed.superset import publish as publish_in_streams
 from tests.behaviour.realtime.scene import GUEST, received, socket
-from wsgi_ws.superset.realtime import BROADCAST
+from wsgi_ws.superset.names import BROADCAST
 
 StartServer = Callable[..., Server]
 

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from wsgi_ws.cli.messages import as_message, is_for, sample
-from wsgi_ws.superset.realtime import BROADCAST, envelope
+from wsgi_ws.superset.names import BROADCAST
+from wsgi_ws.superset.realtime import envelope
 
 STATUS = {"task_id": "t", "status": "success"}
 

@@ -14,7 +14,8 @@ import redis
 from wsgi_ws.cli.messages import as_message
 from wsgi_ws.cli.publish import event
 from wsgi_ws.cli.tail import as_line, entry_id, merged
-from wsgi_ws.superset.realtime import BROADCAST, envelope
+from wsgi_ws.superset.names import BROADCAST
+from wsgi_ws.superset.realtime import envelope
 from wsgi_ws.transport import Transport
 
 

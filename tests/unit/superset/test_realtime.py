@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 import redis
 
-from wsgi_ws.superset.realtime import BROADCAST, channel_name, envelope, publish
+from wsgi_ws.superset.names import BROADCAST
+from wsgi_ws.superset.realtime import channel_name, envelope, publish
 
 
 class Client:

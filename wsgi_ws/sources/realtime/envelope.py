@@ -15,11 +15,9 @@ from typing import NamedTuple, NoReturn
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from wsgi_ws.superset.names import BROADCAST, ENTITY_CHANGED, TASK_STATUS
 from wsgi_ws.websocket.frames import text_frame
 
-EVERYBODY = "authenticated_global"  # the scope of a broadcast; any other one has routes
-TASK_STATUS = "task.status"
-ENTITY_CHANGED = "entity.changed"
 # What a browser may get twice without harm. Others may undo what a user has done meanwhile
 # (`dashboard.filters_applied`), or nobody knows.
 REPEATABLE = frozenset({TASK_STATUS, ENTITY_CHANGED})
@@ -128,4 +126,4 @@ def _routes_of(envelope: _Envelope) -> tuple[str, ...] | None:
     routes = () if envelope.routes is UNSET else tuple(dict.fromkeys(envelope.routes))
     if "" in routes:
         raise MalformedMessage("one of its routes is empty")
-    return None if envelope.scope == EVERYBODY else routes
+    return None if envelope.scope == BROADCAST else routes

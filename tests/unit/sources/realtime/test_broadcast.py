@@ -16,8 +16,9 @@ from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.hub import Hub
 from wsgi_ws.sources.realtime import broadcast as module
 from wsgi_ws.sources.realtime.broadcast import Broadcaster
-from wsgi_ws.sources.realtime.envelope import ENTITY_CHANGED, Message
+from wsgi_ws.sources.realtime.envelope import Message
 from wsgi_ws.sources.realtime.memory import Memory
+from wsgi_ws.superset.names import ENTITY_CHANGED
 from wsgi_ws.websocket.connection import Connection
 
 
