@@ -17,6 +17,7 @@ from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.metrics import TransportMetrics
+from wsgi_ws.sources import silence
 from wsgi_ws.sources.link import Link
 from wsgi_ws.sources.realtime.broadcast import Broadcaster
 from wsgi_ws.sources.realtime.departures import Departure, Departures
@@ -235,21 +236,20 @@ class RealtimeSource:
 
     def _hint_at_silence(self) -> None:
         """Say once that browsers come, but nothing is published for them."""
-        silence = 0.0
-        while not self._messages:
-            if silence >= SILENCE_PATIENCE:
-                self._hint(silence)
-                return
-            gevent.sleep(WATCH_INTERVAL)
-            waiting = len(self._hub) and self.link.connected.is_set()
-            silence = silence + WATCH_INTERVAL if waiting else 0.0
+        if silence.lasts(
+            lambda: not self._messages,
+            *(self._hub, self.link),
+            patience=SILENCE_PATIENCE,
+            interval=WATCH_INTERVAL,
+        ):
+            self._hint()
 
-    def _hint(self, silence: float) -> None:
+    def _hint(self) -> None:
         log.warning(
             "%s open, but nothing has been published on channel %s for %.0f s: does Superset's "
             "DISTRIBUTED_COORDINATION_CONFIG name this Redis (%s), and is its "
             "REALTIME_CHANNEL_PREFIX our realtimeChannelPrefix? python -m wsgi_ws check --superset "
             "superset_config.py compares them",
-            *(counted(len(self._hub), "realtime socket"), self._channel, silence),
+            *(counted(len(self._hub), "realtime socket"), self._channel, SILENCE_PATIENCE),
             describe(self._settings.redis),
         )

@@ -10,12 +10,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-import gevent
-
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import TransportMetrics
-from wsgi_ws.sources import finder
+from wsgi_ws.sources import finder, silence
 from wsgi_ws.sources.link import Link
 from wsgi_ws.sources.permissions import Permissions
 from wsgi_ws.sources.redis_client import connect, describe
@@ -133,14 +131,13 @@ class StreamSource:
 
     def _hint_at_silence(self) -> None:
         """Say once that browsers come, but no stream with events for them."""
-        silence = 0.0
-        while self._history.position == ZERO:
-            if silence >= SILENCE_PATIENCE:
-                self._hint()
-                return
-            gevent.sleep(SILENCE_INTERVAL)
-            waiting = len(self._hub) and self.link.connected.is_set()
-            silence = silence + SILENCE_INTERVAL if waiting else 0.0
+        if silence.lasts(
+            lambda: self._history.position == ZERO,
+            *(self._hub, self.link),
+            patience=SILENCE_PATIENCE,
+            interval=SILENCE_INTERVAL,
+        ):
+            self._hint()
 
     def _hint(self) -> None:
         redis, prefix = self._settings.redis, self._settings.redis_stream_prefix
