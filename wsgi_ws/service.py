@@ -162,18 +162,12 @@ class Service:
         self._draining = True
         for acceptor in self._acceptors:
             acceptor.close()
-        begin, spread = time.monotonic(), self._settings.drain
+        end = time.monotonic() + self._settings.drain
         log.info("closing %s", counted(self._sockets(), "socket"))
-        gevent.joinall(
-            [
-                gevent.spawn(lane.clients.close_all, begin + spread - seconds, seconds)
-                for lane in self._lanes.values()
-                for seconds in [self._time_to_close(lane)]
-            ]
-        )
+        gevent.joinall([gevent.spawn(self._close, lane, end) for lane in self._lanes.values()])
         deadline = time.monotonic() + self._settings.close_timeout + 0.5
         while (self._sockets() or self._pending()) and time.monotonic() < deadline:
-            if time.monotonic() >= begin + spread:
+            if time.monotonic() >= end:
                 for acceptor in self._acceptors:
                     acceptor.dismiss_silent()
             gevent.sleep(0.02)
@@ -181,16 +175,19 @@ class Service:
         self._reporter.report()
         self.access_log.flush()
 
-    def _time_to_close(self, lane: Lane) -> float:
-        """Seconds at the end of `drainMs` in which a lane's sockets are closed.
+    def _close(self, lane: Lane, end: float) -> None:
+        """Close a lane's sockets by the end of `drainMs`.
 
         Browsers of the realtime transport try again after one to two seconds and after three to
         five, and then they give their charts up: the sooner a server that restarts is back after
         their close, the better.
+
+        :param end: by `time.monotonic`.
         """
-        if lane.transport is Transport.STREAMS:
-            return self._settings.drain
-        return min(self._settings.drain, len(lane.hub) / RATE)
+        seconds = self._settings.drain
+        if lane.transport is Transport.REALTIME:
+            seconds = min(seconds, len(lane.hub) / RATE)
+        lane.clients.close_all(end - seconds, seconds)
 
     def _pending(self) -> int:
         """Connections whose request has not been read or answered."""
