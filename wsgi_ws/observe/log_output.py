@@ -8,6 +8,7 @@ master too, which is not patched for gevent: nothing here may need an event loop
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import fcntl
 import io
@@ -49,7 +50,7 @@ class Writer(Protocol):
 # --- handlers ------------------------------------------------------------------------------------
 
 
-class LineHandler(logging.Handler):
+class LineHandler(logging.Handler, abc.ABC):
     """Writes lines to one output.
 
     :ivar dropped: lines that were lost so far.
@@ -73,12 +74,12 @@ class LineHandler(logging.Handler):
         self._waiting.clear()
         self._waiting_bytes = self._lost = self.dropped = 0
 
+    @abc.abstractmethod
     def _writer(self) -> Writer:
         """The output; asked before each line.
 
         :raises OSError: when there is none.
         """
-        raise NotImplementedError
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write a line."""
