@@ -125,7 +125,8 @@ def check(
     """Look for everything that keeps events from arriving, and say how to mend it.
 
     Exit status: 1 when something is wrong (BAD), 0 otherwise; "look" marks what may be meant so.
-    Nothing is changed, except with --url: one event is written, on a channel that no browser has.
+    Nothing is changed, except with --url: one event of each transport is written, for a channel and
+    a user that no browser has.
 
     \b
     Examples:
