@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 from unittest.mock import Mock
 
+import gevent
 import pytest
 import redis
 from hypothesis import given
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
+from wsgi_ws.loop import SLICE, give_way
 from wsgi_ws.sources.realtime import source as module
 from wsgi_ws.sources.realtime.source import RealtimeSource
 from wsgi_ws.websocket.closing import Ending
@@ -50,8 +52,12 @@ class World:
         self.hub.remove(connection)
 
     def publish(self, number: int, routes: Iterable[str], topic: str = "task.status") -> None:
-        message = {"topic": topic, "scope": "tab", "payload": number, "routes": [*routes]}
-        self.source.on_messages([json.dumps(message).encode()])
+        self.source.on_messages([message(number, routes, topic)])
+
+
+def message(number: int, routes: Iterable[str], topic: str = "task.status") -> bytes:
+    members = {"topic": topic, "scope": "tab", "payload": number, "routes": [*routes]}
+    return json.dumps(members).encode()
 
 
 def numbers(socket: Socket) -> list[int]:
@@ -91,6 +97,27 @@ def test_what_follows_a_message_for_many_does_not_overtake_it(
     world.publish(2, ["user:1:1"])
     assert numbers(tab) == [1]  # from the memory; the next one waits for its turn
     assert [numbers(socket) for socket in sockets] == [[], [], []]
+
+
+def test_messages_for_a_few_do_not_wait_for_a_turn_each_while_others_are_busy() -> None:
+    world, turns = World(), 0
+    socket = world.connect()
+    messages = [message(number, ["user:1"]) for number in range(100)]
+
+    def be_busy() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            end = time.perf_counter() + 2 * SLICE
+            while time.perf_counter() < end:
+                pass
+            give_way()
+
+    busy = gevent.spawn(be_busy)
+    gevent.sleep(0)
+    world.source.on_messages(messages)
+    busy.kill()
+    assert (len(numbers(socket)), turns < 50) == (100, True)
 
 
 def test_a_message_for_many_is_sent_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
