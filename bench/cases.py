@@ -38,7 +38,7 @@ def drain(events: int = 50_000, sockets: int = 1000, miss: float = 0.0) -> Figur
         rig.producer.push(WARM_UP_EVENTS, pick)
         await_messages(load, hits(WARM_UP_EVENTS, miss))
         figures = drained(rig, load, pick, events, miss)
-        return figures | _over(floor, figures["cpu_us_per_event"])
+        return figures | over(floor, figures["cpu_us_per_event"])
 
 
 def drain_miss() -> Figures:
@@ -50,22 +50,12 @@ def broadcast(events: int = 100, sockets: int = 2000) -> Figures:
     """One channel, every event goes to all of its sockets."""
     floor = floor_of_send()
     names = channels(1)
+    pick = in_turn(names)
     with Rig() as rig, rig.load(sockets, names) as load:
-        pick = in_turn(names)
-        rig.producer.steady(20, 1.0, pick)
-        rig.until_quiet()
-        load.report()
-        before = rig.server.cpu_us()
-        sent = rig.producer.steady(20, events / 20, pick)
-        rig.until_quiet()
-        cost = (rig.server.cpu_us() - before) / (sent * sockets)
-        report = load.report()
-    return {
-        "cpu_us_per_delivery": cost,
-        "delivered": report["messages"],
-        "expected": sent * sockets,
-        "first_to_last_p50_us": report["p50_us"],
-    } | _over(floor, cost)
+        figures = to_all(
+            rig, load, sockets, lambda s: rig.producer.steady(20, s, pick), events / 20
+        )
+    return figures | over(floor, figures["cpu_us_per_delivery"])
 
 
 def latency(rate: int = 1000, sockets: int = 1000, seconds: float = 8.0) -> Figures:
@@ -80,7 +70,7 @@ def latency(rate: int = 1000, sockets: int = 1000, seconds: float = 8.0) -> Figu
         least = _steady_load(rig, rate, sockets, seconds / 2)
     straight = {f"straight_{name}": least[name] for name in ("p50_us", "p99_us")}
     ratio = {"p50_over_straight": figures["p50_us"] / least["p50_us"]}
-    return figures | straight | ratio | _over(floor, figures["cpu_us_per_event"])
+    return figures | straight | ratio | over(floor, figures["cpu_us_per_event"])
 
 
 def _steady_load(rig: Rig, rate: int, sockets: int, seconds: float) -> Figures:
@@ -112,7 +102,7 @@ def idle(sockets: int = 10_000) -> Figures:
                 "refused": load.refused,
                 "floor_of_handshake_us": floor_handshake,
                 "handshake_x_floor": cost / floor_handshake,
-            } | _over(floor, cost)
+            } | over(floor, cost)
 
 
 def catchup(clients: int = 20, sockets: int = 1000) -> Figures:
@@ -275,10 +265,34 @@ def steady(
     }
 
 
+def to_all(
+    rig: Rig, load: Load, sockets: int, produce: Callable[[float], int], seconds: float
+) -> Figures:
+    """Produce for some time what every socket gets, and see what a delivery costs.
+
+    :param produce: takes seconds, returns how many it has produced.
+    """
+    produce(1.0)
+    rig.until_quiet()
+    load.report()
+    before = rig.server.cpu_us()
+    sent = produce(seconds)
+    rig.until_quiet()
+    cost = (rig.server.cpu_us() - before) / (sent * sockets)
+    report = load.report()
+    return {
+        "cpu_us_per_delivery": cost,
+        "delivered": report["messages"],
+        "expected": sent * sockets,
+        "first_to_last_p50_us": report["p50_us"],
+    }
+
+
 # --- helpers -------------------------------------------------------------------------------------
 
 
-def _over(floor: float, cost: float) -> Figures:
+def over(floor: float, cost: float) -> Figures:
+    """The floor, and a cost as a multiple of it."""
     return {"floor_us": floor, "x_floor": cost / floor}
 
 
