@@ -15,7 +15,7 @@ from wsgi_ws.addresses import is_loopback
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import describe
-from wsgi_ws.sources.redis_replies import is_of_cluster
+from wsgi_ws.sources.redis_replies import is_of_cluster, to_subscribe
 from wsgi_ws.superset.realtime import channel_name
 
 TIMEOUT = 5.0  # seconds that a command waits for an answer of Redis
@@ -78,11 +78,7 @@ def explain_subscribe(error: Exception, loaded: Loaded) -> str:
     """Likewise for the subscription to the realtime channel."""
     forbidden = isinstance(error, redis.exceptions.NoPermissionError)
     if forbidden and "'select'" not in str(error).lower():
-        user, channel = loaded.settings.redis.user, realtime_channel(loaded)
-        return (
-            f"user {user} may not SUBSCRIBE to {channel}: allow it in Redis with "
-            f"ACL SETUSER {user} &{channel} +subscribe +ping"
-        )
+        return to_subscribe(loaded.settings.redis.user, realtime_channel(loaded)).lacking
     return explain(error, loaded)
 
 

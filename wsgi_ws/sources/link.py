@@ -10,7 +10,7 @@ import time
 import gevent
 from gevent.event import Event
 
-from wsgi_ws.sources.redis_replies import is_forbidden, told
+from wsgi_ws.sources.redis_replies import Permission, is_forbidden, told
 from wsgi_ws.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -26,12 +26,15 @@ class Link:
     :ivar connected: set while Redis serves the source.
     :ivar reconnects: outages survived.
     :ivar lost_at: when it was last connected, or the beginning: by `time.monotonic`.
-    :ivar forbidden: why Redis's user may not use the transport; empty when it may, as far as is
-        known.
+    :ivar forbidden: that Redis's user may not use the transport, and what would permit it; empty
+        when it may, as far as is known.
     """
 
-    def __init__(self, transport: Transport, *, is_optional: bool, meanwhile: str) -> None:
+    def __init__(
+        self, transport: Transport, permission: Permission, *, is_optional: bool, meanwhile: str
+    ) -> None:
         """
+        :param permission: what the transport takes.
         :param is_optional: whether the other transport is enough if this one is not permitted.
         :param meanwhile: what happens during an outage, the end of a sentence.
         """
@@ -40,6 +43,7 @@ class Link:
         self.lost_at = time.monotonic()
         self.forbidden = ""
         self._transport = transport
+        self._permission = permission
         self._is_optional = is_optional
         self._meanwhile = meanwhile
         self._delay = RETRY_DELAY_MIN
@@ -66,7 +70,7 @@ class Link:
         if self.connected.is_set():
             self.lost_at = time.monotonic()
         self.connected.clear()
-        self.forbidden = error if is_forbidden(outage) else ""
+        self.forbidden = self._permission.explain(outage) if is_forbidden(outage) else ""
         if self._outage != error:
             self._tell(error)
         self._outage = error
@@ -81,13 +85,14 @@ class Link:
 
     def _tell(self, error: str) -> None:
         name = self._transport.value
+        why = f": {self.forbidden}" if self.forbidden else ""
         if self.is_off:
             log.warning(
-                "the transport %s is switched off: Redis's user may not use it (%s); "
-                "set transports (TRANSPORTS) to what this server is for",
-                *(name, error),
+                "the transport %s is switched off (%s)%s, or set transports (TRANSPORTS) to what "
+                "this server is for",
+                *(name, error, why),
             )
         elif not self._outage:
-            log.error("Redis can't be read for %s (%s); %s", name, error, self._meanwhile)
+            log.error("Redis can't be read for %s (%s)%s; %s", name, error, why, self._meanwhile)
         else:  # is news: first "closed", then "wrong password"
-            log.warning("Redis still can't be read for %s (%s)", name, error)
+            log.warning("Redis still can't be read for %s (%s)%s", name, error, why)

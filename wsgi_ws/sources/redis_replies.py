@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -137,3 +137,54 @@ def told(error: Exception) -> str:
     if is_of_cluster(error):
         return f"a Redis Cluster, which neither Superset nor this server can use: {error}"
     return str(error)
+
+
+# --- permissions --------------------------------------------------------------------------------
+
+
+class Permission(NamedTuple):
+    """What Redis's user must be allowed to do for a transport.
+
+    :ivar deed: the end of "user ws may not …".
+    :ivar rules: in the words of ACL SETUSER.
+    """
+
+    user: str
+    deed: str
+    rules: str
+
+    @property
+    def lacking(self) -> str:
+        """The sentence about a user who lacks it, with Redis's command that gives it."""
+        return (
+            f"user {self.user} may not {self.deed}: allow it in Redis with "
+            f"ACL SETUSER {self.user} {self.rules}"
+        )
+
+    def explain(self, error: Exception) -> str:
+        """What an error means that is `is_forbidden`.
+
+        The connection begins with SELECT where the database is not 0, and a proxy that does not
+        know a command has no permissions to give.
+        """
+        text = str(error)
+        if _UNKNOWN_COMMAND.search(text):
+            return f"what answers in Redis's place can't {self.deed}"
+        if "'select'" in text.lower():
+            return self._replace(deed="SELECT its database", rules="+select").lacking
+        return self.lacking
+
+
+def to_follow_streams(user: str, prefix: str, commands: str = "read") -> Permission:
+    """What following the streams takes, and catching up.
+
+    :param prefix: of all the streams.
+    :param commands: those that are lacking, if that is known.
+    """
+    rules = f"~{prefix}* +xread +xrange +xrevrange +time +select"
+    return Permission(user, f"{commands} {prefix}*", rules)
+
+
+def to_subscribe(user: str, channel: str) -> Permission:
+    """What the subscription to a channel takes. A user made by ACL has no channel unless told."""
+    return Permission(user, f"SUBSCRIBE to {channel}", f"&{channel} +subscribe +ping")

@@ -63,3 +63,57 @@ def test_a_missing_permission_is_named_and_the_worker_is_not_ready(
     set_user(redis_server, user, f"~{prefix}*", ALL)
     eventually(lambda: ready(server)[0] == 200, "it is ready once it may")
     assert "are complete now" in server.log_text()
+
+
+# --- a user who may not use one of the transports ------------------------------------------------
+
+
+def rules_in(server: Server, line: str, user: str) -> str:
+    """The words of ACL SETUSER in the first line of the log that begins so."""
+    eventually(lambda: line in server.log_text(), f"the log says: {line}")
+    end = server.log_text().partition(line)[2].partition("\n")[0]
+    rules = end.partition(f"ACL SETUSER {user} ")[2]
+    return rules.partition(";")[0].partition(",")[0]
+
+
+@pytest.mark.parametrize(
+    ("transports", "line"),
+    [
+        ("auto", "the transport realtime is switched off"),
+        ("both", "Redis can't be read for realtime"),
+        ("realtime", "Redis can't be read for realtime"),
+    ],
+)
+def test_a_channel_that_is_forbidden_is_permitted_by_the_command_in_the_log(
+    transports: str, line: str, start_server: StartServer, redis_server: RedisServer, prefix: str
+) -> None:
+    user = f"user-{prefix}"
+    set_user(redis_server, user, f"~{prefix}*", ALL)
+    environ = {"REDIS_USERNAME": user, "REDIS_PASSWORD": PASSWORD, "TRANSPORTS": transports}
+    server = start_server(environ=environ | {"REALTIME_CHANNEL_PREFIX": prefix}, wait=False)
+    rules = rules_in(server, line, user)
+    assert f"&{prefix}realtime" in rules
+    redis_server.client.execute_command("ACL", "SETUSER", user, *rules.split())
+    subscribed = f"subscribed to channel {prefix}realtime"
+    eventually(lambda: subscribed in server.log_text(), "it is subscribed")
+
+
+@pytest.mark.parametrize(
+    ("transports", "line"),
+    [
+        ("auto", "the transport streams is switched off"),
+        ("streams", "Redis can't be read for streams"),
+    ],
+)
+def test_streams_that_are_forbidden_are_permitted_by_the_command_in_the_log(
+    transports: str, line: str, start_server: StartServer, redis_server: RedisServer, prefix: str
+) -> None:
+    user = f"user-{prefix}"
+    channel = f"&{prefix}realtime"
+    set_user(redis_server, user, "~other", "+subscribe +ping")
+    redis_server.client.execute_command("ACL", "SETUSER", user, channel)
+    environ = {"REDIS_USERNAME": user, "REDIS_PASSWORD": PASSWORD, "TRANSPORTS": transports}
+    server = start_server(environ=environ | {"REALTIME_CHANNEL_PREFIX": prefix}, wait=False)
+    rules = rules_in(server, line, user)
+    redis_server.client.execute_command("ACL", "SETUSER", user, *rules.split())
+    eventually(lambda: f"following stream {prefix}full" in server.log_text(), "it follows")

@@ -15,6 +15,8 @@ from wsgi_ws.sources.redis_replies import (
     entries_of,
     is_cut_off,
     stream_of,
+    to_follow_streams,
+    to_subscribe,
     told,
     will_pass,
 )
@@ -101,3 +103,34 @@ def test_a_connection_that_was_cut_is_told_from_one_that_was_not_made(
     text: str, expected: bool
 ) -> None:
     assert is_cut_off(redis.ConnectionError(text)) is expected
+
+
+# --- permissions --------------------------------------------------------------------------------
+
+
+def test_a_channel_that_is_forbidden_is_named_with_the_command_that_permits_it() -> None:
+    error = redis.exceptions.NoPermissionError("No permissions to access a channel")
+    assert to_subscribe("ws", "bi:realtime").explain(error) == (
+        "user ws may not SUBSCRIBE to bi:realtime: allow it in Redis with "
+        "ACL SETUSER ws &bi:realtime +subscribe +ping"
+    )
+
+
+def test_streams_that_are_forbidden_are_named_with_the_command_that_permits_them() -> None:
+    error = redis.ResponseError("NOPERM User ws has no permissions to run the 'xread' command")
+    assert to_follow_streams("ws", "async-events-").explain(error) == (
+        "user ws may not read async-events-*: allow it in Redis with "
+        "ACL SETUSER ws ~async-events-* +xread +xrange +xrevrange +time +select"
+    )
+
+
+def test_a_user_who_may_not_even_select_the_database_needs_that_first() -> None:
+    error = redis.ResponseError("NOPERM User ws has no permissions to run the 'select' command")
+    assert to_subscribe("ws", "realtime").explain(error).endswith("ACL SETUSER ws +select")
+
+
+def test_what_does_not_know_a_command_is_not_told_to_permit_it() -> None:
+    error = redis.ResponseError("ERR unknown command 'subscribe'")
+    assert to_subscribe("ws", "realtime").explain(error) == (
+        "what answers in Redis's place can't SUBSCRIBE to realtime"
+    )

@@ -24,7 +24,7 @@ from wsgi_ws.cli.redis_errors import (
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
-from wsgi_ws.sources.redis_replies import is_of_cluster
+from wsgi_ws.sources.redis_replies import is_of_cluster, to_follow_streams
 from wsgi_ws.superset.stream_names import channel_stream, global_stream
 from wsgi_ws.transport import Transport
 
@@ -119,10 +119,7 @@ def check_streams_permissions(client: redis.Redis, loaded: Loaded) -> str:
     denied = denied_commands(client, prefix)
     if not denied:
         return ""
-    return (
-        f"user {user} may not do {' and '.join(denied)} on {prefix}*: allow it in Redis with "
-        f"ACL SETUSER {user} ~{prefix}* +xread +xrange +xrevrange +time +select"
-    )
+    return to_follow_streams(user, prefix, f"do {' and '.join(denied)} on").lacking
 
 
 def check_channel_permission(client: redis.Redis, loaded: Loaded) -> str:

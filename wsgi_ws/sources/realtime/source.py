@@ -26,6 +26,7 @@ from wsgi_ws.sources.realtime.memory import Memory
 from wsgi_ws.sources.realtime.resync import Resync
 from wsgi_ws.sources.realtime.subscriber import SILENCE_MAX, ChannelSubscriber
 from wsgi_ws.sources.redis_client import connect, describe
+from wsgi_ws.sources.redis_replies import to_subscribe
 from wsgi_ws.superset.realtime import channel_name
 from wsgi_ws.transport import Transport
 from wsgi_ws.websocket.closing import Ending
@@ -62,6 +63,7 @@ class RealtimeSource:
         self._channel = channel_name(settings.realtime_channel_prefix)
         self.link = Link(
             Transport.REALTIME,
+            to_subscribe(settings.redis.user, self._channel),
             is_optional=settings.transports == "auto",
             meanwhile=(
                 f"sockets stay open for {settings.realtime_outage:g} s, and are closed with 1012 "

@@ -18,6 +18,7 @@ from wsgi_ws.sources.link import Link
 from wsgi_ws.sources.permissions import Permissions
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.sources.redis_clock import RedisClock
+from wsgi_ws.sources.redis_replies import to_follow_streams
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams.archive import Archive
 from wsgi_ws.sources.streams.catchup import CatchUp
@@ -47,6 +48,7 @@ class StreamSource:
         self._clock = RedisClock()
         self.link = Link(
             Transport.STREAMS,
+            to_follow_streams(settings.redis.user, settings.redis_stream_prefix),
             is_optional=settings.transports == "auto",
             meanwhile="sockets stay open, retrying until it can",
         )
@@ -76,7 +78,8 @@ class StreamSource:
     def unreadiness(self) -> str | None:
         """Why events don't reach sockets at once; None when they do."""
         if not self.link.connected.is_set():
-            return f"Redis at {describe(self._settings.redis)} can't be read"
+            why = f": {self.link.forbidden}" if self.link.forbidden else ""
+            return f"Redis at {describe(self._settings.redis)} can't be read{why}"
         if not self.caught_up:
             return "catching up with the stream"
         return self._permissions.missing or None

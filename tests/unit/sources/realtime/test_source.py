@@ -332,7 +332,7 @@ def test_it_is_ready_with_the_subscription() -> None:
 def test_a_missing_permission_is_named() -> None:
     source = World(transports="realtime").source
     source.link.down(redis.ResponseError("NOPERM No permissions to access a channel"))
-    assert "NOPERM No permissions to access a channel" in str(source.unreadiness())
+    assert "ACL SETUSER default &realtime +subscribe +ping" in str(source.unreadiness())
 
 
 def test_nobody_is_turned_away_at_the_beginning_of_an_outage() -> None:
@@ -360,4 +360,16 @@ def test_a_transport_that_is_not_permitted_is_switched_off_with_one_line(
     for _ in range(3):
         source.link.down(redis.ResponseError("NOPERM No permissions to access a channel"))
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("the transport realtime is switched off: Redis's user may not use it")
+    assert line.startswith("the transport realtime is switched off (NOPERM")
+    assert "ACL SETUSER default &realtime +subscribe +ping" in line
+
+
+def test_a_permission_that_was_promised_is_named_in_the_line_of_the_outage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    World(transports="both").source.link.down(
+        redis.ResponseError("NOPERM No permissions to access a channel")
+    )
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("Redis can't be read for realtime (NOPERM")
+    assert "ACL SETUSER default &realtime +subscribe +ping" in line

@@ -11,6 +11,7 @@ import redis
 
 from wsgi_ws.sources.link import Link
 from wsgi_ws.sources.redis_clock import RedisClock
+from wsgi_ws.sources.redis_replies import to_follow_streams
 from wsgi_ws.sources.streams.follower import StreamFollower
 from wsgi_ws.transport import Transport
 
@@ -34,7 +35,8 @@ def told_after(error: Exception, caplog: pytest.LogCaptureFixture) -> bool:
     page = [(b"5-0", [b"data", b"x" * 1000])]
     client: Any = Mock()
     client.execute_command.side_effect = [[b"9", b"0"], page, error]
-    link = Link(Transport.STREAMS, is_optional=False, meanwhile="")
+    permission = to_follow_streams("ws", "a-")
+    link = Link(Transport.STREAMS, permission, is_optional=False, meanwhile="")
     link.pause = Mock(side_effect=Stop)  # type: ignore[method-assign]
     follower = StreamFollower(
         *(client, "full", Mock(), link),
