@@ -45,7 +45,7 @@ class Everybody:
 
     trusted_proxies = ()
 
-    def decide(self, environ: Mapping[str, Any], now: float, closed_because: object) -> Admitted:
+    def decide(self, environ: Mapping[str, Any], now: float, why_closed: object) -> Admitted:
         """Admit whoever sends a correct handshake."""
         identity = Identity(Transport.STREAMS, "echo")
         return Admitted(identity, check_request(environ), last_id=None, tab_id=None)
@@ -76,7 +76,7 @@ class Echo:
             connection.receive(early)
         return connection.number
 
-    def closed_because(self, transport: Transport | None) -> None:
+    def why_closed(self, transport: Transport | None) -> None:
         """Everybody is admitted."""
 
     def check_room(self, admitted: Admitted) -> None:

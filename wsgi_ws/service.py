@@ -215,24 +215,31 @@ class Service:
 
     # --- asked by parts --------------------------------------------------------------------------
 
-    def closed_because(self, transport: Transport | None) -> str | None:
-        """Why nobody is admitted at present; None when clients are.
+    def why_closed(self, transport: Transport | None) -> Refusal | None:
+        """What to tell whoever comes at present; None when clients are admitted.
 
         :param transport: None: whatever a client wants.
         """
         if self._draining:
-            return "this server is stopping"
+            return Refusal("closed", "this server is stopping")
         if transport is not None:
             return self._why_closed(self._lanes[transport])
-        reasons = [self._why_closed(lane) for lane in self._lanes.values()]
-        return reasons[0] if all(reasons) else None
+        refusals = [self._why_closed(lane) for lane in self._lanes.values()]
+        return refusals[0] if all(refusals) else None
 
-    def _why_closed(self, lane: Lane) -> str | None:
+    def _why_closed(self, lane: Lane) -> Refusal | None:
+        link, name = lane.source.link, lane.transport.value
         if self._is_off(lane):
-            return f"Redis's user may not use the transport {lane.transport.value}"
-        if self._settings.redis_down_policy == "refuse" and not lane.source.link.connected.is_set():
-            return "Redis can't be read (redisDownPolicy: refuse)"
-        return lane.source.closed_because()
+            problem = f"the transport {name} is switched off, since {link.forbidden}"
+            refusal = Refusal("transport_off", problem)
+        elif self._settings.redis_down_policy == "refuse" and not link.connected.is_set():
+            refusal = Refusal("closed", "Redis can't be read (redisDownPolicy: refuse)")
+        elif reason := lane.source.closed_because():
+            refusal = Refusal("closed", reason)
+        else:
+            return None
+        refusal.transport = lane.transport
+        return refusal
 
     def _is_off(self, lane: Lane) -> bool:
         """Whether Redis's user may not use a transport that nobody has asked for by name: then the

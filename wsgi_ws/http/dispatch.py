@@ -49,8 +49,8 @@ class Owner(Protocol):
     @property
     def admission(self) -> Admission: ...
 
-    def closed_because(self, transport: Transport | None) -> str | None:
-        """Why nobody is admitted at present; None when clients are.
+    def why_closed(self, transport: Transport | None) -> Refusal | None:
+        """What to tell whoever comes at present; None when clients are admitted.
 
         :param transport: None: whatever a client wants.
         """
@@ -146,7 +146,7 @@ class Dispatcher:
     def _handshake(self, pending: PendingRequest, request: Request, early: bytes) -> None:
         owner = self._owner
         try:
-            admitted = owner.admission.decide(request.environ, time.time(), owner.closed_because)
+            admitted = owner.admission.decide(request.environ, time.time(), owner.why_closed)
             owner.check_room(admitted)
         except Refusal as refusal:
             self._refuse(pending, request, refusal)

@@ -135,23 +135,24 @@ class Admission:
         self,
         environ: Mapping[str, Any],
         now: float,
-        closed_because: Callable[[Transport | None], str | None],
+        why_closed: Callable[[Transport | None], Refusal | None],
     ) -> Admitted:
         """Admit the client, or refuse it.
 
         :param now: seconds since the epoch.
-        :param closed_because: why nobody is admitted at present: to a transport, or (None) at all.
+        :param why_closed: what to tell whoever comes at present, if nobody is admitted: to a
+            transport, or (None) at all.
         :raises Refusal: with the answer that the client gets.
         """
         accept = check_request(environ)
-        if reason := closed_because(None):
-            raise Refusal("closed", reason)
+        if refusal := why_closed(None):
+            raise refusal
         self._check_origin(environ)
         asked = asked_for(environ.get("QUERY_STRING", ""))
         cookies = environ.get("HTTP_COOKIE", "")
         identity = self.authenticator.identify(cookies, now, asked.transport)
-        if reason := closed_because(identity.transport):
-            raise Refusal("closed", reason)
+        if refusal := why_closed(identity.transport):
+            raise refusal
         return Admitted(identity, accept, asked.last_id, asked.tab_id)
 
     def _check_origin(self, environ: Mapping[str, Any]) -> None:

@@ -97,6 +97,13 @@ REFUSALS: Mapping[str, Kind] = {
         "If Superset was upgraded, reload the page; transports says what is switched on (auto is "
         "both), and two versions of Superset on one host name need cookies of two names"
     ),
+    "transport_off": Kind(
+        "503 Service Unavailable",
+        "It is on ten seconds later at most, without a restart; if this server is not for it, set "
+        "transports (TRANSPORTS)",
+        advice="this transport is switched off here",
+        headers=RETRY_LATER,
+    ),
     "foreign_origin": Kind(
         "403 Forbidden",
         "If that page is yours, add it to allowedOrigins; if a proxy changes the Host header, let "

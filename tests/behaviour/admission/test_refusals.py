@@ -162,10 +162,30 @@ def test_a_full_service_says_so(start_server: StartServer) -> None:
     assert count(server, "limit") == 1
 
 
+def test_a_transport_that_redis_forbids_is_no_outage(
+    start_server: StartServer, redis_server: RedisServer, prefix: str
+) -> None:
+    user = f"user-{prefix}"
+    acl = ("ACL", "SETUSER", user, "on", ">word", "resetchannels", f"~{prefix}*", "+@all")
+    redis_server.client.execute_command(*acl)
+    environ = {"REDIS_USERNAME": user, "REDIS_PASSWORD": "word", "METRICS_PORT": str(free_port())}
+    server = start_server(environ=environ | {"REALTIME_CHANNEL_PREFIX": prefix})
+    answer, headers, body = ask(server, headers=upgrade(Cookie=realtime.cookie("user:42")))
+    assert (answer, headers["retry-after"]) == (503, "5")
+    assert b"switched off" in body
+    assert b"ACL" not in body
+    refused = "the transport realtime is switched off, since user"
+    eventually(lambda: refused in server.log_text(), "the line says why")
+    (line,) = [line for line in server.log_text().splitlines() if refused in line]
+    assert f"ACL SETUSER {user} &{prefix}realtime +subscribe +ping" in line
+    assert "by itself" not in line
+    assert (count(server, "transport_off"), count(server, "closed")) == (1, 0)
+
+
 def test_every_reason_is_tried_here() -> None:
     from wsgi_ws.http.refusals import REFUSALS as KINDS
 
-    assert set(REFUSALS) | {"closed", "limit"} == set(KINDS)
+    assert set(REFUSALS) | {"closed", "limit", "transport_off"} == set(KINDS)
 
 
 def test_a_reason_is_explained_once_a_minute(server: Server) -> None:

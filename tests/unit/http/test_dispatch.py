@@ -53,7 +53,7 @@ class Owner:
         self.bad_requests = 0
         self.defect: Exception | None = None
 
-    def decide(self, environ: Mapping[str, Any], now: float, closed_because: object) -> Admitted:
+    def decide(self, environ: Mapping[str, Any], now: float, why_closed: object) -> Admitted:
         if self.defect:
             raise self.defect
         return Admitted(ANYBODY, check_request(environ), last_id=None, tab_id=None)
@@ -63,7 +63,7 @@ class Owner:
         self.kept.append(sock)
         return len(self.opened)
 
-    def closed_because(self, transport: Transport | None) -> None:
+    def why_closed(self, transport: Transport | None) -> None:
         """Always open."""
 
     def check_room(self, admitted: Admitted) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -340,10 +341,14 @@ def test_a_client_of_superset_7_brings_its_tab(admission: Admission) -> None:
 # --- is it open? ---------------------------------------------------------------------------------
 
 
+def only(closed: Transport | None) -> Callable[[Transport | None], Refusal | None]:
+    return lambda transport: Refusal("closed", "a reason") if transport is closed else None
+
+
 def refused(admission: Admission, closed: Transport | None, **changes: str | None) -> Refusal:
     """The refusal when a transport (None: everything) is closed."""
     with pytest.raises(Refusal) as caught:
-        admission.decide(request(**changes), NOW, lambda t: "a reason" if t is closed else None)
+        admission.decide(request(**changes), NOW, only(closed))
     return caught.value
 
 
@@ -364,7 +369,5 @@ def test_a_closed_transport_tells_its_reason_to_who_may_know_only(admission: Adm
 
 def test_a_closed_transport_leaves_the_other_one_open(admission: Admission) -> None:
     environ = request(HTTP_COOKIE=cookie())
-    decided = admission.decide(
-        environ, NOW, lambda t: "a reason" if t is Transport.REALTIME else None
-    )
+    decided = admission.decide(environ, NOW, only(Transport.REALTIME))
     assert decided.identity.transport is Transport.STREAMS

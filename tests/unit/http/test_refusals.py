@@ -26,7 +26,7 @@ def reasons_in(module: str) -> Iterator[str]:
 
 MODULES = (
     *("http/auth/authenticator.py", "http/auth/claims.py", "http/handshake.py"),
-    "clients.py",
+    *("clients.py", "service.py"),
 )
 
 
