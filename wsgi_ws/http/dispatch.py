@@ -185,7 +185,7 @@ class HandshakeLog:
         if self._access_log.wanted:
             status = int(refusal.kind.status[:3])
             self._access(pending, request, status, reason=refusal.reason)
-        held_back = self._limiter.admit(refusal.reason, time.monotonic())
+        held_back = self._limiter.admit(refusal.alike, time.monotonic())
         if held_back is not None:
             line = RefusalLine(
                 address=self._client_of(request),

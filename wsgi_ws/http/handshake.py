@@ -79,9 +79,9 @@ def check_request(environ: Mapping[str, Any]) -> str:
     :raises Refusal: 400 or 426, saying what is wrong.
     """
     if environ["REQUEST_METHOD"] != "GET":
-        raise _malformed(f"the method is {environ['REQUEST_METHOD']}, not GET")
+        raise _malformed("the method is not GET", f" but {environ['REQUEST_METHOD']}")
     if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
-        raise _malformed(f"{environ.get('SERVER_PROTOCOL')} instead of HTTP/1.1")
+        raise _malformed("it must be HTTP/1.1", f", not {environ.get('SERVER_PROTOCOL')}")
     if environ.get("HTTP_TRANSFER_ENCODING") or environ.get("CONTENT_LENGTH", "0") != "0":
         raise _malformed("a handshake has no body")
     host = environ.get("HTTP_HOST", "")
@@ -91,8 +91,10 @@ def check_request(environ: Mapping[str, Any]) -> str:
         raise _malformed("the header Connection: Upgrade is missing (a proxy may have removed it)")
     version = environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip()
     if version != "13":
-        problem = f"Sec-WebSocket-Version is {version or 'missing'}, only 13 is spoken here"
-        raise Refusal("bad_version", problem)
+        problem = "only Sec-WebSocket-Version 13 is spoken here"
+        raise Refusal(
+            "bad_version", problem, f", not {version}" if version else ", and it has none"
+        )
     return accept_value(environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip())
 
 
@@ -159,8 +161,8 @@ class Admission:
         page = environ.get("HTTP_ORIGIN", "")
         host = origin.asked_host(environ, self.trusted_proxies)
         if not origin.is_allowed(page, host, self.allowed_origins):
-            problem = f"Origin {page} has another host name than {host}, which was asked for"
-            raise Refusal("foreign_origin", problem)
+            problem = "the page is of another host name than the one that was asked for"
+            raise Refusal("foreign_origin", problem, f": Origin {page}, asked for {host}")
 
 
 def asked_for(query: str) -> Asked:
@@ -183,5 +185,5 @@ def _tokens(header: str) -> list[str]:
     return [token.strip().lower() for token in header.split(",")]
 
 
-def _malformed(message: str) -> Refusal:
-    return Refusal("malformed_handshake", message)
+def _malformed(problem: str, detail: str = "") -> Refusal:
+    return Refusal("malformed_handshake", problem, detail)

@@ -144,15 +144,31 @@ class Refusal(Exception):
     :ivar transport: which one was asked for, for the remedy; None when it may be either.
     """
 
-    def __init__(self, reason: str, problem: object) -> None:
+    def __init__(self, reason: str, problem: object, detail: str = "") -> None:
         """
         :param reason: a key of `REFUSALS`.
         :param problem: what is wrong with this request, for the operator's log, by its `str`;
-            never a token.
+            never a token. A text has nothing in it that the client sent: refusals are alike by it.
+        :param detail: the rest of the sentence, with what the client sent.
         """
         super().__init__(problem)
         self.reason = reason
         self.transport: Transport | None = None
+        self._problem = problem
+        self._detail = detail
+
+    def __str__(self) -> str:
+        return f"{self._problem}{self._detail}"
+
+    @property
+    def alike(self) -> str:
+        """The same text for all refusals that one line explains.
+
+        What is no text is found out when somebody reads it, and counts as one problem.
+        """
+        transport = self.transport.value if self.transport else ""
+        problem = self._problem if isinstance(self._problem, str) else ""
+        return f"{self.reason} {transport} {problem}"
 
     @property
     def kind(self) -> Kind:

@@ -59,7 +59,7 @@ class CloseLine(NamedTuple):
 class RefusalLine(NamedTuple):
     """Why a handshake was refused, and what to do.
 
-    :ivar held_back: refusals for the same reason since the last such line, which have none.
+    :ivar held_back: alike refusals since the last such line, which have none.
     """
 
     address: str

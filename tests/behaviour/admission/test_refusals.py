@@ -81,7 +81,11 @@ REFUSALS: dict[str, tuple[int, dict[str, str], list[str]]] = {
         upgrade(Sec_WebSocket_Key="short"),
         ["Sec-WebSocket-Key is not 16 bytes", "look at the proxy"],
     ),
-    "bad_version": (426, upgrade(Sec_WebSocket_Version="8"), ["Sec-WebSocket-Version is 8"]),
+    "bad_version": (
+        426,
+        upgrade(Sec_WebSocket_Version="8"),
+        ["only Sec-WebSocket-Version 13", "not 8"],
+    ),
 }
 
 
@@ -195,6 +199,21 @@ def test_a_reason_is_explained_once_a_minute(server: Server) -> None:
     eventually(lambda: server.log_text().count(" 401 ") == 10, "every access is logged")
     assert server.log_text().count("no cookie named") == 1
     assert server.log_text().count("signature is wrong") == 1
+
+
+def test_each_transport_and_each_problem_is_explained(server: Server) -> None:
+    seven = "/ws?tab_id=1"
+    for path, cookies in (
+        ("/ws?last_id=1-1", "a=1"),
+        (seven, "a=1"),
+        (seven, "a=1; async-token=x"),
+        (seven, "b=2"),
+    ):
+        assert ask(server, path=path, headers=upgrade(Cookie=cookies))[0] == 401
+    eventually(lambda: server.log_text().count(" 401 ") == 4, "every access is logged")
+    explained = [line for line in server.log_text().splitlines() if "no cookie named" in line]
+    named = ("async-token (", "superset-ws-token (", "but async-token, which")
+    assert [name in line for name, line in zip(named, explained, strict=True)] == [True] * 3
 
 
 def test_an_end_without_access_lines(start_server: StartServer) -> None:

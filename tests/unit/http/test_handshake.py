@@ -371,3 +371,28 @@ def test_a_closed_transport_leaves_the_other_one_open(admission: Admission) -> N
     environ = request(HTTP_COOKIE=cookie())
     decided = admission.decide(environ, NOW, only(Transport.REALTIME))
     assert decided.identity.transport is Transport.STREAMS
+
+
+# --- which refusals are explained by one line ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("REQUEST_METHOD", ("POST", "X1")),
+        ("SERVER_PROTOCOL", ("HTTP/1.0", "HTTP/7")),
+        ("HTTP_SEC_WEBSOCKET_VERSION", ("8", "x")),
+        ("HTTP_ORIGIN", ("https://a.example", "https://b.example")),
+        ("HTTP_COOKIE", ("a=1", "b=2")),
+        ("HTTP_COOKIE", ("async-token=x", "async-token=y")),
+    ],
+)
+def test_what_a_client_sends_makes_no_line_of_its_own(
+    admission: Admission, name: str, values: tuple[str, str]
+) -> None:
+    refusals = []
+    for value in values:
+        with pytest.raises(Refusal) as caught:
+            decide(admission, **{name: value})
+        refusals.append(caught.value.alike)
+    assert refusals[0] == refusals[1]

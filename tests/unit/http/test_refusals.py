@@ -81,3 +81,22 @@ def test_a_status_is_a_code_and_its_phrase(reason: str) -> None:
 def test_a_client_is_told_the_problem_where_there_is_no_other_advice() -> None:
     assert Refusal("closed", "the problem").advice == "the problem"
     assert Refusal("expired", "the problem").advice != "the problem"
+
+
+# --- which are alike -----------------------------------------------------------------------------
+
+
+def test_refusals_are_alike_whatever_the_client_has_sent() -> None:
+    one = Refusal("bad_version", "only 13 is spoken here", ", not 8")
+    other = Refusal("bad_version", "only 13 is spoken here", ", not 7")
+    assert (one.alike, str(one)) == (other.alike, "only 13 is spoken here, not 8")
+
+
+def test_refusals_of_two_transports_are_not_alike() -> None:
+    streams, realtime = Refusal("expired", "too old"), Refusal("expired", "too old")
+    streams.transport, realtime.transport = Transport
+    assert streams.alike != realtime.alike
+
+
+def test_refusals_with_two_problems_are_not_alike() -> None:
+    assert Refusal("malformed_token", "no exp").alike != Refusal("malformed_token", "no iss").alike

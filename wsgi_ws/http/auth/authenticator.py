@@ -158,7 +158,7 @@ class Authenticator:
             if cookie_name(transport, "") in {*names} - {*looked_for}
         )
         problem = f"no cookie named {' or '.join(looked_for)}{instead}"
-        refusal = Refusal("no_cookie", f"{problem} (cookies: {', '.join(names) or 'none at all'})")
+        refusal = Refusal("no_cookie", problem, f" (cookies: {', '.join(names) or 'none at all'})")
         refusal.transport = _only([t for t in _meant_by(asked) if t in self.offered])
         return refusal
 
