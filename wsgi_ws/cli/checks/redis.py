@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import redis
@@ -43,8 +43,11 @@ class Usable(NamedTuple):
 NOTHING = Usable(None, frozenset())
 
 
-def check_redis(loaded: Loaded, *, container: bool) -> tuple[Usable, list[Finding]]:
+def check_redis(
+    loaded: Loaded, needed: Collection[Transport], *, container: bool
+) -> tuple[Usable, list[Finding]]:
     """
+    :param needed: what Superset uses, as far as its settings are known.
     :param container: whether this runs in one, where 127.0.0.1 is the container itself.
     """
     settings = loaded.settings.redis
@@ -59,14 +62,14 @@ def check_redis(loaded: Loaded, *, container: bool) -> tuple[Usable, list[Findin
         client.close()
         return NOTHING, [red(WHAT, explain_cluster(settings))]
     findings = [check_version(version, describe(settings))]
-    usable, more = _check_transports(client, loaded)
+    usable, more = _check_transports(client, loaded, needed)
     if not usable:
         client.close()
     return Usable(client if usable else None, usable), [*findings, *more]
 
 
 def _check_transports(
-    client: redis.Redis, loaded: Loaded
+    client: redis.Redis, loaded: Loaded, needed: Collection[Transport]
 ) -> tuple[frozenset[Transport], list[Finding]]:
     """What the user may follow, of what is to be followed."""
     problems: Mapping[Transport, Callable[[], str]] = {
@@ -80,12 +83,13 @@ def _check_transports(
     for transport, problem in sentences.items():
         if not problem:
             findings.append(green(WHAT, _may(transport, loaded)))
-        elif spared:
-            findings.append(
-                yellow(WHAT, f"{problem}; until then {transport.value} is switched off here")
-            )
-        else:
+        elif not spared:
             findings.append(red(WHAT, problem))
+        else:
+            off = f"{problem}; until then {transport.value} is switched off here"
+            is_needed = transport in needed
+            make = red if is_needed else yellow
+            findings.append(make(WHAT, off + (", and Superset uses it" if is_needed else "")))
     return usable, findings
 
 

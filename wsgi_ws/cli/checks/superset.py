@@ -61,6 +61,11 @@ def compared(superset: SupersetSettings) -> tuple[Generation, ...]:
     return present
 
 
+def transport_of(generation: Generation) -> Transport:
+    """Which transport a Superset uses."""
+    return Transport.STREAMS if generation is SIX else Transport.REALTIME
+
+
 def check_superset(superset: SupersetSettings, loaded: Loaded) -> list[Finding]:
     """All that the settings tell by themselves."""
     looked_at = compared(superset)
@@ -246,7 +251,7 @@ def check_followed(
     generation: Generation, looked_at: tuple[Generation, ...], loaded: Loaded
 ) -> Iterator[Finding]:
     """This server must follow the transport that Superset has."""
-    transport = Transport.STREAMS if generation is SIX else Transport.REALTIME
+    transport = transport_of(generation)
     if is_followed(transport, loaded):
         return
     both = len(looked_at) == 2

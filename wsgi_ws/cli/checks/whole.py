@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from wsgi_ws.cli.checks.redis import WHAT as REDIS
 from wsgi_ws.cli.checks.redis import check_redis, same_server
 from wsgi_ws.cli.checks.report import Report
 from wsgi_ws.cli.checks.streams import check_streams
-from wsgi_ws.cli.checks.superset import check_superset, compared
+from wsgi_ws.cli.checks.superset import check_superset, compared, transport_of
 from wsgi_ws.cli.checks.url import WHAT as URL
 from wsgi_ws.cli.checks.url import UrlOptions, check_url
 from wsgi_ws.cli.checks.values import check_values
@@ -63,9 +63,12 @@ def check_all(environ: Mapping[str, str], options: CheckOptions) -> Report:
     if loaded is None:
         return Report((), findings)
     findings += check_machine(loaded)
-    findings += _unless_wrong(loaded, _READING, REDIS, lambda: _look_at_redis(environ, loaded))
     superset, reading = _read_superset(
         environ, options.superset or loaded.settings.superset_config, options.python
+    )
+    needed = frozenset(map(transport_of, compared(superset)) if superset else ())
+    findings += _unless_wrong(
+        loaded, _READING, REDIS, lambda: _look_at_redis(environ, loaded, needed)
     )
     findings += reading
     if superset:
@@ -114,9 +117,11 @@ def _unless_wrong(
     return look()
 
 
-def _look_at_redis(environ: Mapping[str, str], loaded: Loaded) -> list[Finding]:
+def _look_at_redis(
+    environ: Mapping[str, str], loaded: Loaded, needed: Collection[Transport]
+) -> list[Finding]:
     container = in_container(environ)
-    usable, findings = check_redis(loaded, container=container)
+    usable, findings = check_redis(loaded, needed, container=container)
     if usable.client:
         with usable.client as client:
             if Transport.STREAMS in usable.transports:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.client import PubSub
 
-from testbed.check import StartRedis, assert_named, sentences
+from testbed.check import StartRedis, SupersetConfig, assert_named, sentences
 from testbed.servers import RedisServer, eventually
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
@@ -89,6 +89,39 @@ def test_the_permissions_that_are_named_are_enough(
     assert_named(report, Level.GREEN, "user ws may SUBSCRIBE to tenant-a:realtime")
     assert_named(report, Level.GREEN, "user ws may not ask who is subscribed (+pubsub)")
     assert sentences(report) == ""
+
+
+def test_a_channel_that_is_forbidden_is_wrong_where_superset_publishes_to_it(
+    environ: dict[str, str], own: RedisServer, superset7: SupersetConfig
+) -> None:
+    user(environ, own, *STREAMS)
+    report = check_all(environ, CheckOptions(superset=superset7.write()))
+    assert_named(report, Level.RED, FORBIDDEN, "switched off here, and Superset uses it")
+
+
+def test_it_is_wrong_where_the_service_reads_the_settings_itself(
+    environ: dict[str, str], own: RedisServer, superset7: SupersetConfig
+) -> None:
+    user(environ, own, *STREAMS)
+    environ["WSGI_WS_SUPERSET_CONFIG"] = superset7.write()
+    report = check_all(environ, CheckOptions())
+    assert_named(report, Level.RED, FORBIDDEN, "switched off here, and Superset uses it")
+
+
+def test_a_channel_that_superset_does_not_know_yet_may_be_forbidden(
+    environ: dict[str, str], superset: SupersetConfig, own: RedisServer
+) -> None:
+    user(environ, own, *STREAMS)
+    report = check_all(environ, CheckOptions(superset=superset.write()))
+    assert_named(report, Level.YELLOW, FORBIDDEN, "until then realtime is switched off here")
+
+
+def test_streams_that_are_forbidden_are_wrong_where_superset_writes_them(
+    environ: dict[str, str], superset: SupersetConfig, own: RedisServer
+) -> None:
+    user(environ, own, "&tenant-a:realtime", "+subscribe", "+ping")
+    report = check_all(environ, CheckOptions(superset=superset.write()))
+    assert_named(report, Level.RED, "user ws may not do", "XREAD", "and Superset uses it")
 
 
 def test_streams_that_are_forbidden_leave_the_messages_in_auto(
