@@ -25,6 +25,7 @@ from wsgi_ws.config.load import Loaded
 from wsgi_ws.superset import names
 from wsgi_ws.superset.names import SEVEN, SIX, Generation
 from wsgi_ws.superset.settings import (
+    Said,
     SupersetSettings,
     Unknown,
     generations,
@@ -35,6 +36,8 @@ from wsgi_ws.transport import Transport
 from wsgi_ws.wording import counted
 
 SECRET_MIN_CHARACTERS = 32  # Superset's own rule
+RENEWED_AT = 0.6  # of its token's lifetime a page of Superset 7 renews its socket
+HIDDEN_TAB_DELAY = 60  # seconds by which browsers hold up the timers of a tab that is not looked at
 # What took the place of settings that Superset 7 doesn't read any more.
 SUCCESSORS = {
     names.TRANSPORT: names.ENABLE,
@@ -77,6 +80,7 @@ def check_superset(superset: SupersetSettings, loaded: Loaded) -> list[Finding]:
         findings += check_enabled(superset)
         findings += check_coordination(superset)
         findings += check_remains(superset)
+        findings += check_lifetime(superset)
     findings += check_surprises(superset, loaded)
     for generation in looked_at:
         findings += check_followed(generation, looked_at, loaded)
@@ -228,6 +232,40 @@ def check_coordination(superset: SupersetSettings) -> Iterator[Finding]:
             f"{names.COORDINATION} ({where}) has CACHE_TYPE {kind!r}, with which Superset 7 "
             "publishes nothing: write RedisCache or RedisSentinelCache",
         )
+
+
+def check_lifetime(superset: SupersetSettings) -> Iterator[Finding]:
+    """How long Superset 7's tokens last, and the cookies that they are in."""
+    said = superset.said(names.LIFETIME)
+    seconds = said.value
+    if isinstance(seconds, Unknown):
+        yield yellow(SUPERSET, unknown(said.setting))
+    elif not isinstance(seconds, int | float):
+        yield red(
+            SUPERSET,
+            f"{names.LIFETIME} is {seconds!r} ({said.where}), with which Superset 7 can't sign a "
+            f"token: write a number of seconds, by default {names.DEFAULTS[names.LIFETIME]}",
+        )
+    elif seconds <= 0:
+        yield red(
+            SUPERSET,
+            f"{names.LIFETIME} is {seconds} ({said.where}), so each cookie has expired when it is "
+            "set, and every browser is refused: write a number of seconds, by default "
+            f"{names.DEFAULTS[names.LIFETIME]}",
+        )
+    elif seconds * (1 - RENEWED_AT) < HIDDEN_TAB_DELAY:
+        yield yellow(SUPERSET, _about_short_life(said))
+
+
+def _about_short_life(said: Said) -> str:
+    return (
+        f"{said.setting} is {said.value} ({said.where}): every page asks Superset and renews its "
+        f"socket each {said.value * RENEWED_AT:g} s, and is without one meanwhile; Superset renews "
+        "the cookie only when less than half of that time is left, and browsers hold up the timers "
+        "of hidden tabs for up to a minute, so sockets are closed with 1008 before, and an idle "
+        "page is then refused until somebody clicks; clocks may not differ by "
+        f"{said.value:g} s either: write {names.DEFAULTS[names.LIFETIME]}, the default"
+    )
 
 
 def check_remains(superset: SupersetSettings) -> Iterator[Finding]:

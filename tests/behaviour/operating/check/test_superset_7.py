@@ -89,6 +89,14 @@ WRONG: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
         {COORDINATION: '{"CACHE_TYPE": "RedisCache", "CACHE_REDIS_PASSWORD": "of-superset"}'},
         ("redis.password (from the default) differs",),
     ),
+    "a life of no length": (
+        {"WEBSOCKET_JWT_EXPIRATION_SECONDS": "0"},
+        ("WEBSOCKET_JWT_EXPIRATION_SECONDS is 0 (superset_config.py line", "browser is refused"),
+    ),
+    "a life that is no number": (
+        {"WEBSOCKET_JWT_EXPIRATION_SECONDS": '"900"'},
+        ("WEBSOCKET_JWT_EXPIRATION_SECONDS is '900'", "can't sign a token"),
+    ),
     "results without a cache": (
         {"DATA_CACHE_CONFIG": None},
         ("DATA_CACHE_CONFIG (Superset's default) is no cache that",),
@@ -121,6 +129,20 @@ def test_a_mistake(
 ) -> None:
     report = check_all(environ, CheckOptions(superset=superset7.write(**changed)))
     assert_named(report, Level.RED, *words)
+
+
+def test_a_token_with_a_short_life(environ: dict[str, str], superset7: SupersetConfig) -> None:
+    path = superset7.write(WEBSOCKET_JWT_EXPIRATION_SECONDS="60")
+    report = check_all(environ, CheckOptions(superset=path))
+    words = ("WEBSOCKET_JWT_EXPIRATION_SECONDS is 60", "each 36 s", "closed with 1008 before")
+    assert_named(report, Level.YELLOW, *words)
+
+
+def test_a_token_with_a_life_of_some_minutes(
+    environ: dict[str, str], superset7: SupersetConfig
+) -> None:
+    path = superset7.write(WEBSOCKET_JWT_EXPIRATION_SECONDS="300")
+    assert sentences(check_all(environ, CheckOptions(superset=path))) == ""
 
 
 def test_a_prefix_of_here_only(environ: dict[str, str], superset7: SupersetConfig) -> None:
