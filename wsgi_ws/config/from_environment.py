@@ -13,7 +13,12 @@ from wsgi_ws.config.values import from_text, kubernetes_hint
 
 
 def lay_environment(draft: Draft, environ: Mapping[str, str]) -> None:
-    """Take the variables' values. One that is wrong warns, and what lies below it stays."""
+    """Take the variables' values.
+
+    Of a wrong number or truth value a warning is enough, as in the Node server: it may be meant for
+    others, and what lies below it stays. A wrong word for what is served, or for whom, is a
+    problem: what lies below it may be the opposite of what was meant.
+    """
     for key in keys():
         text = environ.get(key.env, "") if key.env else ""
         if not text.strip():
@@ -24,6 +29,11 @@ def lay_environment(draft: Draft, environ: Mapping[str, str]) -> None:
         try:
             draft.put(key.path, from_text(key, text), source)
         except BadValue as error:
+            if key.choices and not key.shared:
+                draft.put(key.path, text, source)
+                problem = f"{draft.named(key.path)} is {shown(text)}: {error}"
+                draft.reject(key.path, problem + without_quotes(text))
+                continue
             below = draft.set_by(key.path)
             draft.warnings.append(
                 f"{source}={shown(text, key.secret)} is ignored ({error}); {key.path} stays at the "

@@ -42,6 +42,7 @@ def option(
     parse_env: Callable[[str], Any] | None = None,
     meaning: Callable[[Any], Any] | None = None,
     unit: str = "",
+    shared: bool = False,
 ) -> Any:
     """Declare one key of the configuration.
 
@@ -51,6 +52,8 @@ def option(
     :param alias: an older name of the key, accepted in the file.
     :param parse_env: how the environment's text becomes a value when the type alone can't tell.
     :param meaning: from the form in the file to what `Settings` has; raises `BadValue`.
+    :param shared: whether other programs have a variable of this name and other words for it: one
+        that is none of `choices` is then ignored, and else stops the start.
     :param unit: the end of the key's name that the field's name lacks, since that has another unit.
     """
     metadata = {
@@ -64,6 +67,7 @@ def option(
         "parse_env": parse_env,
         "meaning": meaning or _as_written,
         "unit": unit,
+        "shared": shared,
     }
     if isinstance(default, list | dict):
         raise TypeError("defaults are immutable: use a tuple")
@@ -150,10 +154,10 @@ class Settings:
     milliseconds; sizes are in bytes."""
 
     port: int = option(8080, env="PORT", minimum=1, maximum=65535)
-    log_level: str = option("info", env="LOG_LEVEL", choices=LOG_LEVELS)
+    log_level: str = option("info", env="LOG_LEVEL", choices=LOG_LEVELS, shared=True)
     log_to_file: bool = option(False, env="LOG_TO_FILE")
     log_filename: str = option("app.log", env="LOG_FILENAME")
-    log_format: str = option("text", env="LOG_FORMAT", choices=LOG_FORMATS)
+    log_format: str = option("text", env="LOG_FORMAT", choices=LOG_FORMATS, shared=True)
     access_log: bool = option(True, env="ACCESS_LOG")
     superset_config: str = option("", env="WSGI_WS_SUPERSET_CONFIG")
     transports: str = option("auto", env="TRANSPORTS", choices=TRANSPORTS)
@@ -217,6 +221,7 @@ class Key:
     alias: str | None
     parse_env: Callable[[str], Any] | None
     meaning: Callable[[Any], Any]
+    shared: bool
 
     @property
     def name(self) -> str:

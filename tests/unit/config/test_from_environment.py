@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.configuration import SECRET, load_with
+from testbed.configuration import SECRET, error_of, load_with
 from wsgi_ws.config.keys import Settings
 
 
@@ -71,13 +71,39 @@ def test_the_warning_says_when_it_is_the_default_that_stays(tmp_path: Path) -> N
     assert "port stays at the value of the default" in warning
 
 
-@pytest.mark.parametrize(("variable", "text"), [("REDIS_SSL", "maybe"), ("LOG_LEVEL", "loud")])
-def test_any_other_bad_value_in_the_environment_warns_too(
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [("REDIS_SSL", "maybe"), ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "%(message)s")],
+)
+def test_what_may_be_meant_for_another_program_warns_too(
     variable: str, text: str, tmp_path: Path
 ) -> None:
     loaded = load_with(tmp_path, environ={variable: text})
     assert loaded.settings == Settings(jwt_secret=SECRET)
     assert [variable in warning for warning in loaded.warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "sentence"),
+    [
+        (
+            "TRANSPORTS",
+            "relatime",
+            'transports (from environment variable TRANSPORTS) is "relatime": it must be one of '
+            "auto, streams, realtime, both",
+        ),
+        (
+            "REDIS_DOWN_POLICY",
+            "Refuse",
+            "redisDownPolicy (from environment variable REDIS_DOWN_POLICY) is "
+            '"Refuse": it must be one of hold, refuse',
+        ),
+    ],
+)
+def test_a_word_for_what_is_served_is_never_ignored(
+    variable: str, text: str, sentence: str, tmp_path: Path
+) -> None:
+    assert error_of(tmp_path, None, {variable: text}) == sentence
 
 
 @pytest.mark.parametrize("variable", ["PORT", "REDIS_PORT", "STATSD_PORT"])
