@@ -285,3 +285,22 @@ def test_a_page_comes_back_once_from_each_outage(
     assert tab.refusals == []
     # Once when the socket is closed, and once when the next one is open.
     assert scene.superset.database.catch_ups == 2
+
+
+def test_a_replica_that_has_lost_its_master_is_an_outage_when_it_says_so(
+    start_scene: StartScene, start_redis: StartRedis
+) -> None:
+    master = start_redis()
+    replica = start_redis("--replicaof", f"127.0.0.1 {master.port}")
+    replica.client.config_set("replica-serve-stale-data", "no")
+    eventually(lambda: replica.client.info("replication")["master_link_status"] == "up", "a link")
+    scene = start_scene(
+        publish_at=master.port, redis_port=replica.port, environ={"TRANSPORTS": "realtime"}
+    )
+    with scene.traffic():
+        master.stop()
+        await_log(scene.server, DOWN)
+        assert "Link with MASTER is down" in scene.server.log_text()
+        assert not is_ready(scene.server)
+        master.start()
+        await_resync(scene)

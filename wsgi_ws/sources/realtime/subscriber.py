@@ -124,12 +124,19 @@ def _is(reply: Any, kind: bytes) -> bool:
 
 
 def _is_answer(reply: Any) -> bool:
-    """Whether it is an answer to PING, be it an error, and no message.
+    """Whether it is an answer to PING, and no message.
 
-    :raises redis.ResponseError: it is neither.
+    A PING that is not permitted is answered all the same. Any other error says that Redis passes
+    nothing on at present: a replica has lost its master, or loads that one's data, or a script
+    holds everybody up.
+
+    :raises redis.ResponseError: it is neither, or such an error.
     """
     if _is(reply, b"message") and type(reply[2]) is bytes:
         return False
-    if reply != [b"pong", b""] and not isinstance(reply, redis.ResponseError):
+    if isinstance(reply, redis.ResponseError):
+        if not is_forbidden(reply):
+            raise reply
+    elif reply != [b"pong", b""]:
         raise MalformedReply("what is neither a message nor an answer")
     return True
