@@ -156,6 +156,8 @@ def _address_findings(
         return []
     if path == "redis.host" and only_around(redis.host, main.value):
         return [red(SUPERSET, mismatch(path, main, loaded))]
+    if _only_port_differs(ours, theirs):
+        path, main = "redis.port", said["redis.port"]
     shown = (
         f"Redis is {_address_text(ours)} here ({path} from {loaded.set_by(path)}), but "
         f"{_address_text(theirs)} in Superset ({main})"
@@ -173,6 +175,16 @@ def _address_findings(
     if generation is SEVEN:
         lost = "messages would be published in a Redis where nobody follows: nothing ever arrives"
     return [red(SUPERSET, f"{shown}: {lost}; {remedy}")]
+
+
+def _only_port_differs(ours: Any, theirs: Any) -> bool:
+    """Whether both addresses have a host, and it is the same."""
+    return all(map(_has_host, (ours, theirs))) and bool(ours[0] == theirs[0])
+
+
+def _has_host(address: Any) -> bool:
+    """Whether an address is a host and its port, and not Sentinels or a path."""
+    return isinstance(address, tuple) and len(address) == 2 and isinstance(address[1], int)
 
 
 def _address(said: dict[str, Said]) -> Any:
@@ -195,7 +207,7 @@ def _host(host: str) -> str:
 def _address_text(address: Any) -> str:
     if isinstance(address, str):
         return address
-    if len(address) == 2 and isinstance(address[1], int):
+    if _has_host(address):
         return f"{address[0]}:{address[1]}"
     return f"the Sentinels {', '.join(address)}"
 

@@ -170,6 +170,23 @@ def test_two_servers_of_redis(
     )
 
 
+def test_two_servers_at_one_host_differ_in_their_port(
+    environ: dict[str, str], superset7: SupersetConfig, own_redis: StartRedis
+) -> None:
+    other = own_redis()
+    path = superset7.write(**{COORDINATION: backend(environ | {"REDIS_PORT": str(other.port)})})
+    report = check_all(environ, CheckOptions(superset=path))
+    assert_named(
+        report,
+        Level.RED,
+        f"Redis is 127.0.0.1:{environ['REDIS_PORT']} here (redis.port from environment variable "
+        f"REDIS_PORT), but 127.0.0.1:{other.port} in Superset "
+        f'({COORDINATION}["CACHE_REDIS_PORT"], superset_config.py line 5)',
+        f"set REDIS_PORT={other.port} here",
+    )
+    assert "redis.host" not in sentences(report, Level.RED)
+
+
 def test_another_database_of_messages_is_no_mistake(
     environ: dict[str, str], superset7: SupersetConfig
 ) -> None:
