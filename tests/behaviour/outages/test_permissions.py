@@ -115,5 +115,6 @@ def test_streams_that_are_forbidden_are_permitted_by_the_command_in_the_log(
     environ = {"REDIS_USERNAME": user, "REDIS_PASSWORD": PASSWORD, "TRANSPORTS": transports}
     server = start_server(environ=environ | {"REALTIME_CHANNEL_PREFIX": prefix}, wait=False)
     rules = rules_in(server, line, user)
+    assert "does not tell its time" not in server.log_text()
     redis_server.client.execute_command("ACL", "SETUSER", user, *rules.split())
     eventually(lambda: f"following stream {prefix}full" in server.log_text(), "it follows")

@@ -122,8 +122,8 @@ class StreamFollower:
                 self._link.pause()
 
     def _start(self) -> None:
+        past = self._newest_entries()  # before TIME: who may not read needs no word about the clock
         now = StreamId(self._clock.read(self._time()), 0)
-        past = self._newest_entries()
         waited = time.monotonic() - self._waits_since
         if waited < HEAD_START:
             self._begin(past)

@@ -34,7 +34,7 @@ def told_after(error: Exception, caplog: pytest.LogCaptureFixture) -> bool:
     """Whether the follower takes an error in a large read of the past for a refusal of Redis."""
     page = [(b"5-0", [b"data", b"x" * 1000])]
     client: Any = Mock()
-    client.execute_command.side_effect = [[b"9", b"0"], page, error]
+    client.execute_command.side_effect = [page, error]
     permission = to_follow_streams("ws", "a-")
     link = Link(Transport.STREAMS, permission, is_optional=False, meanwhile="")
     link.pause = Mock(side_effect=Stop)  # type: ignore[method-assign]
