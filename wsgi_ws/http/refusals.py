@@ -91,7 +91,8 @@ REFUSALS: Mapping[str, Kind] = {
         "it was changed there"
     ),
     "unconfirmed_identity": _unauthorized(
-        "Superset signs no such token: some other program has jwtSecret too, and must not"
+        "It is signed with the right secret, but Superset signs no such token: some other program "
+        "has jwtSecret too, and must not"
     ),
     "wrong_transport": _unauthorized(
         "If Superset was upgraded, reload the page; transports says what is switched on (auto is "

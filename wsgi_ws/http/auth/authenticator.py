@@ -127,7 +127,7 @@ class Authenticator:
         except ValueError:
             claims = None
         if not isinstance(claims, dict):
-            raise Refusal("malformed_token", "the token's payload is not a JSON object")
+            raise Refusal("unconfirmed_identity", "the token's payload is not a JSON object")
         transport = transport_of(claims)
         if transport not in meant:
             has = "has an aud" if transport is Transport.REALTIME else "has no aud"

@@ -56,11 +56,12 @@ def principal_of(claims: Mapping[str, Any]) -> str:
     """
     for claim in ("channel", "principal_type", "sub", "iss"):
         if not isinstance(claims.get(claim), str):
-            raise Refusal("malformed_token", f"the token's {claim} is missing, or no text")
+            raise Refusal("unconfirmed_identity", f"the token's {claim} is missing, or no text")
     if not isinstance(claims["aud"], (str, list)):
-        raise Refusal("malformed_token", "the token's aud is neither a text nor a list")
+        raise Refusal("unconfirmed_identity", "the token's aud is neither a text nor a list")
     if "exp" not in claims:
-        raise Refusal("malformed_token", "the token has no exp")
+        problem = "the token has no exp, and every token of Superset 7 has one"
+        raise Refusal("unconfirmed_identity", problem)
     if AUDIENCE not in _listed(claims["aud"]):
         raise Refusal("unconfirmed_identity", f"the token's aud is not {AUDIENCE}")
     if claims["iss"] != ISSUER:
@@ -89,7 +90,7 @@ def end_of(claims: Mapping[str, Any], now: float, leeway: float) -> float | None
     for claim in ("exp", "nbf"):
         value = claims.get(claim, 0)
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise Refusal("malformed_token", f"the token's {claim} is not a time")
+            raise Refusal("unconfirmed_identity", f"the token's {claim} is not a time")
     if claims.get("nbf", now) > now:
         raise Refusal("not_yet_valid", "the token is not valid yet (nbf): check the clocks")
     if "exp" not in claims:

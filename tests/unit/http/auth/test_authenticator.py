@@ -167,7 +167,7 @@ def test_a_token_of_a_third_secret_is_refused() -> None:
         ({"exp": LONG_AGO}, "expired"),
         ({"nbf": FAR_AHEAD}, "not_yet_valid"),
         ({"channel": None}, "no_channel"),
-        ({"exp": "soon"}, "malformed_token"),
+        ({"exp": "soon"}, "unconfirmed_identity"),
     ],
 )
 def test_what_is_wrong_with_a_signed_token_is_told_whichever_secret_has_signed_it(
@@ -285,13 +285,13 @@ def test_a_token_without_signature_is_refused_however_it_is_spelt(alg: object) -
 @pytest.mark.parametrize("claim", ["exp", "nbf"])
 @pytest.mark.parametrize("value", [None, "soon", [], {}, float("inf"), float("nan")])
 def test_a_time_that_is_no_time_is_refused(claim: str, value: Any) -> None:
-    assert refusal(cookie(token(**{claim: value}))).reason == "malformed_token"
+    assert refusal(cookie(token(**{claim: value}))).reason == "unconfirmed_identity"
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"{", b"\xff", b"[" * 3000])
 def test_a_signed_payload_that_is_no_object_is_refused(payload: bytes) -> None:
     signed = jwt.PyJWS().encode(payload, SECRET, "HS256")
-    assert refusal(cookie(signed)).reason == "malformed_token"
+    assert refusal(cookie(signed)).reason == "unconfirmed_identity"
 
 
 def test_a_deeply_nested_header_is_refused() -> None:

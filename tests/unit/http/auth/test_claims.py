@@ -54,21 +54,27 @@ def test_an_audience_may_be_one_of_a_list() -> None:
 @pytest.mark.parametrize("claim", ["channel", "principal_type", "sub", "iss", "exp"])
 def test_a_missing_claim_is_named(claim: str) -> None:
     found = refusal({name: value for name, value in USER_CLAIMS.items() if name != claim})
-    assert found.reason == "malformed_token"
+    assert found.reason == "unconfirmed_identity"
     assert f"the token's {claim} " in str(found) or f"no {claim}" in str(found)
+
+
+def test_a_token_of_superset_7_without_an_end_is_no_other_applications() -> None:
+    found = refusal({name: value for name, value in USER_CLAIMS.items() if name != "exp"})
+    assert "has no exp" in str(found)
+    assert "Another application" not in found.remedy
 
 
 @pytest.mark.parametrize("claim", ["channel", "principal_type", "sub", "iss"])
 @pytest.mark.parametrize("value", [None, 42, True, ["user:42"], {}])
 def test_a_claim_that_is_no_text_is_named(claim: str, value: object) -> None:
     found = refusal(USER_CLAIMS | {claim: value})
-    assert (found.reason, f"the token's {claim} " in str(found)) == ("malformed_token", True)
+    assert (found.reason, f"the token's {claim} " in str(found)) == ("unconfirmed_identity", True)
 
 
 @pytest.mark.parametrize("value", [None, 5, {}, True])
 def test_an_audience_is_a_text_or_a_list(value: object) -> None:
     found = refusal(USER_CLAIMS | {"aud": value})
-    assert (found.reason, "aud" in str(found)) == ("malformed_token", True)
+    assert (found.reason, "aud" in str(found)) == ("unconfirmed_identity", True)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +124,7 @@ def test_a_guest_whose_claims_disagree_is_refused(changes: dict[str, Any]) -> No
 def test_an_exp_is_a_number(value: object) -> None:
     with pytest.raises(Refusal, match="exp is not a time") as caught:
         end_of(USER_CLAIMS | {"exp": value}, NOW, 0.0)
-    assert caught.value.reason == "malformed_token"
+    assert caught.value.reason == "unconfirmed_identity"
 
 
 def test_an_exp_may_have_a_fraction() -> None:
