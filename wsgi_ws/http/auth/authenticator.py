@@ -89,7 +89,7 @@ class Authenticator:
                     refusals = signed
                     return self._identity(payload, now, meant)
                 except Refusal as error:
-                    error.transport = _only(meant)
+                    error.transport = self._whose(token, meant)
                     refusals.append(error)
         if signed or others:
             raise (signed or others)[0]
@@ -113,7 +113,7 @@ class Authenticator:
             try:
                 return key.payload(token)
             except jwt.InvalidSignatureError:
-                problem = _WrongSignature(self._keys, token, _only(meant))
+                problem = _WrongSignature(self._keys, token, self._whose(token, meant))
                 refusal = Refusal("bad_signature", problem)
             except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
                 refusal = refusal or _explained(error)
@@ -142,6 +142,19 @@ class Authenticator:
         end = end_of(claims, now, self.leeway)
         until = None if end is None else end + max(self.leeway, self.grace)
         return Identity(transport, channel, until)
+
+    def _whose(self, token: str, meant: Sequence[Transport]) -> Transport | None:
+        """Whose token it is, as far as is known; for the names of settings in a refusal.
+
+        In a cookie of both transports the token itself must say, whoever has signed it.
+        """
+        offered = [transport for transport in meant if transport in self.offered]
+        if len(offered) < 2:
+            return _only(offered)
+        try:
+            return transport_of(jwt.decode(token, options={"verify_signature": False}))
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            return None
 
     def _missing(self, cookie_header: str, asked: Transport | None) -> Refusal:
         """What to say when no cookie has the name of one that is looked for."""

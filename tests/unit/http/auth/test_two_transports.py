@@ -257,3 +257,36 @@ def test_no_message_contains_a_token(bad: str, asked: Transport | None) -> None:
     message = str(refusal(USUAL, bad, asked=asked))
     token = bad.partition("=")[2]
     assert not [part for part in token.split(".") if part in message]
+
+
+# --- which Superset's settings are named ---------------------------------------------------------
+
+SIX, SEVEN = "GLOBAL_ASYNC_QUERIES_JWT_SECRET", "WEBSOCKET_JWT_SECRET"
+
+
+@pytest.mark.parametrize(
+    ("cookie", "named", "other"),
+    [
+        (streams("bi-token", OTHER_SECRET), SIX, SEVEN),
+        (realtime("bi-token", OTHER_SECRET), SEVEN, SIX),
+    ],
+)
+def test_a_wrong_signature_in_a_cookie_of_both_kinds_is_of_the_kind_of_its_token(
+    cookie: str, named: str, other: str
+) -> None:
+    found = refusal(OWN_NAME, cookie)
+    line = f"{found}. {found.remedy}"
+    assert (named in line, other in line) == (True, False)
+
+
+@pytest.mark.parametrize(("offered", "named"), [(STREAMS, SIX), (REALTIME, SEVEN)])
+def test_settings_of_a_superset_that_is_not_served_are_not_named(
+    offered: Transport, named: str
+) -> None:
+    found = refusal(replace(OWN_NAME, offered=(offered,)), streams("bi-token", OTHER_SECRET))
+    assert [name for name in (SIX, SEVEN) if name in f"{found}. {found.remedy}"] == [named]
+
+
+def test_a_token_that_says_nothing_may_be_of_either_superset() -> None:
+    found = refusal(OWN_NAME, "bi-token=x")
+    assert found.transport is None
