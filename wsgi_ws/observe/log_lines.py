@@ -81,6 +81,9 @@ class RefusalLine(NamedTuple):
 class SummaryLine(NamedTuple):
     """What a worker did in an interval, and what it holds now.
 
+    :ivar refused: handshakes, by reason.
+    :ivar closed: sockets whose end the server began, by close code; those that it turns away at
+        once are among them.
     :ivar sockets_by_transport: in the text when there are some of several.
     """
 
@@ -92,13 +95,14 @@ class SummaryLine(NamedTuple):
     events_malformed: int
     admitted: int
     refused: Mapping[str, int]
+    closed: Mapping[str, int]
     catch_ups: int
     gaps: int
     lag_s: float
     sockets_by_transport: Mapping[str, int]
 
     def __str__(self) -> str:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.refused.items()))
+        reasons, codes = _listed(self.refused), _listed(self.closed)
         shares = [f"{name} {count}" for name, count in self.sockets_by_transport.items() if count]
         by_transport = f" ({', '.join(shares)})" if len(shares) > 1 else ""
         return (
@@ -109,8 +113,13 @@ class SummaryLine(NamedTuple):
             f"{self.events_delivered} delivered, {self.events_malformed} malformed; "
             f"handshakes {self.admitted} admitted, {sum(self.refused.values())} refused"
             f"{f' ({reasons})' if reasons else ''}; "
+            f"{f'closed by the server {codes}; ' if codes else ''}"
             f"{counted(self.catch_ups, 'catch-up')}, {counted(self.gaps, 'gap')}"
         )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
 def abbreviated(channel: str) -> str:

@@ -49,10 +49,12 @@ class Totals(NamedTuple):
 
     :ivar counts: by field of `SummaryLine`, of all transports together.
     :ivar refused: handshakes by reason.
+    :ivar closed: sockets whose end the server began, by close code.
     """
 
     counts: Mapping[str, int]
     refused: Mapping[str, int]
+    closed: Mapping[str, int]
 
 
 class TransportStock(NamedTuple):
@@ -157,6 +159,7 @@ class TransportMetrics:
         for gauge in prometheus.transport_gauges.values():
             gauge.labels(transport.value)
         self._totals = self._tally.totals
+        self.closed: Counter[str] = Counter()  # by the server, by close code
         self._latencies = [0] * (len(LATENCY_BOUNDS) + 1)  # of events: how many in each bucket
         self._latency_sum = 0.0
         self._heard: tuple[int, ...] = ()  # what had come at the last report
@@ -184,7 +187,10 @@ class TransportMetrics:
 
         :param by: client, server or network.
         """
-        self._tally.add_one(CLOSED, by, str(int(code)) if code in _KNOWN_CODES else "other")
+        shown = str(int(code)) if code in _KNOWN_CODES else "other"
+        self._tally.add_one(CLOSED, by, shown)
+        if by == "server":
+            self.closed[shown] += 1
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -354,6 +360,8 @@ class Metrics:
     def totals(self) -> Totals:
         """For the summary."""
         counts: Counter[str] = Counter()
+        closed: Counter[str] = Counter()
         for transport in self._of.values():
             counts.update(transport.summary())
-        return Totals(counts, dict(self._refused))
+            closed.update(transport.closed)
+        return Totals(counts, dict(self._refused), closed)

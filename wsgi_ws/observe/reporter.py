@@ -53,18 +53,23 @@ class Reporter:
 
 
 def _difference(totals: Totals, before: Totals, stock: Stock, seconds: float) -> SummaryLine:
-    refused = _growth(totals.refused, before.refused)
     return SummaryLine(
         seconds=seconds,
         sockets=stock.connections,
         channels=stock.channels,
-        refused={reason: count for reason, count in refused.items() if count},
+        refused=_grown(totals.refused, before.refused),
+        closed=_grown(totals.closed, before.closed),
         lag_s=round(stock.lag, 3),
         sockets_by_transport={
             transport.value: own.connections for transport, own in stock.transports.items()
         },
         **_growth(totals.counts, before.counts),
     )
+
+
+def _grown(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    """What has grown at all."""
+    return {name: growth for name, growth in _growth(now, before).items() if growth}
 
 
 def _growth(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

@@ -63,3 +63,20 @@ def test_a_summary_is_about_its_own_interval(reporter: Reporter, metrics: Metric
     assert (first.events_read, first.events_delivered, first.refused) == (10, 6, {"expired": 1})
     assert (second.events_read, second.events_delivered, second.admitted) == (3, 1, 1)
     assert (second.refused, second.seconds) == ({"no_cookie": 1}, 60.0)
+
+
+def test_a_summary_tells_with_which_codes_the_server_has_closed(
+    reporter: Reporter, metrics: Metrics
+) -> None:
+    start = reporter._summary_at
+    metrics.of(Transport.REALTIME).gone("server", 1012)
+    reporter._summary(reporter.report(), start + 60)
+    for transport, by, code in (
+        (Transport.STREAMS, "server", 1013),
+        (Transport.REALTIME, "server", 1013),
+        (Transport.REALTIME, "server", 1008),
+        (Transport.REALTIME, "client", 1000),
+        (Transport.REALTIME, "network", 1006),
+    ):
+        metrics.of(transport).gone(by, code)
+    assert reporter._summary(reporter.report(), start + 120).closed == {"1013": 2, "1008": 1}
