@@ -207,10 +207,10 @@ class Clients:
     def on_slow(self, connection: Connection) -> None:
         """A client reads more slowly than its events come."""
         self._metrics.client_too_slow()
-        log.warning(
+        self._log_limiter.write(
+            *(log.warning, "maxSocketBufferBytes", time.monotonic()),
             "%r is cut: it left more than maxSocketBufferBytes (%d) unread",
-            connection,
-            self.limits.max_backlog_bytes,
+            *(connection, self.limits.max_backlog_bytes),
         )
 
     def on_ended(self, connection: Connection, ending: Ending) -> None:

@@ -316,6 +316,20 @@ def test_a_client_that_reads_too_slowly_is_cut_and_counted(
     assert "it left more than maxSocketBufferBytes (10) unread" in caplog.text
 
 
+def test_many_that_read_too_slowly_at_once_are_all_counted_and_told_in_one_line(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.make(max_socket_buffer_bytes=10)
+    for _ in range(20):
+        world.open()
+    for connection in list(world.hub):
+        while not connection.ended:
+            connection.send(bytes(1 << 20))
+    assert world.metrics.client_too_slow.call_count == 20
+    (line,) = [text for text in caplog.messages if "maxSocketBufferBytes" in text]
+    assert line.startswith("socket 1 of channel a is cut")
+
+
 def test_a_write_that_fails_is_counted_and_told_at_debug_level_only(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -113,7 +113,9 @@ class Dispatcher:
         try:
             self._direct(pending)
         except Exception:
-            log.exception("a request could not be served")
+            self._owner.log_limiter.write(
+                log.exception, "defect", time.monotonic(), "a request could not be served"
+            )
             pending.reject("500 Internal Server Error", "see the server's log")
 
     def _direct(self, pending: PendingRequest) -> None:

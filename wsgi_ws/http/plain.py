@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import time
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import gevent
@@ -19,7 +21,11 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from gevent.socket import socket as GeventSocket  # noqa: N812  a class
 
+from wsgi_ws.observe.log_limiter import LogLimiter
+
 log = logging.getLogger(__name__)
+
+ALIKE_INTERVAL = 60.0  # seconds between two log lines about requests that could not be answered
 
 
 class Continued(io.RawIOBase):
@@ -59,6 +65,7 @@ class PlainServer:
         self._pywsgi: Any = WSGIServer(("", 0), application, environ={**environ}, log=None)
         self._pool = Pool(capacity)
         self._timeout = timeout
+        self._limiter = LogLimiter(ALIKE_INTERVAL)
 
     def __len__(self) -> int:
         return len(self._pool)
@@ -81,7 +88,8 @@ class PlainServer:
     def _answer(self, sock: RawSocket, peer: Any, read: bytes, environ: Mapping[str, Any]) -> None:
         with contextlib.closing(_waiting(sock)) as waiting:
             own = {**_server_environ(waiting.getsockname()), **environ}
-            PlainHandler(waiting, peer, self._pywsgi, read, own).answer(self._timeout)
+            handler = PlainHandler(waiting, peer, self._pywsgi, read, own, self._limiter)
+            handler.answer(self._timeout)
 
 
 class PlainHandler(WSGIHandler):
@@ -93,7 +101,13 @@ class PlainHandler(WSGIHandler):
     """
 
     def __init__(
-        self, sock: GeventSocket, peer: Any, server: Any, read: bytes, environ: Mapping[str, Any]
+        self,
+        sock: GeventSocket,
+        peer: Any,
+        server: Any,
+        read: bytes,
+        environ: Mapping[str, Any],
+        limiter: LogLimiter,
     ) -> None:
         """
         :param server: a pywsgi server.
@@ -102,6 +116,7 @@ class PlainHandler(WSGIHandler):
         super().__init__(sock, peer, server)
         self.rfile = io.BufferedReader(Continued(read, sock))
         self._environ = environ
+        self._limiter = limiter
 
     def answer(self, timeout: float) -> None:
         """Serve the connection. A client that leaves before its answer is nobody's problem.
@@ -143,7 +158,10 @@ class PlainHandler(WSGIHandler):
         if issubclass(t, (gevent.Timeout, OSError)):
             log.debug("connection from %s: %r", self.client_address, v)
         else:
-            log.error("a plain request could not be answered", exc_info=(t, v, tb))
+            self._limiter.write(
+                *(partial(log.error, exc_info=(t, v, tb)), "defect", time.monotonic()),
+                "a plain request could not be answered",
+            )
         pywsgi: Any = self
         pywsgi._send_error_response_if_possible(500)
 

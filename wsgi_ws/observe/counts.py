@@ -115,6 +115,7 @@ SLOW_DISCONNECTS = Count(
     "wsgi_ws_slow_disconnects_total",
     "Clients cut because they read too slowly.",
     statsd="ws_client_backpressure_disconnect",
+    summary="slow_disconnects",
 )
 SEND_ERRORS = Count(
     "wsgi_ws_send_errors_total",

@@ -98,6 +98,7 @@ class SummaryLine(NamedTuple):
     closed: Mapping[str, int]
     catch_ups: int
     gaps: int
+    slow_disconnects: int
     lag_s: float
     sockets_by_transport: Mapping[str, int]
 
@@ -114,7 +115,8 @@ class SummaryLine(NamedTuple):
             f"handshakes {self.admitted} admitted, {sum(self.refused.values())} refused"
             f"{f' ({reasons})' if reasons else ''}; "
             f"{f'closed by the server {codes}; ' if codes else ''}"
-            f"{counted(self.catch_ups, 'catch-up')}, {counted(self.gaps, 'gap')}"
+            f"{counted(self.catch_ups, 'catch-up')}, {counted(self.gaps, 'gap')}; "
+            f"{counted(self.slow_disconnects, 'slow client')} cut"
         )
 
 

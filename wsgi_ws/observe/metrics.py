@@ -135,6 +135,10 @@ class _Tally:
             if total > self._told[count]:
                 self._tell(count, total - self._told[count])
 
+    def summary(self) -> Mapping[str, int]:
+        """The counts that the summary has, by its fields."""
+        return {count.summary: n for count, n in self.totals.items() if count.summary}
+
     def _tell(self, count: Count, number: int, labels: tuple[str, ...] = ()) -> None:
         self._told[count] += number
         transport = self._transport if count.is_by_transport else ()
@@ -269,7 +273,7 @@ class TransportMetrics:
 
     def summary(self) -> Mapping[str, int]:
         """The counts that the summary has, by its fields."""
-        return {count.summary: n for count, n in self._totals.items() if count.summary}
+        return self._tally.summary()
 
     def _silence(self, stock: TransportStock, now: float) -> float:
         """Seconds since something came or the subscription began, as seen from one report to the
@@ -359,7 +363,7 @@ class Metrics:
 
     def totals(self) -> Totals:
         """For the summary."""
-        counts: Counter[str] = Counter()
+        counts = Counter(self._tally.summary())
         closed: Counter[str] = Counter()
         for transport in self._of.values():
             counts.update(transport.summary())

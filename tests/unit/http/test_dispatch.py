@@ -239,6 +239,16 @@ def test_a_defect_costs_one_client_its_connection_and_no_other(bench: Bench) -> 
     assert len(bench.owner.opened) == 1
 
 
+def test_a_defect_that_many_clients_meet_is_one_traceback_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.owner.log_limiter = LogLimiter(60.0)
+    bench.owner.defect = RuntimeError("a defect")
+    for _ in range(3):
+        answer(bench.ask(HANDSHAKE))
+    assert caplog.messages == ["a request could not be served"]
+
+
 def fail(*_: object) -> None:
     raise RuntimeError("a defect")
 

@@ -120,6 +120,15 @@ def test_a_defect_is_logged_and_answered(
     assert "".join(capfd.readouterr()) == ""
 
 
+def test_a_defect_that_many_requests_meet_is_one_traceback_in_the_log(
+    plain: Plain, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain.server._pywsgi.application = None
+    for _ in range(3):
+        all_of(plain.ask(GET))
+    assert caplog.messages == ["a plain request could not be answered"]
+
+
 def test_beyond_the_capacity_a_request_waits_for_one_before_it() -> None:
     plain = Plain(capacity=1)
     plain.application.pause = 0.01

@@ -53,20 +53,20 @@ from wsgi_ws.observe.log_lines import (
         (
             SummaryLine(
                 *(60.0, 5, 3, 100, 40, 1, 7, {"expired": 2, "closed": 1}),
-                *({"1013": 2, "1008": 1}, 4, 0, 0.0),
+                *({"1013": 2, "1008": 1}, 4, 0, 9, 0.0),
                 {"streams": 2, "realtime": 3},
             ),
             "5 sockets (streams 2, realtime 3) of 3 channels, lag 0.0 s; in 60 s: events 100 read, "
             "40 delivered, "
             "1 malformed; handshakes 7 admitted, 3 refused (closed 1, expired 2); "
-            "closed by the server 1008 1, 1013 2; 4 catch-ups, 0 gaps",
+            "closed by the server 1008 1, 1013 2; 4 catch-ups, 0 gaps; 9 slow clients cut",
         ),
         (
             SummaryLine(
-                *(60.0, 1, 1, 1, 1, 0, 1, {}, {}, 1, 1, 0.0), {"streams": 0, "realtime": 1}
+                *(60.0, 1, 1, 1, 1, 0, 1, {}, {}, 1, 1, 1, 0.0), {"streams": 0, "realtime": 1}
             ),
             "1 socket of 1 channel, lag 0.0 s; in 60 s: events 1 read, 1 delivered, 0 malformed; "
-            "handshakes 1 admitted, 0 refused; 1 catch-up, 1 gap",
+            "handshakes 1 admitted, 0 refused; 1 catch-up, 1 gap; 1 slow client cut",
         ),
     ],
 )

@@ -54,6 +54,7 @@ def test_a_summary_has_the_stock_of_its_moment(reporter: Reporter) -> None:
 def test_a_summary_is_about_its_own_interval(reporter: Reporter, metrics: Metrics) -> None:
     metrics.of(Transport.STREAMS).delivered_batch(10, 4, 6, b"1-0")
     metrics.upgrade_rejected("expired")
+    metrics.client_too_slow()
     start = reporter._summary_at
     first = reporter._summary(reporter.report(), start + 60)
     metrics.of(Transport.STREAMS).delivered_batch(3, 1, 1, b"1-0")
@@ -61,6 +62,7 @@ def test_a_summary_is_about_its_own_interval(reporter: Reporter, metrics: Metric
     metrics.of(Transport.REALTIME).connected()
     second = reporter._summary(reporter.report(), start + 120)
     assert (first.events_read, first.events_delivered, first.refused) == (10, 6, {"expired": 1})
+    assert (first.slow_disconnects, second.slow_disconnects) == (1, 0)
     assert (second.events_read, second.events_delivered, second.admitted) == (3, 1, 1)
     assert (second.refused, second.seconds) == ({"no_cookie": 1}, 60.0)
 

@@ -215,7 +215,10 @@ class CatchUp:
         except (Stale, redis.RedisError, OSError):
             raise
         except Exception as error:
-            log.exception("%r: a defect in its catch-up", request)
+            self._limiter.write(
+                *(log.exception, "defect", time.monotonic()),
+                *("%r: a defect in its catch-up", request),
+            )
             self._fail(request, type(error).__name__)
 
     def _look(self, request: Request, snapshot: Snapshot) -> None:
@@ -257,7 +260,8 @@ class CatchUp:
         """Its place means nothing in the streams as they are now: let it get all that is there."""
         if self._gaps.is_news(request.channel):
             self._metrics.gap()
-            log.warning(
+            self._limiter.write(
+                *(log.warning, "future", time.monotonic()),
                 "%r: last_id %s is newer than anything in Redis (flushed or restored?): "
                 "sending all that is there",
                 *(request, request.place.id),
@@ -333,7 +337,8 @@ class CatchUp:
         if waits_for_nothing or not self._gaps.is_news(request.channel):
             return
         self._metrics.gap()
-        log.warning(
+        self._limiter.write(
+            *(log.warning, "gap", time.monotonic()),
             "%r: events since last_id %s may be lost (the streams were trimmed, flushed or "
             "restored); sending the %d that are left",
             *(request, request.place.id, len(plan.missed)),
@@ -378,5 +383,8 @@ class CatchUp:
 
     def _send_away(self, request: Request, error: Exception) -> None:
         """Redis fails."""
-        log.error("%r: catch-up failed: %s; closed with 1012", request, error)
+        self._limiter.write(
+            *(log.error, "away", time.monotonic()),
+            *("%r: catch-up failed: %s; closed with 1012", request, error),
+        )
         request.close(CloseCode.SERVICE_RESTART, "missed events can't be read now")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
+from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.metrics import TransportMetrics
 from wsgi_ws.sources import finder, silence
 from wsgi_ws.sources.link import Link
@@ -31,6 +32,7 @@ from wsgi_ws.websocket.connection import Connection
 
 log = logging.getLogger(__name__)
 
+ALIKE_INTERVAL = 60.0  # seconds between two log lines about a malformed `last_id`
 READ_TIMEOUT = 10.0  # seconds for the reads of a catch-up
 SILENCE_PATIENCE = 60.0  # seconds with sockets, but without any stream, before a hint
 SILENCE_INTERVAL = 5.0  # seconds
@@ -56,6 +58,7 @@ class StreamSource:
         self._catch_up = self._make_catch_up()
         self._follower = self._make_follower()
         self._permissions = self._make_permissions()
+        self._limiter = LogLimiter(ALIKE_INTERVAL)
         self._caught_up_at = time.monotonic()
 
     # --- for the worker --------------------------------------------------------------------------
@@ -103,7 +106,7 @@ class StreamSource:
         A browser that has never got an event has no `last_id` to name when it comes back, and what
         it waits for may have been written meanwhile: it gets its channel's last minute.
         """
-        place = place_of(last_id)
+        place = place_of(last_id, self._limiter)
         if place is not None:
             self._catch_up.enqueue(connection, place)
         elif self._first_catch_up_ms:
@@ -207,12 +210,15 @@ class StreamSource:
         )
 
 
-def place_of(last_id: str | None) -> StreamId | None:
+def place_of(last_id: str | None, limiter: LogLimiter) -> StreamId | None:
     """The place in the global stream that a client's `last_id` names.
 
     A malformed one is ignored with a warning, as in the Node server.
     """
     place = None if last_id is None else StreamId.from_client(last_id)
     if place is None and last_id is not None:
-        log.warning("last_id %.40r is ignored: it is not like 1700000000000-0", last_id)
+        limiter.write(
+            *(log.warning, "last_id", time.monotonic()),
+            *("last_id %.40r is ignored: it is not like 1700000000000-0", last_id),
+        )
     return place

@@ -189,6 +189,16 @@ def test_who_comes_while_redis_hangs_is_told_so(scene: Scene) -> None:
     assert late.closed_with == 1012
 
 
+def test_many_that_are_told_to_come_back_are_one_line_in_the_log(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    sockets = [scene.returns(f"c{number}") for number in range(20)]
+    scene.archive.errors.append(redis.ConnectionError("gone"))
+    scene.serve(waited=catchup.PATIENCE)
+    assert {socket.closed_with for socket in sockets} == {1012}
+    assert len(caplog.messages) == 1
+
+
 def test_an_error_that_passes_is_waited_for(scene: Scene) -> None:
     one = scene.returns()
     scene.archive.errors.append(redis.ResponseError("BUSY Redis is busy running a script"))
@@ -209,6 +219,16 @@ def test_a_defect_costs_its_client_its_connection(scene: Scene) -> None:
     scene.archive.defect = ZeroDivisionError("a defect")
     scene.serve()
     assert one.closed_with == 1011
+
+
+def test_a_defect_that_many_clients_meet_is_one_traceback_in_the_log(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    for channel in "abc":
+        scene.returns(channel)
+    scene.archive.defect = ZeroDivisionError("a defect")
+    scene.serve()
+    assert [bool(record.exc_info) for record in caplog.records] == [True, False]
 
 
 def test_what_was_read_before_the_history_began_anew_is_read_again(scene: Scene) -> None:
@@ -339,6 +359,17 @@ def test_each_channel_has_its_own_gap(scene: Scene) -> None:
     scene.history.append((), b"%d-0" % NOW_MS)
     scene.serve()
     assert gaps(scene) == 2
+
+
+def test_the_gaps_of_many_channels_at_once_are_counted_and_told_in_one_line(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.archive.gap = True
+    for number in range(5):
+        scene.returns(f"c{number}", StreamId(NOW_MS - 1000, 0))
+    scene.history.append((), b"%d-0" % NOW_MS)
+    scene.serve()
+    assert (gaps(scene), len(caplog.messages)) == (5, 1)
 
 
 def test_an_old_place_of_a_channel_that_has_nothing_is_no_gap(scene: Scene) -> None:

@@ -7,8 +7,14 @@ import logging
 
 import pytest
 
+from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.sources.stream_id import StreamId
-from wsgi_ws.sources.streams.source import place_of
+from wsgi_ws.sources.streams import source
+from wsgi_ws.sources.streams.source import ALIKE_INTERVAL
+
+
+def place_of(last_id: str | None, limiter: LogLimiter | None = None) -> StreamId | None:
+    return source.place_of(last_id, limiter or LogLimiter(ALIKE_INTERVAL))
 
 
 @pytest.mark.parametrize(("last_id", "place"), [(None, None), ("5-1", StreamId(5, 1))])
@@ -32,3 +38,12 @@ def test_the_warning_about_a_last_id_is_one_short_line(caplog: pytest.LogCapture
     (line,) = caplog.messages
     assert len(line) < 150
     assert "\n" not in line
+
+
+def test_a_client_that_sends_malformed_ones_again_and_again_fills_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limiter = LogLimiter(ALIKE_INTERVAL)
+    for number in range(1000):
+        place_of(f"x{number}", limiter)
+    assert caplog.messages == ["last_id 'x0' is ignored: it is not like 1700000000000-0"]
