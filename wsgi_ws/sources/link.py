@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether Redis serves one source: outages are told once each, and retried with growing delays."""
+"""Whether Redis serves one source: outages are told once each, and retried with growing delays.
+
+A connection counts as good when it has lasted for a while. Until then the next one waits longer,
+and what is said of it is held back: something that cuts each connection after a second (a proxy,
+a CLIENT KILL in a loop, a message larger than Redis's output buffer) is one trouble, not thousands.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +17,50 @@ from gevent.event import Event
 
 from wsgi_ws.sources.redis_replies import Permission, is_forbidden, told
 from wsgi_ws.transport import Transport
+from wsgi_ws.wording import counted
 
 log = logging.getLogger(__name__)
 
 RETRY_DELAY_MIN, RETRY_DELAY_MAX = 0.1, 5.0  # seconds
 # A transport that Redis's user may not use is tried now and then all the same: permissions change.
 FORBIDDEN_DELAY = 10.0  # seconds
+LASTING = 10.0  # seconds after which a connection counts as good
+TOLD_IN_FULL = 3  # connections in a row that do not last, before lines are held back
+ALIKE_INTERVAL = 60.0  # seconds between two lines about those that follow
+
+
+class Retries:
+    """How long to wait before the next attempt.
+
+    Delays grow from attempt to attempt while these fail, and from one outage to the next while the
+    connections between them do not last.
+    """
+
+    def __init__(self) -> None:
+        self._begun = 0  # connections since the last one that has lasted
+        self._delay = RETRY_DELAY_MIN
+
+    @property
+    def is_flapping(self) -> bool:
+        """Whether connections come and go."""
+        return self._begun > TOLD_IN_FULL
+
+    def connected(self) -> None:
+        """A connection has begun. If it does not last, the next outage begins with a longer wait
+        than the one before it."""
+        self._delay = min(RETRY_DELAY_MIN * 2.0 ** min(self._begun, 10), RETRY_DELAY_MAX)
+        self._begun += 1
+
+    def lasted(self) -> None:
+        """It is a good one."""
+        self._begun = 0
+        self._delay = RETRY_DELAY_MIN
+
+    def next_delay(self) -> float:
+        """Seconds."""
+        delay = self._delay
+        self._delay = min(delay * 2, RETRY_DELAY_MAX)
+        return delay
 
 
 class Link:
@@ -46,44 +89,73 @@ class Link:
         self._permission = permission
         self._is_optional = is_optional
         self._meanwhile = meanwhile
-        self._delay = RETRY_DELAY_MIN
-        self._outage = ""
-        self._was_up = False
+        self._retries = Retries()
+        self._lasting: gevent.Greenlet[[], None] | None = None  # declares a connection a good one
+        self._told = ""  # what has been said of this outage
+        self._told_at = float("-inf")  # when connections that do not last were told last
+        self._lost = 0  # of them since then
+        self._is_down = self._was_up = False
 
     @property
     def is_off(self) -> bool:
         """Whether the transport is not permitted and never was, and nobody has asked for it."""
         return bool(self.forbidden) and self._is_optional and not self._was_up
 
-    def up(self) -> None:
-        """Redis has answered."""
-        if self._outage:
+    @property
+    def is_flapping(self) -> bool:
+        """Whether connections come and go: what happens with each of them is no news."""
+        return self._retries.is_flapping
+
+    def up(self) -> bool:
+        """Redis has answered; returns whether that is news."""
+        if self._is_down:
             self.reconnects += 1
-        self._outage = self.forbidden = ""
+        self._is_down = False
+        self._told = self.forbidden = ""
         self._was_up = True
-        self._delay = RETRY_DELAY_MIN
+        self._retries.connected()
+        self._lasting = gevent.spawn_later(LASTING, self._has_lasted)
         self.connected.set()
+        return not self.is_flapping
 
     def down(self, outage: Exception) -> None:
         """Redis can't be used: log it if that is news."""
         error = told(outage)
         if self.connected.is_set():
             self.lost_at = time.monotonic()
+            self._lost += 1
+        if self._lasting is not None:
+            self._lasting.kill(block=False)
+            self._lasting = None
+        self._is_down = True
         self.connected.clear()
         self.forbidden = self._permission.explain(outage) if is_forbidden(outage) else ""
-        if self._outage != error:
+        if self._told != error:
             self._tell(error)
-        self._outage = error
 
     def pause(self) -> None:
-        """Wait before the next attempt: each outage begins with short waits."""
+        """Wait before the next attempt."""
         if self.is_off:
             gevent.sleep(FORBIDDEN_DELAY)
-            return
-        gevent.sleep(self._delay * random.uniform(0.5, 1.0))
-        self._delay = min(self._delay * 2, RETRY_DELAY_MAX)
+        else:
+            gevent.sleep(self._retries.next_delay() * random.uniform(0.5, 1.0))
+
+    def _has_lasted(self) -> None:
+        was_flapping = self.is_flapping
+        self._retries.lasted()
+        if was_flapping:
+            log.info(
+                "Redis is read again for %s, on a connection that has lasted for %.0f s%s",
+                *(self._transport.value, LASTING, self._take_lost()),
+            )
+        self._lost, self._told_at = 0, float("-inf")
 
     def _tell(self, error: str) -> None:
+        if self.is_flapping:
+            # What is held back is tried again with the next attempt: an outage that stays is told.
+            if time.monotonic() - self._told_at < ALIKE_INTERVAL:
+                return
+            self._told_at = time.monotonic()
         name = self._transport.value
         why = f": {self.forbidden}" if self.forbidden else ""
         if self.is_off:
@@ -92,7 +164,19 @@ class Link:
                 "this server is for",
                 *(name, error, why),
             )
-        elif not self._outage:
-            log.error("Redis can't be read for %s (%s)%s; %s", name, error, why, self._meanwhile)
-        else:  # is news: first "closed", then "wrong password"
+        elif self._told:  # is news: first "closed", then "wrong password"
             log.warning("Redis still can't be read for %s (%s)%s", name, error, why)
+        elif self.is_flapping:
+            log.error(
+                "Redis can't be read for %s (%s): connections to it don't last; each is waited for "
+                "longer, and they are told of once a minute, until one has lasted for %.0f s%s",
+                *(name, error, LASTING, self._take_lost()),
+            )
+        else:
+            log.error("Redis can't be read for %s (%s)%s; %s", name, error, why, self._meanwhile)
+        self._told = error
+
+    def _take_lost(self) -> str:
+        """The end of a line: how many connections it stands for."""
+        lost, self._lost = self._lost, 0
+        return f" [{counted(lost, 'connection')} lost since the last such line]"

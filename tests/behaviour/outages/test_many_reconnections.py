@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,11 @@ from websockets.sync.client import ClientConnection, connect
 
 from testbed.servers import DEADLINE, RedisServer, Server, eventually
 from testbed.superset import cookie, event, new_channel, publish
+from wsgi_ws.sources.link import RETRY_DELAY_MAX, TOLD_IN_FULL
 
 StartServer = Callable[..., Server]
 KILLS = 130  # redis-py's pools have 100 places
+EAGER = Path(__file__).with_name("eager_conf.py")
 
 
 @pytest.fixture
@@ -48,20 +51,43 @@ def is_gone(client: redis.Redis, reader: str) -> bool:
     return reader not in readers(client)
 
 
+def kill_reader(server: RedisServer) -> None:
+    """End the connection on which the stream is followed, as soon as there is one."""
+    (reader,) = eventually(lambda: readers(server.client), "the stream is followed")
+    server.client.client_kill_filter(_id=reader)
+    eventually(partial(is_gone, server.client, reader), "the connection is gone")
+
+
 @pytest.mark.timeout(300)
 def test_after_130_lost_connections_events_still_come(
+    start_server: StartServer, own_redis: RedisServer, prefix: str
+) -> None:
+    server = start_server(redis_port=own_redis.port, arguments=["-c", str(EAGER)])
+    channel = new_channel()
+    with open_tab(server, channel) as client:
+        for _ in range(KILLS):
+            kill_reader(own_redis)
+        publish(own_redis.client, prefix, channel, job_id="after all that")
+        assert json.loads(client.recv(timeout=DEADLINE))["job_id"] == "after all that"
+    assert "Too many connections" not in server.log_text()
+
+
+def test_connections_that_are_lost_in_a_row_cost_no_event_few_lines_and_ever_fewer_attempts(
     start_server: StartServer, own_redis: RedisServer, prefix: str
 ) -> None:
     server = start_server(redis_port=own_redis.port)
     channel = new_channel()
     with open_tab(server, channel) as client:
-        for _ in range(KILLS):
-            (reader,) = eventually(lambda: readers(own_redis.client), "the stream is followed")
-            own_redis.client.client_kill_filter(_id=reader)
-            eventually(partial(is_gone, own_redis.client, reader), "the connection is gone")
-        publish(own_redis.client, prefix, channel, job_id="after all that")
-        assert json.loads(client.recv(timeout=DEADLINE))["job_id"] == "after all that"
-    assert "Too many connections" not in server.log_text()
+        for number in range(8):
+            kill_reader(own_redis)
+            publish(own_redis.client, prefix, channel, job_id=f"{number}")
+        lost_at = time.monotonic()
+        jobs = [json.loads(client.recv(timeout=DEADLINE))["job_id"] for _ in range(8)]
+        assert time.monotonic() - lost_at > RETRY_DELAY_MAX / 4  # it was 0.1 s at first
+    assert jobs == [f"{number}" for number in range(8)]
+    log = server.log_text()
+    assert log.count("Redis can't be read for streams") == TOLD_IN_FULL + 1
+    assert log.count("following stream") == TOLD_IN_FULL
 
 
 def test_after_a_lost_connection_the_last_minute_is_not_read_again(

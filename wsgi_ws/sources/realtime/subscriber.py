@@ -74,7 +74,8 @@ class ChannelSubscriber:
             self._subscribe(wire)
             for watcher in watchers:
                 watcher.start()
-            self._link.up()
+            if self._link.up():
+                log.info("subscribed to channel %s", self._channel.decode())
             self._listener.on_subscribed()
             while True:
                 self._listener.on_messages(self._take(wire))
@@ -95,7 +96,6 @@ class ChannelSubscriber:
         reply = wire.reply()
         if not _is(reply, b"subscribe"):
             raise MalformedReply("a reply that is not that to SUBSCRIBE")
-        log.info("subscribed to channel %s", self._channel.decode())
 
     def _take(self, wire: RedisWire) -> list[bytes]:
         """The messages that have come; none when Redis has only said that it is there."""

@@ -309,8 +309,8 @@ class StreamFollower:
         self._pace.asked(block_ms)
 
     def _note_connected(self) -> None:
-        log.info("following stream %s from %s", self._key, (self._position or b"").decode())
-        self._link.up()
+        if self._link.up():
+            log.info("following stream %s from %s", self._key, (self._position or b"").decode())
 
     def _note_refusal(self, error: Exception) -> None:
         """Was the connection closed in place of a large reply? If so, ask for less."""
@@ -321,7 +321,8 @@ class StreamFollower:
         if asked == 1:
             self._note_immense_event()
             return
-        log.warning(
+        self._limiter.write(
+            *(log.warning, "refused", time.monotonic()),
             "the connection to Redis was closed in place of a reply with up to %d entries: if that "
             "is Redis's client-output-buffer-limit (normal) or maxmemory-clients, it is small for "
             "these events; asking for %d at a time now",

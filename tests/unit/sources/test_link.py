@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long is waited for Redis, and what is said: of one outage, and of one after the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import gevent
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.servers import DEADLINE
+from wsgi_ws.sources import link as module
+from wsgi_ws.sources.link import RETRY_DELAY_MAX, RETRY_DELAY_MIN, TOLD_IN_FULL, Link, Retries
+from wsgi_ws.sources.redis_replies import Permission
+from wsgi_ws.transport import Transport
+
+GONE = redis.ConnectionError("gone")
+DELAYS = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]  # seconds
+
+
+def first_delays(retries: Retries, outages: int, attempts: int = 1) -> Iterator[float]:
+    """The first delay of each outage; the connections between them don't last."""
+    for _ in range(outages):
+        retries.connected()
+        delays = [retries.next_delay() for _ in range(attempts)]
+        yield delays[0]
+
+
+# --- how long is waited --------------------------------------------------------------------------
+
+
+def test_delays_grow_within_an_outage() -> None:
+    retries = Retries()
+    assert [retries.next_delay() for _ in DELAYS] == DELAYS
+
+
+def test_an_outage_after_a_connection_that_has_lasted_begins_with_a_short_wait() -> None:
+    retries = Retries()
+    for _ in range(3):
+        retries.connected()
+        retries.lasted()
+        assert [retries.next_delay() for _ in DELAYS] == DELAYS
+
+
+def test_delays_grow_from_outage_to_outage_while_connections_do_not_last() -> None:
+    assert list(first_delays(Retries(), len(DELAYS))) == DELAYS
+
+
+def test_a_long_outage_makes_the_wait_of_the_next_one_no_longer() -> None:
+    assert list(first_delays(Retries(), 3, attempts=20)) == DELAYS[:3]
+
+
+def test_a_connection_that_lasts_ends_the_growth() -> None:
+    retries = Retries()
+    list(first_delays(retries, 20))
+    retries.connected()
+    retries.lasted()
+    assert retries.next_delay() == RETRY_DELAY_MIN
+
+
+@given(st.lists(st.sampled_from(["connected", "lasted", "next_delay"]), max_size=2000))
+def test_whatever_happens_a_wait_has_its_bounds(steps: list[str]) -> None:
+    retries = Retries()
+    for step in steps:
+        getattr(retries, step)()
+    assert RETRY_DELAY_MIN <= retries.next_delay() <= RETRY_DELAY_MAX
+
+
+# --- what is said --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def link(monkeypatch: pytest.MonkeyPatch) -> Link:
+    monkeypatch.setattr(module, "LASTING", 3600.0)
+    permission = Permission("ws", "subscribe to realtime", "&realtime +subscribe +ping")
+    return Link(Transport.REALTIME, permission, is_optional=False, meanwhile="sockets stay open")
+
+
+def flap(link: Link, times: int) -> int:
+    """Connections that begin and are lost; returns how many beginnings were news."""
+    news = 0
+    for _ in range(times):
+        news += link.up()
+        link.down(GONE)
+    return news
+
+
+def test_a_single_outage_is_told_once_however_many_attempts_fail(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    link.up()
+    for _ in range(10):
+        link.down(GONE)
+    assert caplog.messages == ["Redis can't be read for realtime (gone); sockets stay open"]
+    assert link.up()
+
+
+def test_many_connections_that_are_lost_in_a_row_are_a_few_lines(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert flap(link, 1000) == TOLD_IN_FULL
+    assert len(caplog.messages) == TOLD_IN_FULL + 1
+    assert "connections to it don't last" in caplog.messages[-1]
+
+
+def test_they_are_told_again_after_a_while_with_their_number(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    flap(link, TOLD_IN_FULL + 10)
+    link._told_at -= module.ALIKE_INTERVAL
+    flap(link, 1)
+    assert caplog.messages[-1].endswith("[10 connections lost since the last such line]")
+
+
+def test_an_outage_that_stays_is_told_though_its_beginning_was_not(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    flap(link, TOLD_IN_FULL + 10)
+    caplog.clear()
+    link.down(GONE)
+    assert caplog.messages == []
+    link._told_at -= module.ALIKE_INTERVAL
+    link.down(GONE)
+    link.down(GONE)
+    assert len(caplog.messages) == 1
+
+
+def test_all_reconnections_are_counted(link: Link) -> None:
+    flap(link, 20)
+    assert link.reconnects == 19
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    with gevent.Timeout(DEADLINE):
+        while not condition():
+            gevent.sleep(0.005)
+
+
+def test_the_first_connection_that_lasts_is_told(
+    link: Link, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    flap(link, TOLD_IN_FULL + 10)
+    monkeypatch.setattr(module, "LASTING", 0.01)
+    link.up()
+    wait_until(lambda: "Redis is read again for realtime" in caplog.text)
+    link.down(GONE)
+    assert "sockets stay open" in caplog.messages[-1]  # an outage like others
+
+
+def test_a_connection_that_is_lost_in_time_never_counts_as_a_good_one(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LASTING", 0.02)
+    for _ in itertools.repeat(None, TOLD_IN_FULL + 1):
+        link.up()
+        link.down(GONE)
+    gevent.sleep(0.05)
+    assert link.is_flapping
