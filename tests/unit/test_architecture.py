@@ -251,7 +251,7 @@ PURE = {
     *("event", "http.auth.authenticator", "http.handshake", "http.origin", "http.paths"),
     *("http.refusals", "http.request"),
     *("observe.counts", "observe.log_limiter", "observe.log_lines"),
-    *("sources.realtime.envelope", "sources.realtime.memory"),
+    *("sources.realtime.envelope", "sources.realtime.memory", "sources.realtime.owed"),
     *("sources.streams.history", "sources.streams.replay", "sources.stream_id"),
     *("superset.names", "superset.stream_names"),
     *("websocket.allowance", "websocket.closing", "websocket.frames"),

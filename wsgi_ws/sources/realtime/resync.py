@@ -4,18 +4,20 @@
 Browsers repair a loss only after a close, so this is the one honest answer to it. They come back
 after one to two seconds, and each that waits for charts asks Superset once. All at once would be a
 storm, here and there, so they are closed a few at a time. Not before they can come back for good:
-at the third attempt that fails a browser gives its charts up.
+at the third attempt that fails a browser gives its charts up. And not the same ones once a second
+where subscriptions come and go: see `owed`.
 """
 
 from __future__ import annotations
 
-from itertools import islice
+import time
 
 import gevent
 from gevent.event import Event
 
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import TransportMetrics
+from wsgi_ws.sources.realtime.owed import Owed
 from wsgi_ws.websocket.connection import Connection
 from wsgi_ws.websocket.frames import CloseCode
 
@@ -24,12 +26,13 @@ STEP = 0.02  # seconds
 
 
 class Resync:
-    """`run` in a greenlet closes what `begin` has named, until killed."""
+    """`run` in a greenlet closes those that are owed it, until killed."""
 
     def __init__(self, hub: Hub, metrics: TransportMetrics) -> None:
         self._hub = hub
         self._metrics = metrics
-        self._waiting: dict[Connection, None] = {}  # the next one first
+        self._owed: Owed[Connection] = Owed()
+        self._is_held = False
         self._reason = ""
         self._some = Event()
 
@@ -37,36 +40,47 @@ class Resync:
         """Close every socket that is there now, soon.
 
         :param reason: of the close.
-        :returns: how many they are.
+        :returns: how many of them were not to be closed before.
         """
-        self._waiting = dict.fromkeys(self._hub)
+        count = self._owed.owe_all(self._hub)
+        self._is_held = False
         self._reason = reason
-        self._metrics.resynchronized(len(self._waiting))
+        self._metrics.resynchronized(count)
         self._some.set()
-        return len(self._waiting)
+        return count
 
     def add(self, connection: Connection, reason: str) -> None:
         """Close one more."""
-        self._waiting[connection] = None
+        self._owed.owe(connection)
         self._reason = reason
         self._metrics.resynchronized(1)
         self._some.set()
 
     def leave(self, connection: Connection) -> bool:
         """Forget a connection that has ended; returns whether its turn was still to come."""
-        return self._waiting.pop(connection, True) is None
+        return self._owed.forget(connection)
 
-    def stop(self) -> None:
-        """Leave those alone that are not closed yet."""
-        self._waiting.clear()
+    def hold(self) -> None:
+        """Close nobody until the next `begin`: whoever is closed now would have to be again."""
+        self._is_held = True
 
     def run(self) -> None:
         """Close a few at a time, until killed."""
         while True:
-            self._some.wait()
+            self._some.wait(self._patience())
             self._some.clear()
-            while self._waiting:
-                for connection in list(islice(self._waiting, int(RATE * STEP))):
-                    del self._waiting[connection]
-                    connection.close(CloseCode.SERVICE_RESTART, self._reason)
+            while self._close_some():
                 gevent.sleep(STEP)
+
+    def _patience(self) -> float | None:
+        """Seconds until somebody's turn, if nothing happens meanwhile."""
+        due_at = None if self._is_held else self._owed.next_at()
+        return None if due_at is None else max(0.0, due_at - time.monotonic())
+
+    def _close_some(self) -> int:
+        if self._is_held:
+            return 0
+        connections = self._owed.take(time.monotonic(), int(RATE * STEP))
+        for connection in connections:
+            connection.close(CloseCode.SERVICE_RESTART, self._reason)
+        return len(connections)

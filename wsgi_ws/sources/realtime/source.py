@@ -23,6 +23,7 @@ from wsgi_ws.sources.realtime.broadcast import Broadcaster
 from wsgi_ws.sources.realtime.departures import Departure, Departures
 from wsgi_ws.sources.realtime.envelope import REPEATABLE, MalformedMessage, Message, message_of
 from wsgi_ws.sources.realtime.memory import Memory
+from wsgi_ws.sources.realtime.owed import RETURN_MIN
 from wsgi_ws.sources.realtime.resync import Resync
 from wsgi_ws.sources.realtime.subscriber import SILENCE_MAX, ChannelSubscriber
 from wsgi_ws.sources.redis_client import connect, describe
@@ -44,9 +45,6 @@ SILENCE_PATIENCE = 600.0  # seconds with sockets, but without any message, befor
 # it has got. It gets more than it may have missed: what is for it alone is little, and what is for
 # everybody is needed for as long as a browser is between two sockets that it changes by itself.
 EVERYBODYS_REACH = 5.0  # seconds
-# A browser that is told by a close comes back after a second at the earliest. Who comes sooner
-# behind a new subscription was between two sockets when the others were told.
-RETURN_MIN = 0.9  # seconds
 # With which a browser closes a socket to open the next one.
 RENEWING = (CloseCode.NORMAL, CloseCode.NO_STATUS)
 MISSED = "messages may have been missed"
@@ -144,7 +142,7 @@ class RealtimeSource:
 
     def on_lost(self) -> None:
         """Whoever is not closed yet will be when Redis is back: once is enough."""
-        self._resync.stop()
+        self._resync.hold()
 
     def on_messages(self, messages: Sequence[bytes]) -> None:
         """Hand out what was published."""
@@ -215,7 +213,7 @@ class RealtimeSource:
         """Whether a socket that opens now is of a tab that may have missed something, and whose
         browser does not know it."""
         if time.monotonic() - self._resubscribed_at < RETURN_MIN:
-            return True
+            return True  # who was told is not back so soon: it was between two sockets then
         if departure is None or departure.is_told:
             return False
         if departure.is_owed or departure.at < self._resubscribed_at:
@@ -237,8 +235,13 @@ class RealtimeSource:
 
     def _close_all(self, reason: str) -> None:
         count = self._resync.begin(reason)
-        if count:
-            log.warning("closing %s with 1012: %s", counted(count, "socket"), reason)
+        if not count:
+            return
+        line = ("closing %s with 1012: %s", counted(count, "socket"), reason)
+        if self.link.is_flapping:
+            self._limiter.write(log.warning, "closing", time.monotonic(), *line)
+        else:
+            log.warning(*line)
 
     def _hint_at_silence(self) -> None:
         """Say once that browsers come, but nothing is published for them."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 from unittest.mock import Mock
@@ -13,7 +14,9 @@ import pytest
 from testbed.servers import DEADLINE
 from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.hub import Hub
+from wsgi_ws.sources.realtime import owed
 from wsgi_ws.sources.realtime import resync as module
+from wsgi_ws.sources.realtime.owed import RETURN_MIN
 from wsgi_ws.sources.realtime.resync import Resync
 from wsgi_ws.websocket.connection import Connection
 
@@ -67,13 +70,61 @@ def test_it_is_a_few_at_a_time(world: World) -> None:
     assert closed == module.RATE * module.STEP
 
 
-def test_those_that_are_left_when_redis_goes_again_stay(world: World) -> None:
+def closed(sockets: list[Socket]) -> int:
+    return sum(socket.closed_with is not None for socket in sockets)
+
+
+def test_those_that_are_left_when_redis_goes_again_stay_until_it_is_back(world: World) -> None:
     sockets = world.connect(200)
     world.resync.begin("lost")
     gevent.sleep(0)
-    world.resync.stop()
+    world.resync.hold()
     gevent.sleep(3 * module.STEP)
-    assert sum(socket.closed_with is None for socket in sockets) == 180
+    assert closed(sockets) == 20
+    world.resync.begin("lost")
+    wait_until(lambda: closed(sockets) == 200)
+
+
+def test_who_is_added_while_redis_is_away_waits_as_well(world: World) -> None:
+    sockets = world.connect(1)
+    world.resync.hold()
+    world.resync.add(cast(Connection, sockets[0]), "lost")
+    gevent.sleep(3 * module.STEP)
+    assert closed(sockets) == 0
+
+
+def test_who_is_back_a_moment_ago_is_closed_when_its_time_has_come(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owed, "RETURN_MIN", 0.0)
+    monkeypatch.setattr(owed, "INTERVAL", 0.2)
+    sockets = world.connect(1)
+    world.resync.begin("lost")
+    wait_until(lambda: closed(sockets) == 1)
+    back = world.connect(1)
+    world.resync.begin("lost again")
+    gevent.sleep(3 * module.STEP)
+    assert closed(back) == 0
+    wait_until(lambda: closed(back) == 1)
+
+
+def test_a_turn_that_is_far_away_keeps_nobody_waiting_whose_turn_is_now(world: World) -> None:
+    sockets = world.connect(1)
+    world.resync.begin("lost")
+    wait_until(lambda: closed(sockets) == 1)
+    sockets[0].opened_at = time.monotonic() + RETURN_MIN
+    (other,) = world.connect(1)
+    world.resync.add(cast(Connection, sockets[0]), "lost")
+    gevent.sleep(3 * module.STEP)
+    world.hub.remove(cast(Connection, sockets[0]))
+    world.resync.begin("lost")
+    wait_until(lambda: other.closed_with)
+
+
+def test_those_that_still_wait_are_counted_once(world: World) -> None:
+    world.connect(50)
+    world.resync.hold()
+    assert [world.resync.begin("lost"), world.resync.begin("lost")] == [50, 0]
 
 
 def test_those_that_came_first_go_first(world: World) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from wsgi_ws.sources.stream_id import StreamId
 from wsgi_ws.sources.streams.entry import Entry
@@ -21,6 +22,7 @@ class Socket:
         self.chunks: list[bytes] = []
         self.closed_with: int | None = None
         self.reads = reads
+        self.opened_at = time.monotonic()
 
     def send(self, chunk: bytes) -> None:
         if self.state is State.OPEN:
