@@ -12,7 +12,7 @@ from typing import Any
 from wsgi_ws.addresses import is_loopback
 from wsgi_ws.cli.checks.words import SUPERSET, Finding, change, green, red, unknown, yellow
 from wsgi_ws.config.from_superset import agree, values_of
-from wsgi_ws.config.keys import ADDRESS_KEYS, key_of
+from wsgi_ws.config.keys import ADDRESS_KEYS, USUAL_USER, key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.meanings import around, only_around
 from wsgi_ws.superset.names import SEVEN, SIX, Generation
@@ -127,6 +127,8 @@ def _about_rotation(said: Said, loaded: Loaded) -> str:
 
 def _matters(path: str, said: dict[str, Said], loaded: Loaded) -> bool:
     redis = loaded.settings.redis
+    if path in ("redis.username", "redis.password") and _has_own_user(said, loaded):
+        return False
     if path == "redis.username":
         return bool(redis.password or said["redis.password"].value)
     if path == "redis.sentinelPassword":
@@ -134,6 +136,15 @@ def _matters(path: str, said: dict[str, Said], loaded: Loaded) -> bool:
     if path == "redis.sentinelMaster":
         return bool(redis.sentinels)
     return not path.startswith("redis.ssl") or path == "redis.ssl"
+
+
+def _has_own_user(said: dict[str, Said], loaded: Loaded) -> bool:
+    """Whether this server logs in as another user than Superset, who may do less: whether that is
+    enough the check of Redis tells."""
+    login = said.get("redis.username")  # Superset has none with Sentinels
+    theirs = login.value if login and said["redis.password"].value else USUAL_USER
+    redis = loaded.settings.redis
+    return bool(redis.password) and redis.user != theirs and not isinstance(theirs, Unknown)
 
 
 def _address_findings(

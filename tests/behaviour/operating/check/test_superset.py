@@ -17,7 +17,7 @@ from testbed.check import (
     backend,
     sentences,
 )
-from testbed.servers import SECRET
+from testbed.servers import SECRET, RedisServer
 from wsgi_ws.cli.checks.report import as_json
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
@@ -215,6 +215,44 @@ def test_a_mismatch_about_redis(
 ) -> None:
     path = superset.write(**{BACKEND: backend(environ, **changed)})
     assert_named(check_all(environ, CheckOptions(superset=path)), Level.RED, *words)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [{}, {"PASSWORD": "theirs"}, {"USER": "superset", "PASSWORD": "theirs"}],
+    ids=["nobody logs in there", "the default user there", "another user there"],
+)
+def test_a_user_of_redis_of_the_servers_own(
+    environ: dict[str, str],
+    superset: SupersetConfig,
+    redis_server: RedisServer,
+    prefix: str,
+    theirs: dict[str, object],
+) -> None:
+    commands = ("+xread", "+xrange", "+xrevrange", "+time", "+subscribe", "+ping")
+    rules = ("on", ">word", f"~{prefix}*", "&realtime", *commands)
+    redis_server.client.execute_command("ACL", "SETUSER", f"user-{prefix}", *rules)
+    environ |= {"REDIS_USERNAME": f"user-{prefix}", "REDIS_PASSWORD": "word"}
+    path = superset.write(**{BACKEND: backend(environ, **theirs)})
+    assert sentences(check_all(environ, CheckOptions(superset=path))) == ""
+
+
+def test_a_user_of_redis_of_the_servers_own_where_superset_names_sentinels(
+    environ: dict[str, str], superset: SupersetConfig
+) -> None:
+    environ |= {"REDIS_USERNAME": "ours", "REDIS_PASSWORD": "word"}
+    path = superset.write(**{BACKEND: SENTINEL})
+    report = check_all(environ, CheckOptions(superset=path))
+    assert "differs from" not in sentences(report)
+
+
+def test_another_password_of_the_same_user_of_redis(
+    environ: dict[str, str], superset: SupersetConfig
+) -> None:
+    environ |= {"REDIS_USERNAME": "superset", "REDIS_PASSWORD": "ours"}
+    path = superset.write(**{BACKEND: backend(environ, USER="superset", PASSWORD="theirs")})
+    report = check_all(environ, CheckOptions(superset=path))
+    assert_named(report, Level.RED, "redis.password (from environment variable REDIS_PASSWORD)")
 
 
 def test_another_redis(
