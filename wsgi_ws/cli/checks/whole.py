@@ -73,7 +73,7 @@ def check_all(environ: Mapping[str, str], options: CheckOptions) -> Report:
     findings += reading
     if superset:
         findings += check_superset(superset, loaded)
-        for generation in compared(superset):
+        for generation in _to_compare(superset, loaded):
             one_redis = _one_redis(superset, loaded, generation)
             findings += check_values(superset, loaded, generation, one_redis=one_redis)
             findings += check_browser(superset, loaded, options.page, generation)
@@ -81,6 +81,13 @@ def check_all(environ: Mapping[str, str], options: CheckOptions) -> Report:
     if url:
         findings += _unless_wrong(loaded, _END_TO_END, URL, lambda: _try_url(url, loaded, superset))
     return Report(shown_values(loaded), findings)
+
+
+def _to_compare(superset: SupersetSettings, loaded: Loaded) -> Sequence[Generation]:
+    """Of a file for two generations those that are followed: `check_superset` tells of others."""
+    looked_at = compared(superset)
+    followed = [g for g in looked_at if is_followed(transport_of(g), loaded)]
+    return followed or looked_at
 
 
 def writers_redis(

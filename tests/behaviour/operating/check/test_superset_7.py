@@ -314,6 +314,16 @@ def test_two_secrets_of_which_one_is_here(environ: dict[str, str], both: Superse
     assert PUBLIC_SECRET not in as_json(report)
 
 
+def test_settings_of_superset_6_1_that_nobody_follows_any_more_are_no_mistake(
+    environ: dict[str, str], both: SupersetConfig
+) -> None:
+    environ |= {"TRANSPORTS": "realtime", "JWT_SECRET": PUBLIC_SECRET}
+    path = both.write(WEBSOCKET_JWT_SECRET=repr(PUBLIC_SECRET))
+    report = check_all(environ, CheckOptions(superset=path))
+    assert_named(report, Level.YELLOW, "nothing of Superset up to 6.1 is followed")
+    assert sentences(report, Level.RED) == ""
+
+
 def test_two_servers_of_redis_of_which_one_is_followed(
     environ: dict[str, str], both: SupersetConfig, own_redis: StartRedis
 ) -> None:
