@@ -119,7 +119,13 @@ class Link:
         return not self.is_flapping
 
     def down(self, outage: Exception) -> None:
-        """Redis can't be used: log it if that is news."""
+        """Redis can't be used: log it if that is news.
+
+        What is off stays off in an outage, which says nothing about permissions: else browsers
+        would be admitted that get nothing. The other transport tells of it.
+        """
+        if self.is_off and not is_forbidden(outage):
+            return
         error = told(outage)
         if self.connected.is_set():
             self.lost_at = time.monotonic()
@@ -161,8 +167,8 @@ class Link:
         if self.is_off:
             log.warning(
                 "the transport %s is switched off (%s)%s, or set transports (TRANSPORTS) to what "
-                "this server is for",
-                *(name, error, why),
+                "this server is for; it is tried again every %.0f s",
+                *(name, error, why, FORBIDDEN_DELAY),
             )
         elif self._told:  # is news: first "closed", then "wrong password"
             log.warning("Redis still can't be read for %s (%s)%s", name, error, why)
