@@ -123,6 +123,12 @@ def is_forbidden(error: Exception) -> bool:
     return isinstance(error, redis.ResponseError) and bool(_UNKNOWN_COMMAND.search(text))
 
 
+def is_of_ping_alone(error: redis.ResponseError) -> bool:
+    """Whether Redis refuses PING and publishes all the same: this user may not ask, or Redis can't
+    save its data and permits no writes, which PUBLISH is none of."""
+    return is_forbidden(error) or str(error).startswith("MISCONF")
+
+
 def is_of_cluster(error: object) -> bool:
     """Whether only a Redis Cluster answers like this."""
     if isinstance(error, redis.exceptions.MasterDownError):  # any replica does

@@ -14,6 +14,7 @@ from wsgi_ws.sources.redis_replies import (
     clock_ms,
     entries_of,
     is_cut_off,
+    is_of_ping_alone,
     stream_of,
     to_follow_streams,
     to_subscribe,
@@ -88,6 +89,20 @@ def test_a_master_that_is_gone_is_no_cluster_and_passes() -> None:
 def test_a_script_that_holds_the_server_up_passes() -> None:
     assert will_pass(redis.ResponseError("BUSY Redis is busy running a script"))
     assert not will_pass(redis.ResponseError("WRONGTYPE Operation against a key"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("NOPERM this user has no permissions to run the 'ping' command", True),
+        ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to", True),
+        ("BUSY Redis is busy running a script.", False),
+        ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", False),
+        ("LOADING Redis is loading the dataset in memory", False),
+    ],
+)
+def test_a_refusal_of_ping_alone_is_told_from_one_of_messages(text: str, expected: bool) -> None:
+    assert is_of_ping_alone(redis.ResponseError(text)) is expected
 
 
 @pytest.mark.parametrize(

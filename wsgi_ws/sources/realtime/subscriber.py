@@ -17,7 +17,7 @@ import redis
 
 from wsgi_ws.loop import give_way
 from wsgi_ws.sources.link import Link
-from wsgi_ws.sources.redis_replies import MalformedReply, is_forbidden
+from wsgi_ws.sources.redis_replies import MalformedReply, is_of_ping_alone
 from wsgi_ws.sources.redis_wire import RedisWire
 
 log = logging.getLogger(__name__)
@@ -85,12 +85,13 @@ class ChannelSubscriber:
             wire.close()
 
     def _subscribe(self, wire: RedisWire) -> None:
-        """While Redis loads its data one could subscribe, but nobody can publish."""
+        """Not while Redis is busy or loads its data, although it would permit that: browsers that
+        are told to ask then, ask a Superset that can't read its caches."""
         wire.send(("PING",))
         try:
             wire.reply()
         except redis.ResponseError as error:
-            if not is_forbidden(error):
+            if not is_of_ping_alone(error):
                 raise
         wire.send(("SUBSCRIBE", self._channel))
         reply = wire.reply()
@@ -126,17 +127,15 @@ def _is(reply: Any, kind: bytes) -> bool:
 def _is_answer(reply: Any) -> bool:
     """Whether it is an answer to PING, and no message.
 
-    A PING that is not permitted is answered all the same. Any other error says that Redis passes
-    nothing on at present: a replica has lost its master, or loads that one's data, or a script
-    holds everybody up.
-
-    :raises redis.ResponseError: it is neither, or such an error.
+    :raises redis.ResponseError: it is neither, or one that tells of missed messages: who publishes
+        is refused as well while a script runs, and a replica without its master hears nothing.
     """
     if _is(reply, b"message") and type(reply[2]) is bytes:
         return False
     if isinstance(reply, redis.ResponseError):
-        if not is_forbidden(reply):
-            raise reply
-    elif reply != [b"pong", b""]:
+        if is_of_ping_alone(reply):
+            return True
+        raise reply
+    if reply != [b"pong", b""]:
         raise MalformedReply("what is neither a message nor an answer")
     return True

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Redis answers, but with an error: whatever could not be published meanwhile is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+import redis
+
+from testbed.http_client import ask
+from testbed.servers import RedisServer, Server, eventually
+from tests.behaviour.realtime.scene import RESYNC, Scene, StartScene, await_log
+
+StartRedis = Callable[..., RedisServer]
+DOWN = "Redis can't be read for realtime"
+SUBSCRIBED = "subscribed to channel"
+REALTIME = {"TRANSPORTS": "realtime"}
+KEYS, DELAY_US = 8000, 300  # that Redis loads: 2.4 s at least
+
+
+def is_ready(server: Server) -> bool:
+    return ask(server, path="/ready")[0] == 200
+
+
+def await_resync(scene: Scene) -> None:
+    """Every socket is closed, once, and every page is back."""
+    eventually(scene.all_closed_once, "every socket is closed")
+    eventually(scene.all_open, "every page is back")
+    assert scene.codes() == {RESYNC}
+    eventually(lambda: is_ready(scene.server), "it is ready again")
+
+
+def lines_about(server: Server, text: str) -> list[str]:
+    return [line for line in server.log_text().splitlines() if text in line]
+
+
+# --- it loads its data ---------------------------------------------------------------------------
+
+
+def test_a_redis_that_loads_its_data_is_waited_for(
+    start_scene: StartScene, own_redis: RedisServer
+) -> None:
+    scene = start_scene(publish_at=own_redis.port, redis_port=own_redis.port, environ=REALTIME)
+    with own_redis.client.pipeline(transaction=False) as pipeline:
+        for number in range(KEYS):
+            pipeline.set(f"key {number}", "x" * 100)
+        pipeline.execute()
+    own_redis.client.save()
+    with scene.traffic():
+        own_redis.stop()
+        often = ("--loading-process-events-interval-bytes", "1024")
+        own_redis.start("--key-load-delay", str(DELAY_US), *often, wait=False)
+        await_log(scene.server, "loading the dataset")
+        assert not is_ready(scene.server)
+        assert scene.codes() == set()
+        await_resync(scene)
+    assert len(lines_about(scene.server, "loading the dataset")) == 1
+    log = scene.server.log_text()
+    assert log.rindex("loading the dataset") < log.rindex(SUBSCRIBED)
+
+
+# --- a script holds it up ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def busy(server: RedisServer) -> Iterator[None]:
+    """A script that does not end before this does. Redis refuses PUBLISH meanwhile."""
+    server.client.config_set("busy-reply-threshold", 100)
+    other = redis.Redis(port=server.port)
+
+    def spin() -> None:
+        with contextlib.suppress(redis.ResponseError):  # it is killed
+            other.eval("while true do end", 0)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        eventually(lambda: is_busy(server), "Redis is busy")
+        yield
+    finally:
+        server.client.script_kill()
+        thread.join()
+        other.close()
+
+
+def is_busy(server: RedisServer) -> bool:
+    try:
+        server.client.ping()
+    except redis.ResponseError as error:
+        return "BUSY" in str(error) or "busy" in str(error)
+    return False
+
+
+def test_what_a_script_kept_from_being_published_is_asked_for(
+    start_scene: StartScene, own_redis: RedisServer
+) -> None:
+    scene = start_scene(publish_at=own_redis.port, redis_port=own_redis.port, environ=REALTIME)
+    with scene.traffic():
+        with busy(own_redis):
+            await_log(scene.server, DOWN)
+            assert not is_ready(scene.server)
+            assert scene.all_open()
+            eventually(lambda: scene.superset.lost, "messages are lost")
+        await_resync(scene)
+    (line,) = lines_about(scene.server, "be read for realtime")
+    assert "BUSY Redis is busy running a script" in line
+
+
+def test_a_server_that_starts_while_a_script_runs_waits_for_its_end(
+    start_scene: StartScene, own_redis: RedisServer
+) -> None:
+    with busy(own_redis):
+        scene = start_scene(
+            publish_at=own_redis.port, redis_port=own_redis.port, wait=False, tabs=False
+        )
+        await_log(scene.server, "sockets are accepted and held")
+        assert not is_ready(scene.server)
+        scene.open_tabs()
+        for tab in scene.tabs:
+            scene.superset.end(scene.superset.begin([tab]))
+    scene.browsers.check()
+    assert scene.codes() == {RESYNC}
+    (line,) = lines_about(scene.server, "be read for realtime")
+    assert "BUSY Redis is busy running a script" in line
+
+
+# --- it can't save its data ----------------------------------------------------------------------
+
+
+def test_a_redis_that_can_not_save_its_data_publishes_all_the_same(
+    start_scene: StartScene, own_redis: RedisServer
+) -> None:
+    scene = start_scene(publish_at=own_redis.port, redis_port=own_redis.port, environ=REALTIME)
+    own_redis.client.config_set("save", "3600 1")
+    file_in_the_way = own_redis.directory / "dump.rdb" / "file"
+    file_in_the_way.parent.mkdir()
+    file_in_the_way.touch()
+    own_redis.client.bgsave()
+    eventually(lambda: refuses_ping(own_redis), "Redis refuses writes and PING")
+    with scene.traffic():
+        own_redis.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await_resync(scene)
+    assert scene.superset.lost == 0
+
+
+def refuses_ping(server: RedisServer) -> bool:
+    try:
+        server.client.ping()
+    except redis.ResponseError as error:
+        return "MISCONF" in str(error)
+    return False
+
+
+# --- a replica whose master is gone --------------------------------------------------------------
+
+
+def test_a_replica_that_refuses_to_answer_without_its_master_is_an_outage(
+    start_scene: StartScene, start_redis: StartRedis
+) -> None:
+    master = start_redis()
+    replica = start_redis("--replicaof", f"127.0.0.1 {master.port}")
+    replica.client.config_set("replica-serve-stale-data", "no")
+    eventually(lambda: master.client.wait(1, 100), "the replica follows its master")
+    scene = start_scene(publish_at=master.port, redis_port=replica.port, environ=REALTIME)
+    with scene.traffic():
+        master.stop()
+        await_log(scene.server, "MASTERDOWN")
+        assert not is_ready(scene.server)
+        master.start()
+        await_resync(scene)
