@@ -94,9 +94,11 @@ REFUSALS: Mapping[str, Kind] = {
         "It is signed with the right secret, but Superset signs no such token: some other program "
         "has jwtSecret too, and must not"
     ),
-    "wrong_transport": _unauthorized(
+    "wrong_transport": Kind(
+        "401 Unauthorized",
         "If Superset was upgraded, reload the page; transports says what is switched on (auto is "
-        "both), and two versions of Superset on one host name need cookies of two names"
+        "both), and two versions of Superset on one host name need cookies of two names",
+        advice="this server is not for this page's version of Superset; reload the page",
     ),
     "transport_off": Kind(
         "503 Service Unavailable",

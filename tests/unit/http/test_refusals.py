@@ -83,6 +83,10 @@ def test_a_client_is_told_the_problem_where_there_is_no_other_advice() -> None:
     assert Refusal("expired", "the problem").advice != "the problem"
 
 
+def test_a_page_of_another_superset_is_told_to_be_reloaded() -> None:
+    assert "reload the page" in Refusal("wrong_transport", "the problem").advice
+
+
 # --- which are alike -----------------------------------------------------------------------------
 
 
