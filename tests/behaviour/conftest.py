@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redis servers of a test's own, with and without a Sentinel."""
+"""Redis servers of a test's own, with and without a Sentinel or TLS."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from testbed.sentinel import Sentinel
 from testbed.servers import RedisServer
+from testbed.tls import Certificates, TlsRedis
 
 
 @pytest.fixture
@@ -44,3 +45,13 @@ def start_sentinel(
     yield start
     for sentinel in started:
         sentinel.close()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def tls_redis(start_redis: Callable[..., RedisServer], certificates: Certificates) -> TlsRedis:
+    return TlsRedis(start_redis, certificates)

@@ -11,12 +11,10 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-import trustme
 from websockets.sync.client import ClientConnection, connect
 
 from testbed.sentinel import MASTER, Sentinel
@@ -30,6 +28,7 @@ from testbed.servers import (
     redis_executable,
 )
 from testbed.superset import cookie, new_channel, publish
+from testbed.tls import Certificates, TlsRedis
 from wsgi_ws.transport import Transport
 
 StartServer = Callable[..., Server]
@@ -73,60 +72,6 @@ def check_service(server: Server, admin: redis.Redis, prefix: str) -> None:
 
 
 # --- TLS -----------------------------------------------------------------------------------------
-
-
-class Certificates:
-    """A CA, a certificate of Redis for the name localhost, one of a client; and a foreign CA."""
-
-    def __init__(self, directory: Path) -> None:
-        ca = trustme.CA()
-        redis_s = ca.issue_cert("localhost")
-        client_s = ca.issue_cert("client.example.org")
-        self.ca = self._put(directory / "ca.pem", ca.cert_pem)
-        self.foreign_ca = self._put(directory / "foreign.pem", trustme.CA().cert_pem)
-        self.redis_cert = self._put(directory / "redis.pem", *redis_s.cert_chain_pems)
-        self.redis_key = self._put(directory / "redis.key", redis_s.private_key_pem)
-        self.client_cert = self._put(directory / "client.pem", *client_s.cert_chain_pems)
-        self.client_key = self._put(directory / "client.key", client_s.private_key_pem)
-
-    def of_redis(self, port: int) -> tuple[str, ...]:
-        """redis-server's arguments for a port with TLS."""
-        return (
-            *("--tls-port", str(port), "--tls-ca-cert-file", self.ca),
-            *("--tls-cert-file", self.redis_cert, "--tls-key-file", self.redis_key),
-        )
-
-    @staticmethod
-    def _put(path: Path, *blobs: trustme.Blob) -> str:
-        path.write_bytes(b"".join(blob.bytes() for blob in blobs))
-        return str(path)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("certificates"))
-
-
-class TlsRedis:
-    """A redis-server that wants a client certificate, as an operator would set it up."""
-
-    def __init__(self, start_redis: StartRedis, certificates: Certificates) -> None:
-        self.port = free_port()
-        arguments = (*certificates.of_redis(self.port), "--tls-auth-clients", "yes")
-        self.admin = start_redis(*arguments).client
-        self.environ = {
-            "REDIS_HOST": "localhost",
-            "REDIS_PORT": str(self.port),
-            "REDIS_SSL": "true",
-            "REDIS_SSL_CA_CERTS": certificates.ca,
-            "REDIS_SSL_CERTFILE": certificates.client_cert,
-            "REDIS_SSL_KEYFILE": certificates.client_key,
-        }
-
-
-@pytest.fixture
-def tls_redis(start_redis: StartRedis, certificates: Certificates) -> TlsRedis:
-    return TlsRedis(start_redis, certificates)
 
 
 def test_tls_with_a_ca_and_a_client_certificate(
