@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Any
 
-from wsgi_ws.sources.redis_replies import clock_ms
+from wsgi_ws.sources.redis_replies import clock_ms, will_pass
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,11 @@ class RedisClock:
         """What a reply to TIME says, in milliseconds since the epoch.
 
         :param reply: also an error, which is said once.
+        :raises redis.ResponseError: the error is one of the whole server, and will pass.
         """
         if isinstance(reply, Exception):
+            if will_pass(reply):
+                raise reply
             self._refuse(reply)
             self._base_ms = time.time() * 1000 - time.monotonic() * 1000
             return self.now_ms()

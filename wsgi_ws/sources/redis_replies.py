@@ -107,7 +107,7 @@ def is_cut_off(error: Exception) -> bool:
     )
 
 
-def will_pass(error: redis.ResponseError) -> bool:
+def will_pass(error: Exception) -> bool:
     """Whether an error is one of the whole server, and for a time: a script holds it up, or its
     master is gone."""
     names = (redis.exceptions.MasterDownError, redis.exceptions.TryAgainError)

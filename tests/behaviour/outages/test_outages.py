@@ -17,6 +17,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from testbed.busy import busy
 from testbed.servers import DEADLINE, RedisServer, Server, eventually
 from testbed.superset import cookie, event, new_channel, publish
 from testbed.tcp_proxy import TcpProxy
@@ -203,6 +204,28 @@ def test_a_redis_that_is_still_loading_is_waited_for(
         await_log(server, UP, 2)
         publish(own_redis.client, prefix, channel, job_id="1")
         assert next_jobs(client, 1) == ["1"]
+
+
+@pytest.mark.parametrize("starts", [False, True], ids=["connected before", "connects meanwhile"])
+def test_a_redis_that_a_script_holds_up_is_waited_for(
+    start_server: StartServer, own_redis: RedisServer, prefix: str, starts: bool
+) -> None:
+    channel = new_channel()
+    publish(own_redis.client, prefix, channel, job_id="0")
+    if not starts:
+        server = start_server(redis_port=own_redis.port, environ=QUICK)
+    with busy(own_redis):
+        if starts:
+            server = start_server(redis_port=own_redis.port, environ=QUICK, wait=False)
+        await_log(server, "be read for streams (BUSY Redis is busy running a script")
+        assert status(server, "/ready") == 503
+        assert "machine's clock" not in server.log_text()
+    await_log(server, UP, 1 if starts else 2)
+    with open_tab(server, channel) as client:
+        assert next_jobs(client, 1) == ["0"]
+        publish(own_redis.client, prefix, channel, job_id="1")
+        assert next_jobs(client, 1) == ["1"]
+    assert server.log_text().count("for streams (BUSY") == 1
 
 
 def test_a_redis_out_of_memory_is_still_read(

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import redis
 
+from testbed.busy import busy
 from testbed.http_client import ask
 from testbed.servers import RedisServer, Server, eventually
 from tests.behaviour.realtime.scene import RESYNC, Scene, StartScene, await_log
@@ -62,35 +61,6 @@ def test_a_redis_that_loads_its_data_is_waited_for(
 
 
 # --- a script holds it up ------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def busy(server: RedisServer) -> Iterator[None]:
-    """A script that does not end before this does. Redis refuses PUBLISH meanwhile."""
-    server.client.config_set("busy-reply-threshold", 100)
-    other = redis.Redis(port=server.port)
-
-    def spin() -> None:
-        with contextlib.suppress(redis.ResponseError):  # it is killed
-            other.eval("while true do end", 0)
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    try:
-        eventually(lambda: is_busy(server), "Redis is busy")
-        yield
-    finally:
-        server.client.script_kill()
-        thread.join()
-        other.close()
-
-
-def is_busy(server: RedisServer) -> bool:
-    try:
-        server.client.ping()
-    except redis.ResponseError as error:
-        return "BUSY" in str(error) or "busy" in str(error)
-    return False
 
 
 def test_what_a_script_kept_from_being_published_is_asked_for(
