@@ -195,15 +195,20 @@ def test_a_redis_that_is_still_loading_is_waited_for(
     server = start_server(redis_port=own_redis.port)
     channel = new_channel()
     with open_tab(server, channel) as client:
-        own_redis.client.mset({f"key {number}": "x" for number in range(5000)})
+        with own_redis.client.pipeline(transaction=False) as pipeline:
+            for number in range(8000):
+                pipeline.set(f"key {number}", "x")
+            pipeline.execute()
         publish(own_redis.client, prefix, channel, job_id="0")
         assert next_jobs(client, 1) == ["0"]
         own_redis.stop()
         own_redis.start("--key-load-delay", "300", wait=False)
-        await_log(server, DOWN)
+        await_log(server, "be read for streams (Redis is loading the dataset in memory")
+        assert status(server, "/ready") == 503
         await_log(server, UP, 2)
         publish(own_redis.client, prefix, channel, job_id="1")
         assert next_jobs(client, 1) == ["1"]
+    assert server.log_text().count("for streams (Redis is loading") == 1
 
 
 @pytest.mark.parametrize("starts", [False, True], ids=["connected before", "connects meanwhile"])
