@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long is waited for Redis, and what is said: of one outage, and of one after the other."""
+"""How long is waited for Redis, what is said of outages, and what is off."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from wsgi_ws.sources.redis_replies import Permission
 from wsgi_ws.transport import Transport
 
 GONE = redis.ConnectionError("gone")
+FORBIDDEN = redis.ResponseError("NOPERM this user has no permissions to run the 'xread' command")
+PERMISSION = Permission("ws", "subscribe to realtime", "&realtime +subscribe +ping")
 DELAYS = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]  # seconds
 
 
@@ -76,8 +78,7 @@ def test_whatever_happens_a_wait_has_its_bounds(steps: list[str]) -> None:
 @pytest.fixture
 def link(monkeypatch: pytest.MonkeyPatch) -> Link:
     monkeypatch.setattr(module, "LASTING", 3600.0)
-    permission = Permission("ws", "subscribe to realtime", "&realtime +subscribe +ping")
-    return Link(Transport.REALTIME, permission, is_optional=False, meanwhile="sockets stay open")
+    return Link(Transport.REALTIME, PERMISSION, is_optional=False, meanwhile="sockets stay open")
 
 
 def flap(link: Link, times: int) -> int:
@@ -161,3 +162,48 @@ def test_a_connection_that_is_lost_in_time_never_counts_as_a_good_one(
         link.down(GONE)
     gevent.sleep(0.05)
     assert link.is_flapping
+
+
+# --- what Redis's user may not use ---------------------------------------------------------------
+
+
+@pytest.fixture(params=list(Transport))
+def optional(request: pytest.FixtureRequest) -> Link:
+    return Link(request.param, PERMISSION, is_optional=True, meanwhile="")
+
+
+def test_what_is_not_permitted_is_off(optional: Link) -> None:
+    optional.down(FORBIDDEN)
+    assert optional.is_off
+
+
+def test_what_is_off_stays_off_in_an_outage(optional: Link) -> None:
+    optional.down(FORBIDDEN)
+    optional.down(GONE)
+    assert optional.is_off
+
+
+def test_an_outage_of_what_is_off_is_no_news(
+    optional: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for error in (FORBIDDEN, GONE, FORBIDDEN):
+        optional.down(error)
+    assert len(caplog.records) == 1
+
+
+def test_an_outage_switches_nothing_off(optional: Link) -> None:
+    optional.down(GONE)
+    assert not optional.is_off
+
+
+def test_it_is_on_once_redis_permits_it(optional: Link) -> None:
+    optional.down(FORBIDDEN)
+    optional.up()
+    assert not optional.is_off
+
+
+def test_what_was_asked_for_by_name_is_never_off() -> None:
+    link = Link(Transport.STREAMS, PERMISSION, is_optional=False, meanwhile="")
+    link.down(FORBIDDEN)
+    assert not link.is_off
