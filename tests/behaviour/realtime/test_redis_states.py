@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import hiredis
 import redis
 
 from testbed.busy import busy
 from testbed.http_client import ask
-from testbed.servers import RedisServer, Server, eventually
-from tests.behaviour.realtime.scene import RESYNC, Scene, StartScene, await_log
+from testbed.servers import DEADLINE, RedisServer, Server, eventually
+from testbed.tcp_proxy import TcpProxy
+from tests.behaviour.realtime.scene import RESYNC, Scene, StartScene, await_log, close_of, socket
+from wsgi_ws.superset.realtime import channel_name, envelope
 
 StartRedis = Callable[..., RedisServer]
 DOWN = "Redis can't be read for realtime"
@@ -140,3 +144,18 @@ def test_a_replica_that_refuses_to_answer_without_its_master_is_an_outage(
         assert not is_ready(scene.server)
         master.start()
         await_resync(scene)
+
+
+# --- what has come before ------------------------------------------------------------------------
+
+
+def test_a_message_that_comes_with_an_error_behind_it_is_delivered(
+    start_realtime: Callable[..., Server], proxy: TcpProxy, prefix: str
+) -> None:
+    server = start_realtime(redis_port=proxy.port, environ=REALTIME)
+    message = envelope("dashboard.filters_applied", "principal", 1, ["user:1"])
+    parts: Any = (b"message", channel_name(prefix).encode(), message)
+    with socket(server, "user:1", "1") as client:
+        proxy.inject(hiredis.pack_command(parts) + b"-BUSY Redis is busy running a script.\r\n")
+        assert client.recv(DEADLINE) == '{"topic":"dashboard.filters_applied","payload":1}'
+        assert close_of(client)[0] == RESYNC

@@ -78,7 +78,7 @@ class ChannelSubscriber:
                 log.info("subscribed to channel %s", self._channel.decode())
             self._listener.on_subscribed()
             while True:
-                self._listener.on_messages(self._take(wire))
+                self._hear(wire)
                 give_way()
         finally:
             gevent.killall(watchers)
@@ -98,10 +98,16 @@ class ChannelSubscriber:
         if not _is(reply, b"subscribe"):
             raise MalformedReply("a reply that is not that to SUBSCRIBE")
 
-    def _take(self, wire: RedisWire) -> list[bytes]:
-        """The messages that have come; none when Redis has only said that it is there."""
+    def _hear(self, wire: RedisWire) -> None:
+        """Hand on the messages that have come, if any, and before an error that is behind them."""
+        messages: list[bytes] = []
         replies = [wire.next(), *wire.arrived()]
-        return [reply[2] for reply in replies if not _is_answer(reply)]
+        try:
+            for reply in replies:
+                if not _is_answer(reply):
+                    messages.append(reply[2])
+        finally:
+            self._listener.on_messages(messages)
 
     def _watch(self, wire: RedisWire, ask: Callable[[RedisWire], None]) -> None:
         """Ask for a sign of life, or with Sentinels for the master, now and then. Each has a
