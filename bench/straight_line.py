@@ -21,7 +21,7 @@ import threading
 import hiredis
 
 from bench.producer import PREFIX
-from wsgi_ws.event import channel_of, frame_of, members_of
+from wsgi_ws.event import frame_of, head_of
 from wsgi_ws.http.handshake import GUID
 
 Channels = dict[str, list[socket.socket]]
@@ -65,8 +65,9 @@ def follow(redis: socket.socket, channels: Channels) -> None:
         if not reply:
             continue
         for entry_id, fields in reply[0][1]:
-            frame = frame_of(entry_id, members_of(fields[1]))
-            for client in channels.get(channel_of(fields[1]), ()):
+            head = head_of(fields[1])
+            frame = frame_of(entry_id, fields[1], head)
+            for client in channels.get(head.channel_id, ()):
                 client.send(frame)
             position = entry_id
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from wsgi_ws.event import frame_of, members_of
+from wsgi_ws.event import frame_of, head_of
 
 ID = b"1700000000000-3"
 EVENT: dict[str, Any] = {
@@ -23,7 +23,7 @@ DEPTHS = [10, 250, 300, 900, 990, 1000, 1023, 1100, 5000, 100_000]
 
 
 def frame(data: bytes) -> bytes:
-    return frame_of(ID, members_of(data))
+    return frame_of(ID, data, head_of(data))
 
 
 def dumped(event: object) -> bytes:

@@ -18,10 +18,10 @@ import redis
 from wsgi_ws.cli.socket_client import Socket, Trust
 from wsgi_ws.cli.token import cookie, realtime_cookie
 from wsgi_ws.config.keys import Settings
-from wsgi_ws.event import MalformedEntry
+from wsgi_ws.event import MalformedEntry, members_of
 from wsgi_ws.sources.redis_client import connect
 from wsgi_ws.sources.stream_id import ZERO, StreamId
-from wsgi_ws.sources.streams.entry import Entry
+from wsgi_ws.sources.streams.entry import data_of
 from wsgi_ws.superset.stream_names import global_stream
 from wsgi_ws.transport import Transport
 
@@ -58,7 +58,7 @@ def from_redis(
             for raw in reply[0][1] if reply else ():
                 position = raw[0]
                 try:
-                    members = Entry.parse(raw).members
+                    members = members_of(data_of(raw[1]))
                 except MalformedEntry as error:
                     yield {"id": position.decode(), "malformed": str(error)}
                     continue

@@ -81,7 +81,8 @@ Frame = Ping | Pong | Close | Data
 
 def text_frame(payload: bytes) -> bytes:
     """One unfragmented, unmasked text frame (RFC 6455 §5.2); `payload` must be UTF-8."""
-    return _head(0x81, len(payload)) + payload
+    size = len(payload)
+    return (_TEXT_HEADS[size] if size < len(_TEXT_HEADS) else _head(0x81, size)) + payload
 
 
 def binary_frame(payload: bytes) -> bytes:
@@ -111,6 +112,11 @@ def _head(first: int, size: int) -> bytes:
     if size <= 0xFFFF:
         return struct.pack("!BBH", first, 126, size)
     return struct.pack("!BBQ", first, 127, size)
+
+
+_TEXT_HEADS = tuple(
+    _head(0x81, size) for size in range(1024)
+)  # nearly every event's is one of them
 
 
 # --- inbound -------------------------------------------------------------------------------------

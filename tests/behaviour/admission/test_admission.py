@@ -246,7 +246,7 @@ def test_a_client_that_does_not_read_is_cut_and_delays_nobody(
         reader = stack.enter_context(open_tab(server, channel))
         for number in range(200):
             publish(redis_server.client, prefix, channel, job_id=f"{number}", errors=["x" * 50_000])
-            assert f'"job_id":"{number}"' in str(reader.recv(timeout=DEADLINE))
+            assert f'"job_id": "{number}"' in str(reader.recv(timeout=DEADLINE))
         eventually(
             lambda: statsd().count("ws_client_backpressure_disconnect:1|c") == len(idle),
             "every deaf client is cut",

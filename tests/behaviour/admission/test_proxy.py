@@ -64,10 +64,10 @@ def test_events_and_catch_ups_pass_through_a_proxy_in_front_of_two_workers(
     channel = new_channel()
     with proxy.tab(channel) as client:
         last_id, _ = publish(redis_server.client, prefix, channel, job_id="live")
-        assert '"job_id":"live"' in str(client.recv(timeout=DEADLINE))
+        assert '"job_id": "live"' in str(client.recv(timeout=DEADLINE))
     publish(redis_server.client, prefix, channel, job_id="missed")
     with proxy.tab(channel, f"?last_id={last_id}") as client:
-        assert '"job_id":"missed"' in str(client.recv(timeout=DEADLINE))
+        assert '"job_id": "missed"' in str(client.recv(timeout=DEADLINE))
 
 
 def test_the_close_code_of_a_stop_passes_through(

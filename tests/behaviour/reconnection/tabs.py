@@ -63,8 +63,8 @@ def tab(server: Server, channel: str, last_id: str | None = None) -> Iterator[Cl
 
 
 def message(ws: ClientConnection) -> dict[str, Any]:
-    """The next event."""
-    return dict(json.loads(ws.recv(timeout=DEADLINE)))
+    """The next event, as a browser reads it: numbers are floats there, of any number of digits."""
+    return dict(json.loads(ws.recv(timeout=DEADLINE), parse_int=float))
 
 
 def jobs(ws: ClientConnection, count: int) -> list[str]:

@@ -102,7 +102,7 @@ def test_it_serves_without_redis_until_that_comes(
         redis_server.start()
         eventually(lambda: "following stream" in server.log_text(), "it finds Redis")
         publish(redis_server.client, prefix, channel, job_id="j")
-        assert '"job_id":"j"' in str(client.recv(timeout=DEADLINE))
+        assert '"job_id": "j"' in str(client.recv(timeout=DEADLINE))
     redis_server.close()
 
 

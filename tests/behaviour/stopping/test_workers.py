@@ -250,7 +250,7 @@ def test_a_reload_replaces_the_workers_and_loses_no_event(
     publish(redis_server.client, prefix, channel, job_id="between")
     url = server.url(f"/?last_id={last_id}")
     with connect(url, additional_headers={"Cookie": cookie(channel)}) as client:
-        assert '"job_id":"between"' in str(client.recv(timeout=DEADLINE))
+        assert '"job_id": "between"' in str(client.recv(timeout=DEADLINE))
 
 
 @pytest.mark.parametrize("pause", [0.05, 0.1, 0.15, 0.3])

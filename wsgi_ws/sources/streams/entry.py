@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from wsgi_ws.event import MalformedEntry, channel_of, frame_of, identity, members_of
+from wsgi_ws.event import MalformedEntry, frame_of, head_of, identity
 from wsgi_ws.sources.stream_id import StreamId
 
 RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as hiredis gives them
@@ -18,7 +17,7 @@ RawEntry = tuple[bytes, Sequence[bytes]]  # ID; name, value, name, … as hiredi
 
 @dataclass(slots=True)
 class Entry:
-    """An event at a place in a stream, for catch-ups. Its JSON is parsed once, when it is needed.
+    """An event at a place in a stream, for catch-ups.
 
     :ivar data: the event as the producer wrote it; of its members only the channel is known to be
         well-formed.
@@ -27,7 +26,6 @@ class Entry:
     id: StreamId
     channel: str
     data: bytes
-    _members: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     _identity: bytes | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -37,42 +35,29 @@ class Entry:
         :raises MalformedEntry: no field `data`, not JSON, not an object, no channel.
         """
         data = data_of(raw[1])
-        return cls(StreamId.parse(raw[0]), channel_of(data), data)
-
-    @property
-    def members(self) -> dict[str, Any]:
-        """The event's members.
-
-        :raises MalformedEntry: not UTF-8, or not JSON.
-        """
-        if self._members is None:
-            self._members = members_of(self.data)
-        return self._members
+        return cls(StreamId.parse(raw[0]), head_of(data).channel_id, data)
 
     @property
     def identity(self) -> bytes:
         """What tells two copies of one event from two events; see `event.identity`."""
         if self._identity is None:
-            try:
-                self._identity = identity(self.data, self.members)
-            except MalformedEntry:
-                self._identity = self.data
+            self._identity = identity(self.data)
         return self._identity
 
     def frame(self) -> bytes:
         """The WebSocket frame for browsers, with this entry's ID.
 
-        :raises MalformedEntry: not UTF-8, not JSON, or nested too deeply.
+        :raises MalformedEntry: not UTF-8.
         """
-        return frame_of(bytes(self.id), self.members)
+        return frame_of(bytes(self.id), self.data, head_of(self.data))
 
     def known_by_identity(self) -> Entry:
         """The same without its content, to be remembered: it can be matched, but not sent."""
-        return Entry(self.id, self.channel, b"", None, self.identity)
+        return Entry(self.id, self.channel, b"", self.identity)
 
     def at(self, place: StreamId) -> Entry:
-        """The same event at another place, which shares what has been parsed."""
-        return Entry(place, self.channel, self.data, self._members, self._identity)
+        """The same event at another place, which shares its identity."""
+        return Entry(place, self.channel, self.data, self._identity)
 
 
 def data_of(fields: Sequence[bytes]) -> bytes:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from wsgi_ws.event import MalformedEntry, channel_of, frame_of, members_of
+from wsgi_ws.event import MalformedEntry, frame_of, head_of
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
@@ -25,9 +25,8 @@ from wsgi_ws.wording import counted
 log = logging.getLogger(__name__)
 
 # Entries parsed before the first of them is sent, so that what one socket gets of them shares a
-# send(). Large enough for a thousand sockets that get events in turn; some 10 ms of work, in which
-# the loop does not turn.
-PIECE = 2000
+# send(). As many as one read brings at most: some 10 ms of work, in which the loop does not turn.
+PIECE = 4000
 ALIKE_INTERVAL = 60.0  # seconds between two log lines of one kind of malformed entry
 
 
@@ -86,7 +85,7 @@ class Fanout:
             with contextlib.suppress(MalformedEntry):  # was counted, and would be again
                 data = data_of(raw[1])
                 if (raw[0], data) not in seen and StreamId.parse(raw[0]) > self._history.floor:
-                    members_of(data)  # or it is malformed
+                    frame_of(raw[0], data, head_of(data))  # or it is malformed
                     yield raw
 
     def gap(self, position: StreamId, oldest: StreamId) -> None:
@@ -117,10 +116,10 @@ class Fanout:
         for entry_id, fields in entries:
             try:
                 data = data_of(fields)
-                channel = channel_of(data)
+                head = head_of(data)
+                channel = head.channel_id
                 if channel in subscribed:
-                    frame = frame_of(entry_id, members_of(data))
-                    frames.setdefault(channel, []).append(frame)
+                    frames.setdefault(channel, []).append(frame_of(entry_id, data, head))
             except MalformedEntry as error:
                 self._skip(entry_id, error)
                 continue
@@ -144,4 +143,4 @@ def _readable(entries: Iterable[RawEntry]) -> Iterator[Kept]:
     for entry_id, fields in entries:
         with contextlib.suppress(MalformedEntry):
             data = data_of(fields)
-            yield entry_id, channel_of(data), data
+            yield entry_id, head_of(data).channel_id, data
