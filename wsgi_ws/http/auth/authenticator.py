@@ -2,18 +2,22 @@
 """Whose token is it? The `Cookie` header → an identity, or a refusal that an operator understands.
 
 Pure: no sockets, no clock. PyJWT checks the signature; what counts of the claims is in `claims`.
-PyJWT's look at a secret (is it a PEM, SSH or DER key, or a JWK, which must not serve as an HMAC's?)
-is taken once instead of for each token, where it is most of the work. While one secret takes
-another's place, both admit. No refusal contains a token.
+PyJWT's look at a secret (is it a PEM, SSH or DER key, or a JWK, which must not serve as an
+HMAC's?) is taken once instead of for each token, where it is most of the work. Nor is a header
+looked at again whose text PyJWT has taken before: Superset writes the same each time. While one
+secret takes another's place, both admit. No refusal contains a token.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jwt
 import orjson
@@ -26,6 +30,8 @@ from wsgi_ws.transport import Transport, cookie_name
 
 MAX_TOKENS = 4  # cookies of one name that are looked at: two paths on two domains
 MAX_SHOWN = 100  # cookies whose names are in a refusal's line, as far as the line goes
+
+MAX_HEADERS = 8  # texts of a header that are remembered: more than one is a rarity
 
 _HMACS = {
     "HS256": HMACAlgorithm.SHA256,
@@ -211,13 +217,45 @@ class _Key:
     secret: str = field(repr=False)
     algorithms: Sequence[str]
     _verifier: jwt.PyJWS = field(init=False, repr=False, compare=False)
+    # A header as it stands in a token that PyJWT has verified with this secret → the HMAC's hash.
+    _known_headers: dict[bytes, str] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_verifier", _verifier(self.secret, self.algorithms))
 
     def payload(self, token: str) -> bytes:
         """What is in a token that this secret has signed; else PyJWT's or Python's errors."""
-        return self._decode(token, self.secret)
+        payload = self._of_known_form(token)
+        if payload is not None:
+            return payload
+        decoded = self._decode(token, self.secret)
+        if decoded["header"]["alg"] in _HMACS and len(self._known_headers) < MAX_HEADERS:
+            header, _, _ = token.encode().partition(b".")
+            self._known_headers[header] = _HMACS[decoded["header"]["alg"]]().name
+        whole: bytes = decoded["payload"]
+        return whole
+
+    def _of_known_form(self, token: str) -> bytes | None:
+        """What is in a token that PyJWT would take for certain, in a fifth of its time; else None.
+
+        Certain is: the header's text has passed before, the signature's text is that of the right
+        signature, and the payload is in base64url as RFC 7515 §2 writes it.
+        """
+        signed, _, signature = token.encode().rpartition(b".")
+        header, _, text = signed.partition(b".")
+        algorithm = self._known_headers.get(header)
+        if algorithm is None:
+            return None
+        right = _base64url(hmac.digest(self.secret.encode(), signed, algorithm))
+        if not hmac.compare_digest(right, signature):
+            return None
+        try:
+            payload = base64.urlsafe_b64decode(text + b"==")
+        except binascii.Error:
+            return None
+        return payload if _base64url(payload) == text else None
 
     def looks_right(self, token: str) -> bool:
         """Whether a secret that looks like this one has signed a token. That admits nobody."""
@@ -230,9 +268,8 @@ class _Key:
             return False
         return True
 
-    def _decode(self, token: str, secret: str) -> bytes:
-        payload: bytes = self._verifier.decode(token, secret, algorithms=list(self.algorithms))
-        return payload
+    def _decode(self, token: str, secret: str) -> dict[str, Any]:
+        return self._verifier.decode_complete(token, secret, algorithms=list(self.algorithms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +307,11 @@ class _KnownHmac(HMACAlgorithm):
 
     def prepare_key(self, key: str | bytes) -> bytes:
         return key.encode() if isinstance(key, str) else key
+
+
+def _base64url(data: bytes) -> bytes:
+    """RFC 7515 §2: base64url without its padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def _verifier(secret: str, algorithms: Sequence[str]) -> jwt.PyJWS:

@@ -6,15 +6,16 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsgi_ws.http.auth.authenticator import MAX_TOKENS, Authenticator
+from wsgi_ws.http.auth.authenticator import MAX_HEADERS, MAX_TOKENS, Authenticator
 from wsgi_ws.http.auth.claims import Identity
 from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.transport import Transport
@@ -198,14 +199,14 @@ def test_no_secret_admits_by_an_algorithm_that_is_not_configured(algorithm: str)
 
 def test_a_token_of_the_present_secret_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[object] = []
-    decode = jwt.PyJWS.decode
+    decode = jwt.PyJWS.decode_complete
 
     def noting(verifier: jwt.PyJWS, *arguments: Any, **options: Any) -> Any:
         checked.append(arguments[1])
         return decode(verifier, *arguments, **options)
 
-    monkeypatch.setattr(jwt.PyJWS, "decode", noting)
-    BOTH.identify(cookie(token()), NOW)
+    monkeypatch.setattr(jwt.PyJWS, "decode_complete", noting)
+    replace(BOTH).identify(cookie(token()), NOW)
     assert checked == [SECRET]
 
 
@@ -428,3 +429,68 @@ def test_a_wrong_signature_shows_neither_token_nor_secret() -> None:
         assert signed not in text
         assert SECRET not in text
         assert OLD_SECRET not in text
+
+
+# --- what is remembered of headers ---------------------------------------------------------------
+
+
+@st.composite
+def nearly_good(draw: st.DrawFn) -> str:
+    """A token, its parts from several, with some characters changed, put in or taken out."""
+    tokens = [
+        token(),
+        token(channel="c2"),
+        token(algorithm="HS384"),
+        token(OTHER_SECRET),
+        token(secret=None, algorithm="none"),
+        jwt.encode({"channel": "c1"}, SECRET, headers={"kid": "1"}),
+    ]
+    parts = [draw(st.sampled_from(tokens)).split(".")[place] for place in range(3)]
+    text = draw(st.sampled_from([*tokens, ".".join(parts)]))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(text)))
+        other = draw(st.text("AQgw019_-=+/. é", max_size=2))
+        text = text[:at] + other + text[at + draw(st.integers(0, 2)) :]
+    return resigned(text) if draw(st.booleans()) else text
+
+
+def resigned(text: str) -> str:
+    """The same with a signature that is right, whatever it signs."""
+    signed, _, _ = text.rpartition(".")
+    return f"{signed}.{base64url(hmac.digest(SECRET.encode(), signed.encode(), 'sha256'))}"
+
+
+def outcome(authenticator: Authenticator, text: str) -> Identity | str:
+    try:
+        return authenticator.identify(cookie(text), NOW)
+    except Refusal as error:
+        return f"{error.reason}: {error}"
+
+
+def with_payload(change: Callable[[str], str]) -> str:
+    header, payload, _ = token().split(".")
+    return resigned(f"{header}.{change(payload)}.")
+
+
+@given(nearly_good())
+@example(with_payload(lambda payload: payload[:8] + " " + payload[8:]))
+@example(with_payload(lambda payload: payload[:8] + "\u00e9" + payload[8:]))
+@example(with_payload(lambda payload: payload + "="))
+@example(with_payload(lambda payload: payload + "." + payload))
+@example(with_payload(lambda payload: base64url(b'{"channel":"c1"}')[:-1] + "1"))  # its last bits
+def test_a_token_fares_the_same_whether_its_header_has_been_seen_or_not(text: str) -> None:
+    fresh, experienced = (replace(BOTH, algorithms=("HS256", "HS384")) for _ in range(2))
+    for seen in (token(), token(algorithm="HS384"), token(OLD_SECRET)):
+        experienced.identify(cookie(seen), NOW)
+    assert outcome(experienced, text) == outcome(fresh, text)
+
+
+def test_headers_are_remembered_of_good_tokens_only_and_not_without_end() -> None:
+    authenticator = replace(HS256)
+    for number in range(2 * MAX_HEADERS):
+        for secret in (OTHER_SECRET, SECRET):
+            text = jwt.encode({"channel": "c1"}, secret, headers={"kid": f"{secret}{number}"})
+            outcome(authenticator, text)
+    (key,) = authenticator._keys
+    assert len(key._known_headers) == MAX_HEADERS
+    assert not any(OTHER_SECRET in base64.b64decode(h + b"==").decode() for h in key._known_headers)
