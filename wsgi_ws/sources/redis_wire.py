@@ -136,6 +136,7 @@ class _PlainSocket:
         self._timer = self._hub.loop.timer(timeout, timeout)
         self._timeout = timeout
         self._late = False
+        self._drained = True  # by the last look nothing was left: the next one would be in vain
 
     def send(self, data: bytes) -> None:
         """Send a short command: it fits into the kernel's buffer, or nobody has read for long."""
@@ -148,13 +149,16 @@ class _PlainSocket:
         :raises TimeoutError: nothing has come for too long.
         """
         while True:
-            try:
-                data = self._sock.recv(RECEIVE_BYTES)
-            except BlockingIOError:
+            if self._drained:
                 self._timer.again(self._give_up)
                 self._hub.wait(self._watcher)
                 self._timer.stop()
+            try:
+                data = self._sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                self._drained = True
                 continue
+            self._drained = len(data) < RECEIVE_BYTES
             if self._late:
                 raise TimeoutError(f"no answer for {self._timeout:.0f} s")
             return data

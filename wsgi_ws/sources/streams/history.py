@@ -40,17 +40,23 @@ class History:
         """:param max_bytes: about how much memory to use; 0 keeps nothing."""
         self.generation = 0
         self.floor = ZERO
-        self.position = ZERO
+        self._position = bytes(ZERO)  # as it came: it is asked for more rarely than it is set
         self.size_bytes = 0
         self._max_bytes = max_bytes
         self._indexed: deque[tuple[Sequence[Kept], int]] = deque()
         self._fresh: deque[tuple[Sequence[Kept], int]] = deque()
         self._by_channel: dict[str, deque[Kept]] = {}
 
+    @property
+    def position(self) -> StreamId:
+        """ID of the last entry that was kept, or that was malformed."""
+        return StreamId.parse(self._position)
+
     def start_at(self, floor: StreamId) -> None:
         """Begin anew: what comes next is all that follows `floor`."""
         self.generation += 1
-        self.floor = self.position = floor
+        self.floor = floor
+        self._position = bytes(floor)
         self.size_bytes = 0
         self._indexed.clear()
         self._fresh.clear()
@@ -60,14 +66,15 @@ class History:
         """What comes next is all that follows `floor`, but not what follows the position so far.
         What is here is kept: it has been handed out."""
         self.generation += 1
-        self.floor = self.position = floor
+        self.floor = floor
+        self._position = bytes(floor)
 
     def append(self, chunk: Sequence[Kept], position: bytes) -> None:
         """Keep the well-formed entries of a piece of the stream.
 
         :param position: ID of the piece's last entry, well-formed or not.
         """
-        self.position = StreamId.parse(position)
+        self._position = position
         if not chunk:
             return
         size = sum([len(data) for _, _, data in chunk]) + ENTRY_OVERHEAD_BYTES * len(chunk)

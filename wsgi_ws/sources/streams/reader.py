@@ -10,7 +10,7 @@ import redis
 
 from wsgi_ws.sources.redis_replies import MalformedReply, entries_of, stream_of
 from wsgi_ws.sources.redis_wire import RedisWire
-from wsgi_ws.sources.stream_id import StreamId
+from wsgi_ws.sources.stream_id import follows
 
 
 class BlockingReader:
@@ -52,7 +52,7 @@ class BlockingReader:
         """
         entries = stream_of(self._wire.reply())
         position = self._asked_after.popleft()
-        if entries and StreamId.parse(entries[0][0]) <= StreamId.parse(position):
+        if entries and not follows(entries[0][0], position):
             raise MalformedReply("entries from before the position that was asked for")
         return entries
 
