@@ -17,9 +17,13 @@ import psutil
 from soak.network import Network
 from soak.plan import REST, Fault, Happened, Plan
 from testbed.servers import RedisServer, Server, eventually
+from wsgi_ws.superset.realtime import envelope
 
 ACCEPTING_TIME = 5.0  # seconds after which a new worker surely accepts sockets without Redis
 KILL_INTERVAL = 0.15  # seconds: a follower is back within its shortest delay
+# Together more than a subscriber's output buffer. In one script, or Redis would write in between.
+OVERRUN = "for _ = 1, 40 do redis.call('publish', KEYS[1], ARGV[1]) end"
+OVERRUN_BYTES = 65536
 BOOT_TIME = 1.5  # seconds after which a worker surely serves
 
 
@@ -35,10 +39,12 @@ class Faults:
         *,
         log_file: Path,
         metrics: Path,
+        channel: str,
     ) -> None:
         """
         :param log_file: the one that the server writes besides its output.
         :param metrics: where it makes the directory for its metrics.
+        :param channel: that it is subscribed to.
         """
         self.over = asyncio.Event()
         self.happened: list[Happened] = []
@@ -49,10 +55,12 @@ class Faults:
         self._server = server
         self._log_file = log_file
         self._metrics = metrics
+        self._channel = channel
         self._ways: dict[str, Callable[[float], None]] = {
             "clients killed": self._kill_clients,
             "clients killed again and again": self._kill_clients_often,
             "clients paused": self._pause_clients,
+            "subscribers overrun": self._overrun_subscribers,
             "Redis stopped": self._stop_redis,
             "Redis restarted": self._restart_redis,
             "network cut": self._cut_network,
@@ -84,8 +92,8 @@ class Faults:
     # --- Redis -----------------------------------------------------------------------------------
 
     def _kill_clients(self, _seconds: float) -> None:
-        command = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        self._redis.client.execute_command(*command)
+        for kind in ("normal", "pubsub"):
+            self._redis.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
     def _kill_clients_often(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -96,6 +104,11 @@ class Faults:
     def _pause_clients(self, seconds: float) -> None:
         self._redis.client.execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")
         time.sleep(seconds)
+
+    def _overrun_subscribers(self, _seconds: float) -> None:
+        payload = {"progress": "x" * OVERRUN_BYTES}
+        message = envelope("report.progress", "principal", payload, ["user:0"])  # who has no tab
+        self._redis.client.eval(OVERRUN, 1, self._channel, message)
 
     def _stop_redis(self, seconds: float) -> None:
         self._redis.process.send_signal(signal.SIGSTOP)

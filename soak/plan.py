@@ -12,12 +12,15 @@ from typing import NamedTuple
 # All waves are alike, so that one can be compared with another.
 WAVES = 20
 FAULTY_WAVES = 6  # the first ones, in which workers are killed and replaced too
+PAGES = 0.25  # of Superset 7, for each tab of Superset 6.1
+TASKS = 0.02  # of Superset 7, for each event: three to four messages, most of them for every page
 RATE_WAVES = 3  # of the event rate, in each wave of sockets: many of both, few of both, mixtures
 
 REDIS_FAULTS = (
     "clients killed",  # CLIENT KILL of all connections, the producer's too
     "clients killed again and again",  # as soon as they are back
     "clients paused",  # CLIENT PAUSE
+    "subscribers overrun",  # more is published at once than Redis keeps for a subscriber
     "Redis stopped",  # SIGSTOP: connections stay, nothing answers
     "Redis restarted",  # SIGKILL, some seconds of nothing, its data loaded
     "network cut",  # resets, then refusals
@@ -62,13 +65,14 @@ class Happened(NamedTuple):
 class Plan:
     """How long, how much.
 
-    :ivar sockets: fewest and most tabs.
+    :ivar sockets: fewest and most tabs of Superset up to 6.1.
     :ivar rate: fewest and most events per second.
     :ivar faulty_waves: how many waves workers are killed and replaced in.
     :ivar seconds_per_connection: how long a tab keeps its connection, on average.
     :ivar producers: processes that write to the same channels; half of them die again and again.
     :ivar shared_rate: events per second of all of these.
     :ivar seconds_per_death: how long such a process lives, on average.
+    :ivar workers: of the server.
     :ivar history_bytes: a worker's memory of the past; None: what comes in half a wave.
     """
 
@@ -83,6 +87,7 @@ class Plan:
     shared_rate: float = 40.0
     seconds_per_death: float = 20.0
     history_bytes: int | None = None
+    workers: int = 2
 
     @property
     def wave(self) -> float:
@@ -99,6 +104,14 @@ class Plan:
 
     def sockets_at(self, at: float) -> int:
         return round(_between(*self.sockets, _swell(at, self.wave)))
+
+    def pages_at(self, at: float) -> int:
+        """Tabs of Superset 7."""
+        return round(PAGES * self.sockets_at(at))
+
+    def tasks_at(self, at: float) -> float:
+        """Superset 7's tasks per second."""
+        return TASKS * self.rate_at(at)
 
     def rate_at(self, at: float) -> float:
         """Events per second."""

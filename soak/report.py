@@ -40,8 +40,14 @@ def summary(outcome: Outcome) -> Iterator[str]:
         f"{outcome.tabs:,} tabs, up to {peak:,} at once, {outcome.events:,} events, "
         f"{outcome.happened['delivered']:,} deliveries"
     )
+    of_pages = outcome.happened_to_pages
+    yield (
+        f"{outcome.pages:,} tabs of Superset 7, {of_pages['published']:,} messages, "
+        f"{of_pages['delivered']:,} deliveries"
+    )
     yield f"{len(outcome.faults)} faults: {_counted(faults)}"
     yield _counted(outcome.happened)
+    yield f"of Superset 7: {_counted(of_pages)}"
 
 
 def lines(checks: Sequence[Check]) -> Iterator[str]:
@@ -73,10 +79,11 @@ def save(path: Path, where: dict[str, Any], outcome: Outcome, checks: Sequence[C
 def document(page: Path, where: dict[str, Any], outcome: Outcome, checks: Sequence[Check]) -> None:
     """Write the run into its page."""
     machine = where["machine"]
-    run, tabs, faults, _ = summary(outcome)
+    run, tabs, pages, faults, *_ = summary(outcome)
     text = (
         f"Recorded {where['date'][:10]} at revision {where['revision']}, {machine['cores']} cores "
-        f"of {machine['cpu']}: {run}; {tabs}; {faults}.\n\n| verdict | | |\n|---|---|---|\n"
+        f"of {machine['cpu']}: {run}; {tabs}; {pages}; {faults}.\n\n"
+        "| verdict | | |\n|---|---|---|\n"
     )
     text += "".join(f"| {c.name} | {MARKS[c.passed]} | {c.figures} |\n" for c in checks)
     replace_block(page, "soak", text)

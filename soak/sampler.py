@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psutil
 
@@ -23,10 +23,10 @@ INTERVAL = 1.0  # seconds
 class Sampler:
     """A sample each second, for as long as it runs."""
 
-    def __init__(self, server: Server, census: Census, producer: Producer) -> None:
+    def __init__(self, server: Server, censuses: Sequence[Census], producer: Producer) -> None:
         self.samples: list[Sample] = []
         self._server = server
-        self._census = census
+        self._censuses = censuses
         self._producer = producer
         self._begin = self._last = time.monotonic()
         self._events = 0
@@ -46,16 +46,18 @@ class Sampler:
         now = time.monotonic()
         seconds, self._last = now - self._last, now
         cpu, events = time.process_time(), self._producer.events
-        deliveries, latencies = self._census.take()
-        sockets = self._census.open
+        taken = [census.take() for census in self._censuses]
+        latencies = sorted(latency for _, found in taken for latency in found)
+        sockets = self._open_sockets()
         # In a thread: reading a worker's memory map takes milliseconds, which must not be among
         # the latencies.
         workers = await asyncio.to_thread(self._workers, seconds)
         sample = Sample(
             at=now - self._begin,
-            sockets=(sockets + self._census.open) // 2,  # the descriptors are of some time between
+            sockets=(sockets + self._open_sockets())
+            // 2,  # the descriptors are of some time between
             events=(events - self._events) / seconds,
-            deliveries=deliveries / seconds,
+            deliveries=sum(deliveries for deliveries, _ in taken) / seconds,
             p50=quantile(latencies, 0.5),
             p99=quantile(latencies, 0.99),
             client_cpu=(cpu - self._client_cpu) / seconds,
@@ -63,6 +65,9 @@ class Sampler:
         )
         self._client_cpu, self._events = cpu, events
         return sample
+
+    def _open_sockets(self) -> int:
+        return sum(census.open for census in self._censuses)
 
     def _workers(self, seconds: float) -> dict[int, Process]:
         found = {}

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import struct
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from testbed.wire import CLOSE, PING, PONG, TEXT, close_frame, frame, frame_at
-
-Event = dict[str, Any]
 
 SLOW_PAUSE = 0.5  # seconds between two reads of a slow reader
 SLOW_BUFFER = 4096  # bytes that its kernel takes in advance
@@ -38,43 +35,48 @@ class Census:
     happened: Counter[str] = field(default_factory=Counter)
 
     def take(self) -> tuple[int, list[float]]:
-        """Deliveries and sorted latencies since the last call."""
-        taken = self.deliveries, sorted(self.latencies)
+        """Deliveries and latencies since the last call."""
+        taken = self.deliveries, self.latencies
         self.happened["delivered"] += self.deliveries
         self.deliveries, self.latencies = 0, []
         return taken
 
 
 class Socket(asyncio.Protocol):
-    """One connection, from its handshake to its end."""
+    """One connection, from its handshake to its end.
+
+    :ivar status: of the answer to the handshake; 0 before.
+    :ivar opened_ns: when it was admitted, by `time.monotonic_ns`.
+    :ivar reason: that the server closed it with; empty until then.
+    """
 
     def __init__(
         self,
         census: Census,
         request: bytes,
         on_open: Callable[[], None],
-        on_event: Callable[[Event], None],
+        on_text: OnText,
     ) -> None:
         """:param request: the opening handshake."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_open = False
-        self.status = 0  # of the answer to the handshake
+        self.status = 0
+        self.opened_ns = 0
+        self.reason = ""
         self.slow = False
         self._census = census
         self._request = request
         self._on_open = on_open
-        self._on_event = on_event
+        self._on_text = on_text
         self._deaf = False
-        self._awaits_catch_up = b"last_id=" in request
         self._received = b""
-        self._opened_ns = 0
         self._transport: Any = None
 
     # --- what its owner does ---------------------------------------------------------------------
 
-    def close(self) -> None:
+    def close(self, code: int | None = 1001) -> None:
         """Say goodbye; the server ends TCP."""
-        self._transport.write(close_frame(1001))
+        self._transport.write(close_frame(code))
 
     def reset(self) -> None:
         """End TCP at once, with a reset."""
@@ -131,7 +133,7 @@ class Socket(asyncio.Protocol):
             self.hang_up()
             return False
         self.is_open = True
-        self._opened_ns = time.monotonic_ns()
+        self.opened_ns = time.monotonic_ns()
         self._on_open()
         return True
 
@@ -140,29 +142,24 @@ class Socket(asyncio.Protocol):
         while not self._deaf and (found := frame_at(self._received, place)):
             (opcode, payload), place = found
             if opcode == TEXT:
-                self._take_event(json.loads(payload))
+                self._census.deliveries += 1
+                self._on_text(self, payload)
             elif opcode == PING:
                 self._transport.write(frame(PONG, payload))
             elif opcode == CLOSE:
                 self._take_close(payload)
         self._received = self._received[place:]
 
-    def _take_event(self, event: Event) -> None:
-        self._census.deliveries += 1
-        # What is older than the connection came by catch-up; slow readers measure themselves.
-        if event["t"] > self._opened_ns and not self.slow:
-            self._census.latencies.append((time.monotonic_ns() - event["t"]) / 1e6)
-        elif self._awaits_catch_up:
-            self._awaits_catch_up = False
-            self._census.happened["caught up"] += 1
-        self._on_event(event)
-
     def _take_close(self, payload: bytes) -> None:
         self.is_open = False
-        code = int.from_bytes(payload[:2], "big")
+        code = int.from_bytes(payload[:2], "big") if payload else 1005
+        self.reason = payload[2:].decode()
         self._census.happened[f"closed {code}"] += 1
-        self._transport.write(close_frame(code))
+        self._transport.write(frame(CLOSE, payload[:2]))
         self._transport.close()
+
+
+OnText: TypeAlias = "Callable[[Socket, bytes], None]"
 
 
 async def open_socket(
@@ -170,7 +167,7 @@ async def open_socket(
     census: Census,
     request: bytes,
     on_open: Callable[[], None],
-    on_event: Callable[[Event], None],
+    on_text: OnText,
     *,
     slow: bool = False,
 ) -> Socket:
@@ -188,7 +185,7 @@ async def open_socket(
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SLOW_SEGMENT)
         await loop.sock_connect(raw, ("127.0.0.1", port))
         _, protocol = await loop.create_connection(
-            lambda: Socket(census, request, on_open, on_event), sock=raw
+            lambda: Socket(census, request, on_open, on_text), sock=raw
         )
     except BaseException:
         raw.close()

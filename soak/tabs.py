@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Browser tabs that come, go and come back as Superset's frontend does, and clients that misbehave.
-
-How many there are follows the plan's wave.
-"""
+"""Tabs of Superset up to 6.1 that come, go and come back, and clients that misbehave."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from soak.crowd import Crowd
 from soak.plan import Plan
 from soak.producers import now_ms
 from soak.shared_truth import SharedChannel
@@ -23,7 +22,6 @@ from testbed.superset import cookie, new_channel
 from testbed.wire import BINARY, TEXT, close_frame, frame, request
 
 TABS_OF_A_USER = 4  # on average
-LEAVING = 0.01  # of all tabs, per second, for good; others come instead
 ABSENCE = (0.05, 1.0)  # seconds until a tab comes back
 LONG_ABSENCE = 10.0  # one in ten stays away for up to this
 WAYS_TO_GO = ("closed", "reset", "hung up", "vanished")
@@ -90,6 +88,7 @@ class Tab:
         self._population = population
         self._rng = population.rng
         self._socket: Socket | None = None
+        self._awaits_catch_up = False
 
     async def live(self) -> None:
         """Connect, go and come back, until cancelled."""
@@ -112,15 +111,26 @@ class Tab:
     async def _connect(self) -> Socket:
         population = self._population
         query = f"/?last_id={self.reader.last_id}" if self.reader.last_id else "/"
+        self._awaits_catch_up = bool(self.reader.last_id)
         slow = self.user is population.heavy_user and self._rng.random() < SLOW_READERS
         return await open_socket(
             population.port,
             population.census,
             request(path=query, Cookie=self.user.cookie),
             self.reader.opened,
-            self.reader.take,
+            self._take,
             slow=slow and not population.settling,
         )
+
+    def _take(self, socket: Socket, text: bytes) -> None:
+        event, census = json.loads(text), self._population.census
+        # What is older than the connection came by catch-up; slow readers measure themselves.
+        if event["t"] > socket.opened_ns and not socket.slow:
+            census.latencies.append((time.monotonic_ns() - event["t"]) / 1e6)
+        elif self._awaits_catch_up:
+            self._awaits_catch_up = False
+            census.happened["caught up"] += 1
+        self.reader.take(event)
 
     async def _stay(self, socket: Socket) -> None:
         stay = self._rng.expovariate(1 / self._population.plan.seconds_per_connection)
@@ -166,7 +176,7 @@ class Population:
         self.heavy_user = new_user(stays=True)  # has large events, and many of them
         self.shared_users = [new_shared_user() for _ in range(SHARED_CHANNELS)]
         self.users = [new_user()]
-        self._tabs: list[tuple[Tab, asyncio.Task[None]]] = []
+        self._crowd = Crowd(self.rng, self._new_tab, self._leaves)
         self._misdeeds: set[asyncio.Task[None]] = set()
         self._born = 0
 
@@ -177,8 +187,7 @@ class Population:
             while True:
                 await asyncio.sleep(0.1)
                 last, seconds = time.monotonic(), time.monotonic() - last
-                self._churn(seconds)
-                self._grow_or_shrink(self.plan.sockets_at(last - begin))
+                self._crowd.follow(self.plan.sockets_at(last - begin), seconds)
                 if self.rng.random() < MISDEEDS_PER_SECOND * seconds:
                     self._misbehave()
         finally:
@@ -189,40 +198,24 @@ class Population:
     def settle(self) -> None:
         """Everybody comes back, which is the last catch-up, and stays."""
         self.settling = True
-        for tab, _ in self._tabs:
+        for tab in self._crowd:
             tab.drop()
 
     def is_complete(self) -> bool:
         """Whether every tab has all that it is due."""
-        return not any(tab.reader.behind() for tab, _ in self._tabs)
+        return not any(tab.reader.behind() for tab in self._crowd)
 
     async def leave(self) -> None:
         """Everybody closes; what has not come by now does not come any more."""
-        for tab, _ in self._tabs:
+        for tab in self._crowd:
             tab.reader.give_up_waiting()
-        tasks = [task for _, task in self._tabs]
-        while self._tabs:
-            self._drop(len(self._tabs) - 1)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._crowd.leave()
 
-    def _churn(self, seconds: float) -> None:
-        expected = LEAVING * seconds * len(self._tabs)
-        leaving = int(expected) + (self.rng.random() < expected % 1)
-        for _ in range(leaving):
-            self._drop(self.rng.randrange(len(self._tabs)))
-
-    def _grow_or_shrink(self, target: int) -> None:
-        while len(self._tabs) < target:
-            self._add()
-        while len(self._tabs) > target:
-            self._drop(self.rng.randrange(len(self._tabs)))
-
-    def _add(self) -> None:
+    def _new_tab(self) -> Tab:
         user = self._somebody()
         user.tabs += 1
         self._born += 1
-        tab = Tab(f"tab {self._born}", user, self)
-        self._tabs.append((tab, asyncio.create_task(tab.live())))
+        return Tab(f"tab {self._born}", user, self)
 
     def _somebody(self) -> User[Any]:
         share = self.rng.random()
@@ -234,12 +227,7 @@ class Population:
             self.users.append(new_user())
         return self.rng.choice(self.users)
 
-    def _drop(self, index: int) -> None:
-        self._tabs[index], self._tabs[-1] = self._tabs[-1], self._tabs[index]
-        tab, task = self._tabs.pop()
-        if task.done():
-            task.result()  # which raises: a tab lives until it is cancelled
-        task.cancel()
+    def _leaves(self, tab: Tab) -> None:
         self.ledger.leaves(tab.name, tab.reader)
         tab.user.tabs -= 1
         if not tab.user.tabs and not tab.user.stays and len(self.users) > 1:

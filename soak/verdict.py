@@ -42,6 +42,11 @@ UNHEALTHY = ("Traceback", " died (", "were still registered")  # in the server's
 
 # What clients and producers must have gone through, or a run says little.
 TROUBLES = ("closed", "reset", "hung up", "vanished", "caught up", "orphans")
+TROUBLES_OF_PAGES = (
+    *("renewed", "reset", "hung up", "vanished", "closed 1012"),
+    *("charts told by a message", "charts that Superset was asked for"),
+    "published while some worker had no subscription",
+)
 
 
 class Check(NamedTuple):
@@ -58,9 +63,11 @@ class Check(NamedTuple):
 class Outcome(NamedTuple):
     """What is left of a run to judge.
 
-    :ivar tabs: how many there have been.
+    :ivar tabs: how many there have been, of Superset up to 6.1.
+    :ivar pages: likewise, of Superset 7.
     :ivar events: published, and taken by Redis.
     :ivar happened: connections, endings and misdeeds of clients; orphans that producers left.
+    :ivar happened_to_pages: connections and endings of Superset 7's tabs, and what was published.
     :ivar problems: kind → tab and event of each.
     :ivar idle_descriptors: of each worker before the first client.
     :ivar left_descriptors: of each worker after the last one.
@@ -72,8 +79,10 @@ class Outcome(NamedTuple):
     samples: Sequence[Sample]
     faults: Sequence[Happened]
     tabs: int
+    pages: int
     events: int
     happened: Mapping[str, int]
+    happened_to_pages: Mapping[str, int]
     problems: Mapping[str, Sequence[str]]
     idle_descriptors: Sequence[int]
     left_descriptors: Sequence[int]
@@ -92,14 +101,23 @@ def correctness(outcome: Outcome) -> list[Check]:
         Check(kind.replace("_", " "), not found, _first_of(found))
         for kind, found in outcome.problems.items()
     ]
-    happened = outcome.happened
-    missing = missing_troubles(happened, outcome.faults)
-    unanswered = [f"{n} {name}" for name, n in happened.items() if name.endswith(UNANSWERED)]
-    delivered = happened.get("delivered", 0)
+    both = outcome.happened, outcome.happened_to_pages
+    missing = missing_troubles(*both, outcome.faults)
+    unanswered = [
+        f"{n} {name}"
+        for happened in both
+        for name, n in happened.items()
+        if name.endswith(UNANSWERED)
+    ]
+    delivered = [happened.get("delivered", 0) for happened in both]
     unhealthy = [word for word in UNHEALTHY if word in outcome.log]
     return [
         *nothing,
-        Check("something was delivered", delivered > 0, f"{delivered:,} times"),
+        Check(
+            "something was delivered",
+            min(delivered) > 0,
+            " and ".join(f"{times:,}" for times in delivered) + " times",
+        ),
         Check("every kind of trouble happened", not missing or None, _absent(missing)),
         Check("misdeeds are answered and ended", not unanswered, _first_of(unanswered)),
         Check("the log has no tracebacks", not unhealthy, _first_of(unhealthy)),
@@ -108,9 +126,12 @@ def correctness(outcome: Outcome) -> list[Check]:
     ]
 
 
-def missing_troubles(happened: Mapping[str, int], faults: Iterable[Happened]) -> list[str]:
+def missing_troubles(
+    happened: Mapping[str, int], to_pages: Mapping[str, int], faults: Iterable[Happened]
+) -> list[str]:
     """What has not happened to anybody yet."""
     missing = [trouble for trouble in TROUBLES if not happened.get(trouble)]
+    missing += [f"realtime {what}" for what in TROUBLES_OF_PAGES if not to_pages.get(what)]
     if not any(fault.kind.startswith("worker killed") for fault in faults):
         missing.append("a worker killed")
     return missing

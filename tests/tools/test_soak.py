@@ -23,6 +23,7 @@ from soak.verdict import (
     MEMORY_GROWTH,
     RECOVERY,
     TROUBLES,
+    TROUBLES_OF_PAGES,
     Outcome,
     growth,
     is_calm,
@@ -36,6 +37,7 @@ FAULTS = [
     for at in range(10, 1200, 20)
 ]
 HAPPENED = {"delivered": 1000} | dict.fromkeys(TROUBLES, 1)
+HAPPENED_TO_PAGES = {"delivered": 1000} | dict.fromkeys(TROUBLES_OF_PAGES, 1)
 JUDGED_WAVES = WAVES - PLAN.faulty_waves - 1
 JUDGED_TIME = (JUDGED_WAVES - 1) * PLAN.wave
 
@@ -67,8 +69,10 @@ def outcome(second: Callable[[int], Sample] = sample) -> Outcome:
         samples=[second(at) for at in range(1, int(PLAN.seconds))],
         faults=FAULTS,
         tabs=100,
+        pages=25,
         events=1000,
         happened=HAPPENED,
+        happened_to_pages=HAPPENED_TO_PAGES,
         problems={kind: [] for kind in Problems._fields},
         idle_descriptors=IDLE,
         left_descriptors=[n + 2 for n in IDLE],
@@ -100,7 +104,15 @@ def test_one_wrong_delivery_fails(kind: str) -> None:
     ("changed", "check"),
     [
         ({"happened": HAPPENED | {"delivered": 0}}, "something was delivered"),
+        (
+            {"happened_to_pages": HAPPENED_TO_PAGES | {"delivered": 0}},
+            "something was delivered",
+        ),
         ({"happened": HAPPENED | {"never ended": 1}}, "misdeeds are answered and ended"),
+        (
+            {"happened_to_pages": HAPPENED_TO_PAGES | {"never ended": 1}},
+            "misdeeds are answered and ended",
+        ),
         ({"log": "INFO a\nTraceback (most recent"}, "the log has no tracebacks"),
         ({"exit_code": 1}, "the server stops when told to"),
         ({"left_descriptors": [22, 23 + DESCRIPTORS_LEFT]}, "descriptors are given back"),
@@ -114,6 +126,12 @@ def test_each_misfortune_fails_its_own_check(changed: Any, check: str) -> None:
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_run_without_some_trouble_was_too_short(trouble: str) -> None:
     without = outcome()._replace(happened=HAPPENED | {trouble: 0})
+    assert untold(without) == ["every kind of trouble happened"]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES_OF_PAGES)
+def test_a_run_without_some_trouble_of_a_page_was_too_short(trouble: str) -> None:
+    without = outcome()._replace(happened_to_pages=HAPPENED_TO_PAGES | {trouble: 0})
     assert untold(without) == ["every kind of trouble happened"]
 
 
