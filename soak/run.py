@@ -149,7 +149,6 @@ class Soak:
         self, redis: RedisServer, faults: Faults, server: Server, idle: list[int], show: Show
     ) -> tuple[list[Sample], dict[str, list[str]], list[int]]:
         asyncio.get_running_loop().set_exception_handler(self._on_failure)
-        begin = time.monotonic()
         population = Population(self.plan, server.port)
         pages = Pages(self.plan, server.port, Census())
         publisher = RealtimePublisher(self.plan, redis.port, CHANNEL_PREFIX, pages)
@@ -190,7 +189,7 @@ class Soak:
         self._happened, self._of_pages = happened, pages.census.happened
         self._events = producer.events
         self._tabs, self._pages = population.ledger.readers, pages.tabs
-        problems = population.ledger.problems() | pages.problems(faults.happened, begin)
+        problems = population.ledger.problems() | pages.problems()
         return sampler.samples, problems, left
 
     async def _settle(

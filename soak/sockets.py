@@ -47,7 +47,8 @@ class Socket(asyncio.Protocol):
 
     :ivar status: of the answer to the handshake; 0 before.
     :ivar opened_ns: when it was admitted, by `time.monotonic_ns`.
-    :ivar reason: that the server closed it with; empty until then.
+    :ivar code: that the server closed it with; 0 until then.
+    :ivar reason: likewise.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Socket(asyncio.Protocol):
         self.is_open = False
         self.status = 0
         self.opened_ns = 0
+        self.code = 0
         self.reason = ""
         self.slow = False
         self._census = census
@@ -152,9 +154,9 @@ class Socket(asyncio.Protocol):
 
     def _take_close(self, payload: bytes) -> None:
         self.is_open = False
-        code = int.from_bytes(payload[:2], "big") if payload else 1005
+        self.code = int.from_bytes(payload[:2], "big") if payload else 1005
         self.reason = payload[2:].decode()
-        self._census.happened[f"closed {code}"] += 1
+        self._census.happened[f"closed {self.code}"] += 1
         self._transport.write(frame(CLOSE, payload[:2]))
         self._transport.close()
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import urlencode
 
 from soak.crowd import Crowd
-from soak.plan import Happened, Plan
+from soak.plan import Plan
 from soak.realtime.truth import Ending, Journal, Ledger, Life, Renewal
 from soak.sockets import Census, Socket, open_socket
 from testbed.page import UNHEALTHY_FROM, Database, Page, retry_delay
@@ -25,8 +25,10 @@ TAB_IDS = ("1", "2", "3", "k3J_x-9", None)  # so few that two devices number the
 OLD_TOKENS = 0.1  # of the sockets: their tokens expire before the page renews them
 OLD_TOKENS_LAST = (5.0, 20.0)  # seconds
 RENEWING = "renewed"
+HANDSHAKE = 0.3  # seconds at most until the next socket is open: the network between
 WAYS_TO_GO = (*[RENEWING] * 3, "reset", "hung up", "vanished")
 PATIENCE = 30.0  # seconds until the server has surely ended what it must end, and answered
+EXPIRED = 1008  # a token's end is nobody else's
 OUTAGE = "realtime backend unavailable"  # with which the server tells of a long one
 OUTAGE_REACH = 120.0  # seconds after that for which pages may be unhealthy
 
@@ -60,6 +62,8 @@ class RealtimeTab:
                     self._closed()
                     await asyncio.sleep(retry_delay(self.page.closes, self._rng.random()))
         finally:
+            if self.life is not None and self._socket is not None:
+                await self._is_told(self._socket)
             self._ends(Ending.KNOWN)
             if self._socket is not None and not self._socket.ended.done():
                 self._socket.reset()
@@ -79,11 +83,20 @@ class RealtimeTab:
         await asyncio.wait({socket.ended}, timeout=stay)
         while not socket.ended.done() and (pages.settling or not socket.is_open):
             await asyncio.wait({socket.ended}, timeout=1.0)
+        await self._is_told(socket)
         if socket.ended.done():
-            pages.hears(socket.reason)
+            if self.life is not None:
+                pages.hears(socket)
             self._ends(Ending.KNOWN)
             return False
         return await self._goes(socket)
+
+    async def _is_told(self, socket: Socket) -> None:
+        """Wait for a close that is due: to leave before it would hide its absence."""
+        while self.life is not None and self.life.awaits_close(time.monotonic()):
+            await asyncio.wait({socket.ended}, timeout=0.2)
+            if socket.ended.done():
+                break
 
     async def _connect(self) -> Socket:
         self._number += 1
@@ -111,6 +124,7 @@ class RealtimeTab:
             self._renewal = self._ends(Ending.RENEWED)
             socket.close(None)
             self._pages.in_background(self._awaits_end(socket))
+            await asyncio.sleep(self._rng.uniform(0.0, HANDSHAKE))
             return True
         self._ends(Ending.KNOWN)
         if how == "reset":
@@ -215,9 +229,11 @@ class Pages:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def hears(self, reason: str) -> None:
-        """A socket was closed for a reason."""
-        if reason == OUTAGE:
+    def hears(self, socket: Socket) -> None:
+        """A socket was ended by the server, or with it."""
+        if socket.code != EXPIRED:
+            self.ledger.upheavals.append(time.monotonic())
+        if socket.reason == OUTAGE:
             self._outage_at = time.monotonic()
             self.census.happened["told of an outage"] += 1
 
@@ -249,12 +265,9 @@ class Pages:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
 
-    def problems(self, faults: Sequence[Happened], begin: float) -> dict[str, list[str]]:
-        """Kind of problem → tab and what.
-
-        :param begin: of the run, from which the faults' times count.
-        """
-        return self.ledger.problems(faults, begin) | {
+    def problems(self) -> dict[str, list[str]]:
+        """Kind of problem → tab and what."""
+        return self.ledger.problems() | {
             "realtime_charts_that_wait_for_ever": self.unresolved,
             "realtime_pages_that_gave_up": self.unhealthy,
         }

@@ -12,20 +12,20 @@ Redis keeps nothing, so the rule is not that everything comes. It is that a loss
   whatever the page takes for a close. Where nothing came any more, the end may take as long as
   Redis may be away.
 - A page that renews its socket takes that for no close. What was under way then, or published
-  before the next socket was open, must come on the next one, or a close soon after its begin.
+  before the next socket was open, must come on the next one, or a close as above; unless workers
+  ended or subscribed anew in that moment (docs/transports.md, What a tab may miss between two
+  sockets).
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from operator import attrgetter
-
-from soak.plan import HARMLESS, Happened
 
 # Seconds from the first message behind a gap until the socket has ended. Closes are spread at a
 # thousand per second; this is for a machine that is busy.
@@ -33,10 +33,12 @@ TOLD_WITHIN = 5.0
 # Seconds without any message until the socket has ended, at the latest: `realtimeOutageMs`, the 8 s
 # after which a dead connection is found out, and a new beginning of the same.
 SILENT_AT_MOST = 60.0
-# Seconds after a fault in which a renewal may go wrong: its page can come to another worker, which
-# does not know what it has missed (docs/transports.md, What a tab may miss between two sockets).
-FAULT_REACH = 15.0
-MEMORY = 35.0  # seconds: somewhat longer than the server keeps messages for a tab that comes back
+# Seconds around an upheaval in which a renewal may go wrong: its page can come to another worker,
+# which does not know what it has missed.
+UPHEAVAL = 3.0
+# Seconds for which a message may still come to a tab that comes back: 30 after its last socket has
+# ended, which may have been dead for 12 until then; and somewhat longer.
+MEMORY = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -117,10 +119,10 @@ class Renewal:
 class Ledger:
     """What was wrong with all sockets, as far as it can be told when each ends.
 
-    :ivar sockets: how many there have been.
+    :ivar upheavals: when a server has ended sockets, of which it then has several to end.
     """
 
-    sockets: int = 0
+    upheavals: list[float] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     out_of_order: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
@@ -135,24 +137,24 @@ class Ledger:
         """It came on neither of two sockets, and nobody was told."""
         self._missed.append((renewed, name, publication))
 
-    def problems(self, faults: Sequence[Happened], begin: float) -> dict[str, list[str]]:
-        """Kind of problem → tab and message of each.
-
-        :param begin: of the run, from which the faults' times count.
-        """
-        lost = [_named(name, p) for name, p in self._lost if p.returned]
+    def problems(self) -> dict[str, list[str]]:
+        """Kind of problem → tab and message of each."""
         missed = [
             _named(name, p)
             for renewed, name, p in self._missed
-            if p.returned and not _is_near(renewed - begin, faults)
+            if p.returned and not self._is_near_upheaval(renewed)
         ]
         return {
-            "realtime_lost_silently": lost,
+            "realtime_lost_silently": [_named(name, p) for name, p in self._lost if p.returned],
             "realtime_missed_in_a_renewal": missed,
             "realtime_repeated": self.repeated,
             "realtime_out_of_order": self.out_of_order,
             "realtime_foreign": self.foreign,
         }
+
+    def _is_near_upheaval(self, at: float) -> bool:
+        place = bisect_left(self.upheavals, at - UPHEAVAL)
+        return place < len(self.upheavals) and self.upheavals[place] <= at + UPHEAVAL
 
 
 class Life:
@@ -171,7 +173,6 @@ class Life:
         :param name: the tab's.
         :param renewal: with which the page's last socket has ended.
         """
-        ledger.sockets += 1
         self._journal = journal
         self._ledger = ledger
         self._name = name
@@ -190,48 +191,42 @@ class Life:
         """Whether it has come, or an equal one after it."""
         return self._last.get(publication.text, -math.inf) >= publication.begin
 
+    def awaits_close(self, now: float) -> bool:
+        """Whether something is missing for which a close may still come."""
+        places = self._places(Ledger())
+        missing = list(self._missing(self._opened, now)) if places else []
+        return any(
+            p.returned and behind is not None and now - behind <= TOLD_WITHIN
+            for p in missing
+            for behind in (_first_behind(p, places),)
+        )
+
     def end(self, now: float, ending: Ending) -> Renewal | None:
         """Judge the socket.
 
         :returns: what is handed on to the next one.
         """
-        places = self._places()
-        self._judge_renewal(now, ending)
-        debts = [
-            publication
-            for publication in self._missing(self._opened, now)
-            if self._is_excused(publication, places, now, ending)
-        ]
-        if ending is not Ending.RENEWED:
-            return None
-        return Renewal(now, [publication for publication in debts if publication.is_kept])
+        places = self._places(self._ledger)
+        debts = []
+        for publication in self._missed_before():
+            if not _is_excused(publication, places, now, ending):
+                assert self._renewal is not None
+                self._ledger.missed(self._renewal.at, self._name, publication)
+            elif publication.is_kept:
+                debts.append(publication)
+        for publication in self._missing(self._opened, now):
+            if not _is_excused(publication, places, now, ending):
+                self._ledger.lost(self._name, publication)
+            elif publication.is_kept:
+                debts.append(publication)
+        return Renewal(now, debts) if ending is Ending.RENEWED else None
 
-    def _is_excused(
-        self,
-        publication: Publication,
-        places: Sequence[tuple[float, int]],
-        now: float,
-        ending: Ending,
-    ) -> bool:
-        """Whether it may still come on the next socket, or the page knows; else it is lost."""
-        behind = next((at for at, number in places if number > publication.number), None)
-        since, patience = (
-            (publication.begin, SILENT_AT_MOST) if behind is None else (behind, TOLD_WITHIN)
-        )
-        excused = ending is not Ending.OPEN and now - since <= patience
-        if not excused:
-            self._ledger.lost(self._name, publication)
-        return excused
-
-    def _judge_renewal(self, now: float, ending: Ending) -> None:
-        renewal = self._renewal
-        was_told = ending is Ending.KNOWN and now - self._opened <= TOLD_WITHIN
-        if renewal is None or was_told:
-            return
-        meanwhile = [p for p in self._missing(renewal.at, self._opened) if p.is_kept]
-        for publication in renewal.debts + meanwhile:
-            if not self.has(publication):
-                self._ledger.missed(renewal.at, self._name, publication)
+    def _missed_before(self) -> list[Publication]:
+        """What should have come on the last socket or, with its renewal, on this one."""
+        if self._renewal is None:
+            return []
+        meanwhile = [p for p in self._missing(self._renewal.at, self._opened) if p.is_kept]
+        return [p for p in self._renewal.debts if not self.has(p)] + meanwhile
 
     def _missing(self, since: float, until: float) -> Iterator[Publication]:
         return (
@@ -240,7 +235,7 @@ class Life:
             if publication.is_for(self._routes) and not self.has(publication)
         )
 
-    def _places(self) -> list[tuple[float, int]]:
+    def _places(self, ledger: Ledger) -> list[tuple[float, int]]:
         """When and as which publication each message came: as the earliest that it can be."""
         places = []
         last = {True: -1, False: -1}  # for everybody, and for somebody
@@ -248,7 +243,7 @@ class Life:
         for at, text in self._received:
             mine = [p for p in self._journal.alike(text) if p.is_for(self._routes)]
             if not mine:
-                self._ledger.foreign.append(f"{self._name}: {text.decode()}")
+                ledger.foreign.append(f"{self._name}: {text.decode()}")
                 continue
             seen[text] += 1
             group = mine[0].routes is None
@@ -259,18 +254,25 @@ class Life:
                 last[group] = place
                 places.append((at, place))
             elif seen[text] > len(possible):
-                self._ledger.repeated.append(f"{self._name}: {text.decode()}")
+                ledger.repeated.append(f"{self._name}: {text.decode()}")
             else:
-                self._ledger.out_of_order.append(f"{self._name}: {text.decode()}")
+                ledger.out_of_order.append(f"{self._name}: {text.decode()}")
         return places
 
 
-def _is_near(at: float, faults: Sequence[Happened]) -> bool:
-    return any(
-        fault.begin - 1.0 <= at <= fault.end + FAULT_REACH
-        for fault in faults
-        if fault.kind not in HARMLESS
-    )
+def _is_excused(
+    publication: Publication, places: Sequence[tuple[float, int]], now: float, ending: Ending
+) -> bool:
+    """Whether it may still come on the next socket, or the page knows; else it is lost."""
+    behind = _first_behind(publication, places)
+    if behind is None:
+        return ending is not Ending.OPEN and now - publication.begin <= SILENT_AT_MOST
+    return ending is not Ending.OPEN and now - behind <= TOLD_WITHIN
+
+
+def _first_behind(publication: Publication, places: Sequence[tuple[float, int]]) -> float | None:
+    """When the first message came that was published after this one."""
+    return next((at for at, number in places if number > publication.number), None)
 
 
 def _named(name: str, publication: Publication) -> str:

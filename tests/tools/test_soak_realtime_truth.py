@@ -8,16 +8,13 @@ capitals for one tab. Each comes a tenth of a second later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 
-from soak.plan import Happened
 from soak.realtime.truth import (
-    FAULT_REACH,
     MEMORY,
     SILENT_AT_MOST,
     TOLD_WITHIN,
+    UPHEAVAL,
     Ending,
     Journal,
     Ledger,
@@ -59,8 +56,8 @@ class Scene:
             life.take(letter.encode(), at)
         return life.end(ended, ending)
 
-    def problems(self, faults: Iterable[Happened] = ()) -> dict[str, list[str]]:
-        found = self.ledger.problems(list(faults), 0.0)
+    def problems(self) -> dict[str, list[str]]:
+        found = self.ledger.problems()
         return {kind.removeprefix("realtime_"): names for kind, names in found.items() if names}
 
 
@@ -209,11 +206,27 @@ def test_what_the_server_does_not_keep_is_not_owed_after_a_renewal() -> None:
     assert scene.problems() == {}
 
 
-def test_a_renewal_near_a_fault_may_miss_something() -> None:
-    for fault, problems in (
-        (Happened("worker killed", 0.0, 2.5 - FAULT_REACH), {}),
-        (Happened("log rotated", 2.0, 3.0), {"missed_in_a_renewal": ["tab: c #2"]}),
+def test_a_renewal_near_an_upheaval_may_miss_something() -> None:
+    for at, problems in (
+        (2.5 - UPHEAVAL, {}),
+        (2.5 + UPHEAVAL, {}),
+        (2.4 - UPHEAVAL, {"missed_in_a_renewal": ["tab: c #2"]}),
+        (2.6 + UPHEAVAL, {"missed_in_a_renewal": ["tab: c #2"]}),
     ):
         scene = Scene("abcd")
+        scene.ledger.upheavals.append(at)
         renewed(scene, "bd")
-        assert scene.problems([fault]) == problems
+        assert scene.problems() == problems
+
+
+# --- before a page leaves ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("received", "awaits"), [("abd", True), ("abcd", False), ("ab", False)])
+def test_a_page_with_a_hole_awaits_the_close(received: str, awaits: bool) -> None:
+    scene = Scene("abcd")
+    life = Life(scene.journal, scene.ledger, "tab", ROUTES, 0.0)
+    for letter in received:
+        life.take(letter.encode(), scene.journal.alike(letter.encode())[0].begin + DELAY)
+    assert life.awaits_close(4.5) == awaits
+    assert not life.awaits_close(4.2 + TOLD_WITHIN), "then it is lost"
