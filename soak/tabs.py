@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import testbed.realtime
 from soak.crowd import Crowd
 from soak.plan import Plan
 from soak.producers import now_ms
@@ -38,6 +39,17 @@ MISDEEDS: dict[str, tuple[Callable[[], bytes], bytes]] = {
     "bad cookie": (lambda: BAD_COOKIE, b"HTTP/1.1 401"),
     "another's secret": (
         lambda: request(Cookie=cookie(new_channel(), "another-secret-of-more-than-32-bytes")),
+        b"HTTP/1.1 401",
+    ),
+    "another's secret for Superset 7": (
+        lambda: request(
+            path="/?tab_id=1",
+            Cookie=testbed.realtime.cookie("user:1", "another-secret-of-more-than-32-bytes"),
+        ),
+        b"HTTP/1.1 401",
+    ),
+    "an expired token": (
+        lambda: request(path="/?tab_id=1", Cookie=testbed.realtime.cookie("user:1", exp=1)),
         b"HTTP/1.1 401",
     ),
     "garbage": (lambda: b"\x16\x03\x01 garbage\r\n\r\n", b"HTTP/1.1 400"),

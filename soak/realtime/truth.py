@@ -129,13 +129,13 @@ class Ledger:
     _lost: list[tuple[str, Publication]] = field(default_factory=list)
     _missed: list[tuple[float, str, Publication]] = field(default_factory=list)
 
-    def lost(self, name: str, publication: Publication) -> None:
-        """It did not come, and nobody was told; unless its PUBLISH never returns."""
-        self._lost.append((name, publication))
+    def lost(self, name: str, publications: Iterable[Publication]) -> None:
+        """They did not come, and the page was not told; a loss where PUBLISH has returned."""
+        self._lost += [(name, publication) for publication in publications]
 
-    def missed(self, renewed: float, name: str, publication: Publication) -> None:
-        """It came on neither of two sockets, and nobody was told."""
-        self._missed.append((renewed, name, publication))
+    def missed(self, renewed: float, name: str, publications: Iterable[Publication]) -> None:
+        """They came on neither of two sockets, and the page was not told."""
+        self._missed += [(renewed, name, publication) for publication in publications]
 
     def problems(self) -> dict[str, list[str]]:
         """Kind of problem → tab and message of each."""
@@ -207,21 +207,18 @@ class Life:
         :returns: what is handed on to the next one.
         """
         places = self._places(self._ledger)
-        debts = []
-        for publication in self._missed_before():
-            if not _is_excused(publication, places, now, ending):
-                assert self._renewal is not None
-                self._ledger.missed(self._renewal.at, self._name, publication)
-            elif publication.is_kept:
-                debts.append(publication)
-        for publication in self._missing(self._opened, now):
-            if not _is_excused(publication, places, now, ending):
-                self._ledger.lost(self._name, publication)
-            elif publication.is_kept:
-                debts.append(publication)
-        return Renewal(now, debts) if ending is Ending.RENEWED else None
+        owed = list(self._missing(self._opened, now))
+        inherited = self._inherited()
+        excused = {p for p in (*inherited, *owed) if _is_excused(p, places, now, ending)}
+        self._ledger.lost(self._name, [p for p in owed if p not in excused])
+        if self._renewal is not None:
+            missed = [p for p in inherited if p not in excused]
+            self._ledger.missed(self._renewal.at, self._name, missed)
+        if ending is not Ending.RENEWED:
+            return None
+        return Renewal(now, [p for p in (*inherited, *owed) if p in excused and p.is_kept])
 
-    def _missed_before(self) -> list[Publication]:
+    def _inherited(self) -> list[Publication]:
         """What should have come on the last socket or, with its renewal, on this one."""
         if self._renewal is None:
             return []
