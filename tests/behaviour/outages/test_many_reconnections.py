@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from websockets.sync.client import ClientConnection, connect
@@ -70,6 +71,31 @@ def test_after_130_lost_connections_events_still_come(
         publish(own_redis.client, prefix, channel, job_id="after all that")
         assert json.loads(client.recv(timeout=DEADLINE))["job_id"] == "after all that"
     assert "Too many connections" not in server.log_text()
+
+
+def is_read_twice(client: redis.Redis) -> bool:
+    """Whether the stream is followed and the channel subscribed to."""
+    return bool(readers(client) and client.pubsub_channels())
+
+
+@pytest.mark.timeout(300)
+def test_lost_connections_leave_no_memory_behind(
+    start_server: StartServer, own_redis: RedisServer
+) -> None:
+    server = start_server(redis_port=own_redis.port, arguments=["-c", str(EAGER)])
+    (worker,) = (psutil.Process(pid) for pid in server.pids())
+
+    def lose(times: int) -> float:
+        """MiB that the worker has afterwards."""
+        for _ in range(times):
+            eventually(partial(is_read_twice, own_redis.client), "both are read")
+            for kind in ("normal", "pubsub"):
+                command = ("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+                own_redis.client.execute_command(*command)
+        return float(worker.memory_full_info().pss) / 2**20
+
+    begin = lose(30)
+    assert lose(80) - begin < 2.5
 
 
 def test_connections_that_are_lost_in_a_row_cost_no_event_few_lines_and_ever_fewer_attempts(

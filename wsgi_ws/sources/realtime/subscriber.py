@@ -55,7 +55,6 @@ class ChannelSubscriber:
     def run(self) -> None:
         """Listen until killed."""
         while True:
-            self._trouble = None
             try:
                 self._listen()
             except (redis.RedisError, OSError) as error:
@@ -63,7 +62,8 @@ class ChannelSubscriber:
                 self._link.down(self._trouble or error)
                 if was_connected:
                     self._listener.on_lost()
-                self._link.pause()
+            self._trouble = None
+            self._link.pause()
 
     def _listen(self) -> None:
         wire = RedisWire(self._client)

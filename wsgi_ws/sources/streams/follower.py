@@ -119,7 +119,9 @@ class StreamFollower:
                 self._link.down(error)
                 self._note_refusal(error)
                 self._client.connection_pool.disconnect()  # none of them is to be trusted now
-                self._link.pause()
+            else:
+                continue
+            self._link.pause()
 
     def _start(self) -> None:
         past = self._newest_entries()  # before TIME: who may not read needs no word about the clock
