@@ -27,9 +27,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from operator import attrgetter
 
-# Seconds from the first message behind a gap until the socket has ended. Closes are spread at a
-# thousand per second; this is for a machine that is busy.
-TOLD_WITHIN = 5.0
+# Seconds from the first message behind a gap until the socket has ended. One whose tab has just
+# been closed is closed again when it is 10 s old; the rest is for a machine that is busy.
+TOLD_WITHIN = 15.0
 # Seconds without any message until the socket has ended, at the latest: `realtimeOutageMs`, the 8 s
 # after which a dead connection is found out, and a new beginning of the same.
 SILENT_AT_MOST = 60.0
