@@ -156,7 +156,9 @@ class Acceptor:
                 )
                 self._turn_away(sock)
                 return
-            self._pending.add(PendingRequest(self, sock, peer, self._endpoint))
+            pending = PendingRequest(self, sock, peer, self._endpoint)
+            self._pending.add(pending)
+            pending.begin()
 
     def _on_error(self, error: OSError) -> None:
         if error.errno in (errno.EMFILE, errno.ENFILE):

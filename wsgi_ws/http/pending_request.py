@@ -91,10 +91,18 @@ class PendingRequest:
         self._sock = sock
         self._data = b""
         self._left = False
-        self._watcher = owner.loop.io(sock.fileno(), READ)
-        self._watcher.start(self._on_readable)
-        self._timer = owner.loop.timer(owner.request_timeout)
-        self._timer.start(owner.on_late, self)
+        self._watcher: Any = None  # while the head has not come
+        self._timer: Any = None
+
+    def begin(self) -> None:
+        """Read what has come. In a storm of clients, as behind a proxy, the head is there already,
+        and nothing has to be set up to wait for it."""
+        self._on_readable()
+        if not self._left and not self.complete_at:
+            self._watcher = self._owner.loop.io(self._sock.fileno(), READ)
+            self._watcher.start(self._on_readable)
+            self._timer = self._owner.loop.timer(self._owner.request_timeout)
+            self._timer.start(self._owner.on_late, self)
 
     @property
     def silent(self) -> bool:
@@ -158,10 +166,12 @@ class PendingRequest:
         return end is not None or len(self._data) > self._owner.max_head_bytes or is_tls(self._data)
 
     def _stop_waiting(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
-        self._timer.stop()
-        self._timer.close()
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._timer.stop()
+            self._timer.close()
+            self._watcher = self._timer = None
 
     def _leave(self) -> None:
         self._left = True

@@ -120,7 +120,7 @@ class Bench:
         accepted = _socket.socket(fileno=server.detach())
         accepted.setblocking(False)
         self.pending += 1
-        PendingRequest(self, accepted, ("192.0.2.1", 1), endpoint)
+        PendingRequest(self, accepted, ("192.0.2.1", 1), endpoint).begin()
         for piece in pieces:
             client.sendall(piece)
             gevent.sleep(0.001)
