@@ -1,7 +1,7 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lowest check compliance soak bench curves plots lock clean
+.PHONY: help run test lowest check compliance soak bench compare curves plots lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -42,6 +42,9 @@ soak: $(VENV)/.installed-requirements-dev.lock  ## Twenty minutes of churn, faul
 
 bench: $(VENV)/.installed-requirements-dev.lock  ## Measure each case, for docs/performance.md.
 	@$(BIN)/python -m bench run $(ARGS)
+
+compare: $(VENV)/.installed-requirements-dev.lock  ## Measure beside Bun or the Node server (BUN, NODE_SERVER).
+	@$(BIN)/python -m bench compare $(ARGS)
 
 curves: $(VENV)/.installed-requirements-dev.lock  ## Measure how costs grow.
 	@$(BIN)/python -m bench curves $(ARGS)

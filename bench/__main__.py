@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from bench import realtime, record
-from bench.cases import CASES as STREAMS
+from bench import cases, peers, realtime, record
 from bench.curves import CURVES
 
-CASES = STREAMS | realtime.CASES
+CASES = cases.CASES | realtime.CASES
+COMPARED = cases.COMPARED | realtime.COMPARED
 
 
 @click.group(help=__doc__)
@@ -54,6 +54,27 @@ def curves(names: Sequence[str], save: bool) -> None:
         click.echo(f"{name} took {time.monotonic() - start:.0f} s")
     if save:
         click.echo(record.save("curves", where, {"curves": _with_older("curves", points, where)}))
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[CASES]...")
+@click.option("--rounds", default=5, help="Runs of each case at each server, in turn.")
+@click.option("--save/--no-save", default=True, help="Keep the results in bench/results.")
+def compare(names: Sequence[str], rounds: int, save: bool) -> None:
+    """Measure CASES beside other servers that are found here: see bench/peers.py."""
+    chosen = _chosen(names, COMPARED)
+    servers: dict[str, peers.Peer | None] = {"here": None}
+    servers |= {peer.name: peer for peer in peers.found()}
+    where = record.surroundings()
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in chosen}
+    for _ in range(rounds):
+        for name in chosen:
+            for server, peer in servers.items():
+                figures = record.rounded(COMPARED[name](peer=peer))
+                runs[name].setdefault(server, []).append(figures)
+                _show(f"{name} {server}", figures)
+    if save:
+        click.echo(record.save("peers", where, {"peers": runs}))
 
 
 @main.command()

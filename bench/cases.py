@@ -18,6 +18,7 @@ from typing import Any
 from websockets.sync.client import connect
 
 from bench.native import Load, floor_of_handshake, floor_of_send
+from bench.peers import STRAIGHT_LINE, Peer
 from bench.producer import Pick, Producer, channels, in_turn
 from bench.server import Rig, until
 from testbed.superset import cookie
@@ -29,11 +30,13 @@ WARM_UP_EVENTS = 20_000
 MISSED = 10  # events that a reconnecting client has missed
 
 
-def drain(events: int = 50_000, sockets: int = 1000, miss: float = 0.0) -> Figures:
+def drain(
+    events: int = 50_000, sockets: int = 1000, miss: float = 0.0, peer: Peer | None = None
+) -> Figures:
     """A backlog, queued while the server stood still: the most it can do, and what that costs."""
     floor = floor_of_send()
     names = channels(sockets)
-    with Rig() as rig, rig.load(sockets, names) as load:
+    with Rig(peer=peer) as rig, rig.load(sockets, names) as load:
         pick = in_turn(names, miss)
         rig.producer.push(WARM_UP_EVENTS, pick)
         await_messages(load, hits(WARM_UP_EVENTS, miss))
@@ -41,17 +44,17 @@ def drain(events: int = 50_000, sockets: int = 1000, miss: float = 0.0) -> Figur
         return figures | over(floor, figures["cpu_us_per_event"])
 
 
-def drain_miss() -> Figures:
+def drain_miss(peer: Peer | None = None) -> Figures:
     """Nine events in ten belong to channels that nobody here listens to."""
-    return drain(events=200_000, miss=0.9)
+    return drain(events=200_000, miss=0.9, peer=peer)
 
 
-def broadcast(events: int = 100, sockets: int = 2000) -> Figures:
+def broadcast(events: int = 100, sockets: int = 2000, peer: Peer | None = None) -> Figures:
     """One channel, every event goes to all of its sockets."""
     floor = floor_of_send()
     names = channels(1)
     pick = in_turn(names)
-    with Rig() as rig, rig.load(sockets, names) as load:
+    with Rig(peer=peer) as rig, rig.load(sockets, names) as load:
         figures = to_all(
             rig, load, sockets, lambda s: rig.producer.steady(20, s, pick), events / 20
         )
@@ -64,13 +67,20 @@ def latency(rate: int = 1000, sockets: int = 1000, seconds: float = 8.0) -> Figu
     The same with `bench.straight_line`, which does the least there is to do.
     """
     floor = floor_of_send()
-    with Rig() as rig:
-        figures = _steady_load(rig, rate, sockets, seconds)
-    with Rig(straight=True) as rig:
+    figures = latency_alone(rate, sockets, seconds)
+    with Rig(peer=STRAIGHT_LINE) as rig:
         least = _steady_load(rig, rate, sockets, seconds / 2)
     straight = {f"straight_{name}": least[name] for name in ("p50_us", "p99_us")}
     ratio = {"p50_over_straight": figures["p50_us"] / least["p50_us"]}
     return figures | straight | ratio | over(floor, figures["cpu_us_per_event"])
+
+
+def latency_alone(
+    rate: int = 1000, sockets: int = 1000, seconds: float = 8.0, peer: Peer | None = None
+) -> Figures:
+    """A steady stream, without anything to compare it with."""
+    with Rig(peer=peer) as rig:
+        return _steady_load(rig, rate, sockets, seconds)
 
 
 def _steady_load(rig: Rig, rate: int, sockets: int, seconds: float) -> Figures:
@@ -81,10 +91,10 @@ def _steady_load(rig: Rig, rate: int, sockets: int, seconds: float) -> Figures:
         return steady(rig, load, pick, rate, seconds)
 
 
-def idle(sockets: int = 10_000) -> Figures:
+def idle(sockets: int = 10_000, peer: Peer | None = None) -> Figures:
     """Memory of idle sockets, and what their handshakes cost."""
     floor, floor_handshake = floor_of_send(), floor_of_handshake()
-    with Rig() as rig:
+    with Rig(peer=peer) as rig:
         memory, cpu = rig.server.memory(), rig.server.cpu_us()
         with rig.load(sockets, channels(sockets)) as load:
             cost = (rig.server.cpu_us() - cpu) / sockets
@@ -187,6 +197,15 @@ CASES: dict[str, Callable[[], Figures]] = {
         *(drain, drain_miss, broadcast, latency, idle, catchup, storm),
         *(slow_readers, storm_latency),
     )
+}
+
+# What other servers can be asked too: they know no catch-up, and some no realtime transport.
+COMPARED: dict[str, Callable[..., Figures]] = {
+    "drain": drain,
+    "drain_miss": drain_miss,
+    "broadcast": broadcast,
+    "latency": latency_alone,
+    "idle": idle,
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.cases import Figures, over, to_all
 from bench.native import floor_of_send
+from bench.peers import Peer
 from bench.producer import Producer
 from bench.server import Rig
 from testbed.servers import SECRET
@@ -22,10 +23,12 @@ from wsgi_ws.superset.realtime import envelope
 from wsgi_ws.superset.token import RealtimeSigner
 
 
-def realtime_broadcast(sockets: int = 1000, messages: int = 100, rate: int = 20) -> Figures:
+def realtime_broadcast(
+    sockets: int = 1000, messages: int = 100, rate: int = 20, peer: Peer | None = None
+) -> Figures:
     """Messages for everybody, each of another entity."""
     floor = floor_of_send()
-    with _rig() as rig, rig.load(sockets, users(sockets), cookie_of=_cookie) as load:
+    with _rig(peer) as rig, rig.load(sockets, users(sockets), cookie_of=_cookie) as load:
 
         def produce(seconds: float) -> int:
             return rig.producer.publish(rate, seconds, changed)
@@ -39,10 +42,12 @@ def realtime_broadcast_10k() -> Figures:
     return realtime_broadcast(10_000, messages=50, rate=5)
 
 
-def realtime_targeted(rate: int = 1000, sockets: int = 1000, seconds: float = 8.0) -> Figures:
+def realtime_targeted(
+    rate: int = 1000, sockets: int = 1000, seconds: float = 8.0, peer: Peer | None = None
+) -> Figures:
     """A steady stream of messages, each for one user: from PUBLISH to the client."""
     floor = floor_of_send()
-    with _rig() as rig, rig.load(sockets, users(sockets), cookie_of=_cookie) as load:
+    with _rig(peer) as rig, rig.load(sockets, users(sockets), cookie_of=_cookie) as load:
         rig.producer.publish(rate, 1.0, lambda i: status(i, sockets))
         rig.until_quiet()
         load.report()
@@ -86,6 +91,7 @@ CASES = {
     case.__name__: case
     for case in (realtime_broadcast, realtime_broadcast_10k, realtime_targeted, realtime_storm)
 }
+COMPARED = {"realtime_broadcast": realtime_broadcast, "realtime_targeted": realtime_targeted}
 
 
 def users(count: int) -> list[str]:
@@ -118,9 +124,9 @@ def _cookie(user: str) -> str:
     return RealtimeSigner(SECRET).cookie(user)
 
 
-def _rig() -> Rig:
+def _rig(peer: Peer | None = None) -> Rig:
     """With one transport, as the streams' cases have been measured with one."""
-    return Rig(environ={"TRANSPORTS": "realtime"})
+    return Rig(environ={"TRANSPORTS": "realtime"}, peer=peer)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,9 +17,10 @@ from types import TracebackType
 import psutil
 
 from bench.native import Load
+from bench.peers import Peer
 from bench.producer import PREFIX, Producer
 from testbed.processes import cpu_us
-from testbed.servers import RedisServer, Server, free_port
+from testbed.servers import SECRET, RedisServer, Server, free_port
 from testbed.superset import cookie
 
 PATIENCE = 60.0  # seconds to wait for what should have come long ago
@@ -59,13 +60,13 @@ class Rig:
         workers: int = 1,
         environ: Mapping[str, str] | None = None,
         arguments: Iterable[str] = (),
-        straight: bool = False,
+        peer: Peer | None = None,
     ) -> None:
         """
         :param arguments: more options for gunicorn.
-        :param straight: `bench.straight_line` in place of the service.
+        :param peer: what is measured in place of the service.
         """
-        self._straight = straight
+        self._peer = peer
         self._clean_up = contextlib.ExitStack()
         self._workers = workers
         self._environ = dict(environ or {})
@@ -91,10 +92,9 @@ class Rig:
         self, directory: Path, redis_port: int, stack: contextlib.ExitStack
     ) -> tuple[int, int]:
         """Start the server; returns its port and process number."""
-        if self._straight:
+        if self._peer is not None:
             port = free_port()
-            command = [sys.executable, "-m", "bench.straight_line", str(port), str(redis_port)]
-            process = stack.enter_context(subprocess.Popen(command))
+            process = stack.enter_context(start(self._peer, port, redis_port))
             stack.callback(process.kill)
             until(lambda: answers(port), "it accepts connections")
             return port, process.pid
@@ -154,6 +154,12 @@ class Rig:
         before = self.server.cpu_us()
         time.sleep(seconds)
         return self.server.cpu_us() - before < QUIET * seconds * 1e6
+
+
+def start(peer: Peer, port: int, redis_port: int) -> subprocess.Popen[bytes]:
+    """Run another server."""
+    environ = {"PORT": str(port), "REDIS_PORT": str(redis_port), "JWT_SECRET": SECRET}
+    return subprocess.Popen(peer.command, cwd=peer.directory, env=os.environ | environ)
 
 
 def answers(port: int) -> bool:

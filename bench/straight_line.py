@@ -5,7 +5,7 @@ A blocking loop, XREAD → send, on sockets that a thread has accepted: no event
 token, a frame or an error, no history, nothing that ever ends. What it takes from XADD to a client
 is the machine's share: three processes that wake each other.
 
-Usage: python -m bench.straight_line PORT REDIS_PORT
+Finds PORT and REDIS_PORT in the environment.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import socket
-import sys
 import threading
 
 import hiredis
@@ -84,7 +84,7 @@ def xread(position: bytes) -> bytes:
 
 
 def main() -> None:
-    port, redis_port = map(int, sys.argv[1:])
+    port, redis_port = (int(os.environ[name]) for name in ("PORT", "REDIS_PORT"))
     channels: Channels = {}
     redis = socket.create_connection(("127.0.0.1", redis_port))
     redis.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

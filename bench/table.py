@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,20 @@ class Row(NamedTuple):
 
 
 FLOOR = "× floor"
+COMPARED = (
+    Row("drain", "drain", "cpu_us_per_event", "CPU per event, µs"),
+    Row("drain, 9 of 10 events are others'", "drain_miss", "cpu_us_per_event", "CPU per event, µs"),
+    Row("broadcast to 2,000", "broadcast", "cpu_us_per_delivery", "CPU per delivery, µs"),
+    Row("1,000 single events per second", "latency", "p50_us", "p50, µs"),
+    Row("…", "latency", "p99_us", "p99, µs"),
+    Row("…", "latency", "cpu_us_per_event", "CPU per event, µs"),
+    Row("10,000 idle sockets", "idle", "total_mib", "memory in all, MiB"),
+    Row("…", "idle", "kib_per_socket", "per socket, KiB"),
+    Row("…", "idle", "cpu_us_per_handshake", "CPU per handshake, µs"),
+    Row("realtime: to 1,000", "realtime_broadcast", "cpu_us_per_delivery", "CPU per delivery, µs"),
+    Row("realtime: 1,000 targeted per second", "realtime_targeted", "p50_us", "p50, µs"),
+    Row("…", "realtime_targeted", "cpu_us_per_event", "CPU per message, µs"),
+)
 HALF = 0.5e6  # microseconds of CPU per second: the other half is for the bad days
 RETURN_SECONDS = 10  # for all sockets of a worker to be back: browsers try for 15
 ROWS = (
@@ -53,6 +68,13 @@ ROWS = (
     Row("… memory that these took", "slow_readers", "peak_growth_mib", "MiB"),
     Row("200 live sockets: p99 latency", "storm_latency", "p99_us_calm", "µs"),
     Row("… while 1,000 others reconnect", "storm_latency", "p99_us", "µs"),
+    Row("realtime: broadcast to 1,000", "realtime_broadcast", "x_floor", FLOOR),
+    Row("… to 10,000", "realtime_broadcast_10k", "x_floor", FLOOR),
+    Row("realtime: 1,000 targeted per second: p50", "realtime_targeted", "p50_us", "µs"),
+    Row("… p99", "realtime_targeted", "p99_us", "µs"),
+    Row("… CPU per message", "realtime_targeted", "cpu_us_per_event", "µs"),
+    Row("realtime: 200 targeted per second: p99", "realtime_storm", "p99_us_calm", "µs"),
+    Row("… while 10,000 get broadcasts", "realtime_storm", "p99_us_stormy", "µs"),
 )
 
 
@@ -61,6 +83,7 @@ def refresh() -> Path:
     cases, curves = record.newest("cases"), record.newest("curves")
     replace_block(PAGE, "conditions", _conditions(cases))
     replace_block(PAGE, "cases", _cases(cases["cases"]))
+    replace_block(PAGE, "compared", _compared(record.newest("peers")))
     replace_block(PAGE, "sizing", _sizing(cases["cases"], curves["curves"]))
     return PAGE
 
@@ -96,6 +119,30 @@ def _cases(cases: dict[str, list[dict[str, Any]]]) -> str:
         if row.case in cases:
             here = _span(run[row.figure] for run in cases[row.case])
             lines.append(f"| {row.label} | {row.unit} | {row.node} | {row.target} | {here} |")
+    return "\n".join(lines) + "\n"
+
+
+def _compared(result: dict[str, Any]) -> str:
+    """Medians, with the least and the most, of each server."""
+    cases = result["peers"]
+    servers = list(next(iter(cases.values())))
+    others = [name for name in servers if name != "here"]
+    lines = [
+        f"Measured {result['date'][:10]} at revision {result['revision']}, load average before: "
+        f"{result['load_before'][0]}.",
+        "",
+        f"| case | figure | here | {' | '.join(f'{name} | here/{name}' for name in others)} |",
+        "|---" * (3 + 2 * len(others)) + "|",
+    ]
+    for row in COMPARED:
+        if row.case in cases:
+            of = {name: [run[row.figure] for run in runs] for name, runs in cases[row.case].items()}
+            middle = {name: statistics.median(values) for name, values in of.items()}
+            cells = [f"{_number(middle['here'])} ({_span(of['here'])})"]
+            for name in others:
+                ratio = middle["here"] / middle[name]
+                cells += [f"{_number(middle[name])} ({_span(of[name])})", f"{ratio:.2f}"]
+            lines.append(f"| {row.label} | {row.unit} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

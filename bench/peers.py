@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other servers of the same protocol, measured beside this one in the same minutes.
+
+- `bun`: a minimal program on the fastest WebSocket stack there is (uWebSockets, C++), bun.ts beside
+  this file; where BUN names its executable, or it is on PATH (`npm install @oven/bun-linux-x64`).
+- `node`: the server that this one replaces; where NODE_SERVER names a built tree of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+
+
+class Peer(NamedTuple):
+    """A server that finds PORT, REDIS_PORT and JWT_SECRET in its environment.
+
+    :ivar directory: where its command is run.
+    """
+
+    name: str
+    command: Sequence[str]
+    directory: Path = HERE.parent
+
+
+# The least that a server in Python can do: for latencies only, always there.
+STRAIGHT_LINE = Peer("straight line", (sys.executable, "-m", "bench.straight_line"))
+
+
+def found() -> Iterator[Peer]:
+    """Those that are on this machine."""
+    bun = os.environ.get("BUN") or shutil.which("bun")
+    if bun:
+        yield Peer("bun", (bun, str(HERE / "bun.ts")))
+    node = os.environ.get("NODE_SERVER")
+    if node:
+        yield Peer("node", ("node", "dist/index.js", "start"), Path(node))
