@@ -39,7 +39,7 @@ SEARCH_BYTES = 32 * 2**20
 # How far the second half of an event is looked for behind the first. Nearly all come at once, and
 # what is read at each step grows with the whole stream's rate.
 REACHES_MS = (20, 200, replay.TWIN_GRACE_MS)
-WINDOWS = 32  # of the global stream, read in one round trip
+WINDOWS = 256  # of the global stream, read in one round trip
 ENTRIES_AT_LEAST = 8  # per client of a round trip: fewer clients rather than fewer entries
 # For all clients of a round trip while nothing is known: 2 MB if they are events as Superset's.
 FIRST_ENTRIES = 4096
@@ -404,7 +404,8 @@ def _of_channel(page: Iterable[RawEntry], channel: str) -> list[Entry]:
     for raw in page:
         # Most of a piece of the global stream is others': not worth parsing. An escape may spell
         # the name in another way.
-        if not any(name in value or b"\\u" in value for value in raw[1]):
+        text = raw[1][1] if len(raw[1]) == 2 else b" ".join(raw[1])
+        if name not in text and b"\\u" not in text:
             continue
         with contextlib.suppress(MalformedEntry):
             entry = Entry.parse(raw)
