@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import chain, islice
 
-from wsgi_ws.sources.stream_id import ZERO, StreamId
+from wsgi_ws.sources.stream_id import ZERO, StreamId, follows
 from wsgi_ws.sources.streams.entry import Entry
 
 # What an entry costs besides its data: the tuple, the ID, the channel's name, its place in the
@@ -39,13 +39,18 @@ class History:
     def __init__(self, max_bytes: int) -> None:
         """:param max_bytes: about how much memory to use; 0 keeps nothing."""
         self.generation = 0
-        self.floor = ZERO
-        self._position = bytes(ZERO)  # as it came: it is asked for more rarely than it is set
+        # As they came: they are asked for more rarely than they are set.
+        self._floor = self._position = bytes(ZERO)
         self.size_bytes = 0
         self._max_bytes = max_bytes
         self._indexed: deque[tuple[Sequence[Kept], int]] = deque()
         self._fresh: deque[tuple[Sequence[Kept], int]] = deque()
         self._by_channel: dict[str, deque[Kept]] = {}
+
+    @property
+    def floor(self) -> StreamId:
+        """All that follows it, up to the position, is here."""
+        return StreamId.parse(self._floor)
 
     @property
     def position(self) -> StreamId:
@@ -55,8 +60,7 @@ class History:
     def start_at(self, floor: StreamId) -> None:
         """Begin anew: what comes next is all that follows `floor`."""
         self.generation += 1
-        self.floor = floor
-        self._position = bytes(floor)
+        self._floor = self._position = bytes(floor)
         self.size_bytes = 0
         self._indexed.clear()
         self._fresh.clear()
@@ -66,8 +70,7 @@ class History:
         """What comes next is all that follows `floor`, but not what follows the position so far.
         What is here is kept: it has been handed out."""
         self.generation += 1
-        self.floor = floor
-        self._position = bytes(floor)
+        self._floor = self._position = bytes(floor)
 
     def append(self, chunk: Sequence[Kept], position: bytes) -> None:
         """Keep the well-formed entries of a piece of the stream.
@@ -116,7 +119,8 @@ class History:
         indexed = bool(self._indexed)
         chunk, size = (self._indexed if indexed else self._fresh).popleft()
         self.size_bytes -= size
-        self.floor = max(self.floor, StreamId.parse(chunk[-1][0]))
+        if follows(chunk[-1][0], self._floor):
+            self._floor = chunk[-1][0]
         if indexed:
             for _, channel, _ in chunk:
                 entries = self._by_channel[channel]
