@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
+import pytest
 import redis
 
 from testbed.busy import busy
@@ -149,13 +150,18 @@ def test_a_replica_that_refuses_to_answer_without_its_master_is_an_outage(
 # --- what has come before ------------------------------------------------------------------------
 
 
-def test_a_message_that_comes_with_an_error_behind_it_is_delivered(
-    start_realtime: Callable[..., Server], proxy: TcpProxy, prefix: str
+@pytest.mark.parametrize(
+    "trouble",
+    [b"-BUSY Redis is busy running a script.\r\n", b":1\r\n", b"?garbage\r\n"],
+    ids=["an error", "a number", "what is no protocol"],
+)
+def test_a_message_that_comes_with_trouble_behind_it_is_delivered(
+    trouble: bytes, start_realtime: Callable[..., Server], proxy: TcpProxy, prefix: str
 ) -> None:
     server = start_realtime(redis_port=proxy.port, environ=REALTIME)
     message = envelope("dashboard.filters_applied", "principal", 1, ["user:1"])
     parts: Any = (b"message", channel_name(prefix).encode(), message)
     with socket(server, "user:1", "1") as client:
-        proxy.inject(hiredis.pack_command(parts) + b"-BUSY Redis is busy running a script.\r\n")
+        proxy.inject(hiredis.pack_command(parts) + trouble)
         assert client.recv(DEADLINE) == '{"topic":"dashboard.filters_applied","payload":1}'
         assert close_of(client)[0] == RESYNC

@@ -8,6 +8,7 @@ nobody can tell whether there was anything; whoever listens here must be told of
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -99,11 +100,12 @@ class ChannelSubscriber:
             raise MalformedReply("a reply that is not that to SUBSCRIBE")
 
     def _hear(self, wire: RedisWire) -> None:
-        """Hand on the messages that have come, if any, and before an error that is behind them."""
+        """Hand on the messages that have come, if any, and before trouble that is behind them: an
+        error, or what can't even be parsed."""
         messages: list[bytes] = []
-        replies = [wire.next(), *wire.arrived()]
+        first = wire.next()
         try:
-            for reply in replies:
+            for reply in itertools.chain((first,), wire.arrived()):
                 if not _is_answer(reply):
                     messages.append(reply[2])
         finally:
