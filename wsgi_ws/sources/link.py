@@ -70,6 +70,7 @@ class Link:
 
     :ivar connected: set while Redis serves the source.
     :ivar reconnects: outages survived.
+    :ivar permission: what the transport takes.
     :ivar lost_at: when it was last connected, or the beginning: by `time.monotonic`.
     :ivar forbidden: that Redis's user may not use the transport, and what would permit it; empty
         when it may, as far as is known.
@@ -79,7 +80,6 @@ class Link:
         self, transport: Transport, permission: Permission, *, is_optional: bool, meanwhile: str
     ) -> None:
         """
-        :param permission: what the transport takes.
         :param is_optional: whether the other transport is enough if this one is not permitted.
         :param meanwhile: what happens during an outage, the end of a sentence.
         """
@@ -87,8 +87,8 @@ class Link:
         self.reconnects = 0
         self.lost_at = time.monotonic()
         self.forbidden = ""
+        self.permission = permission
         self._transport = transport
-        self._permission = permission
         self._is_optional = is_optional
         self._meanwhile = meanwhile
         self._retries = Retries()
@@ -137,7 +137,7 @@ class Link:
             self._lasting = None
         self._is_down = True
         self.connected.clear()
-        self.forbidden = self._permission.explain(outage) if is_forbidden(outage) else ""
+        self.forbidden = self.permission.explain(outage) if is_forbidden(outage) else ""
         if self._told != error:
             self._tell(error)
 

@@ -124,8 +124,12 @@ def is_forbidden(error: Exception) -> bool:
 
 
 def is_of_ping_alone(error: redis.ResponseError) -> bool:
-    """Whether Redis refuses PING and publishes all the same: this user may not ask, or Redis can't
-    save its data and permits no writes, which PUBLISH is none of."""
+    """Whether Redis's refusal of PING says nothing about messages: this user may not ask, or Redis
+    can't save its data and permits no writes, which PUBLISH is none of.
+
+    Redis looks at both first: the refusal hides that a script runs, that the master is gone or that
+    data is loaded, for which PUBLISH would be refused, or nothing heard.
+    """
     return is_forbidden(error) or str(error).startswith("MISCONF")
 
 
@@ -194,3 +198,8 @@ def to_follow_streams(user: str, prefix: str, commands: str = "read") -> Permiss
 def to_subscribe(user: str, channel: str) -> Permission:
     """What the subscription to a channel takes. A user made by ACL has no channel unless told."""
     return Permission(user, f"SUBSCRIBE to {channel}", f"&{channel} +subscribe +ping")
+
+
+def to_ping(user: str) -> Permission:
+    """What it takes to ask a Redis that is silent for a sign of life."""
+    return Permission(user, "PING", "+ping")

@@ -108,16 +108,21 @@ def test_a_redis_that_can_not_save_its_data_publishes_all_the_same(
     start_scene: StartScene, own_redis: RedisServer
 ) -> None:
     scene = start_scene(publish_at=own_redis.port, redis_port=own_redis.port, environ=REALTIME)
-    own_redis.client.config_set("save", "3600 1")
-    file_in_the_way = own_redis.directory / "dump.rdb" / "file"
-    file_in_the_way.parent.mkdir()
-    file_in_the_way.touch()
-    own_redis.client.bgsave()
-    eventually(lambda: refuses_ping(own_redis), "Redis refuses writes and PING")
+    prevent_saving(own_redis)
     with scene.traffic():
         own_redis.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         await_resync(scene)
     assert scene.superset.lost == 0
+
+
+def prevent_saving(server: RedisServer) -> None:
+    """From now on it refuses writes and PING (MISCONF)."""
+    server.client.config_set("save", "3600 1")
+    file_in_the_way = server.directory / "dump.rdb" / "file"
+    file_in_the_way.parent.mkdir()
+    file_in_the_way.touch()
+    server.client.bgsave()
+    eventually(lambda: refuses_ping(server), "Redis refuses writes and PING")
 
 
 def refuses_ping(server: RedisServer) -> bool:
@@ -126,6 +131,65 @@ def refuses_ping(server: RedisServer) -> bool:
     except redis.ResponseError as error:
         return "MISCONF" in str(error)
     return False
+
+
+# --- it refuses PING for another reason, which hides that a script holds it up -------------------
+
+
+def test_what_a_script_kept_from_being_published_is_asked_for_though_redis_can_not_save(
+    start_scene: StartScene, own_redis: RedisServer
+) -> None:
+    scene = start_scene(publish_at=own_redis.port, redis_port=own_redis.port, environ=REALTIME)
+    prevent_saving(own_redis)
+    await_resync_after_a_script(scene, own_redis)
+
+
+def test_what_a_script_kept_from_being_published_is_asked_for_though_ping_is_forbidden(
+    start_scene: StartScene, own_redis: RedisServer, prefix: str
+) -> None:
+    environ = REALTIME | user_without_ping(own_redis, prefix)
+    scene = start_scene(publish_at=own_redis.port, redis_port=own_redis.port, environ=environ)
+    await_resync_after_a_script(scene, own_redis)
+
+
+def test_a_server_whose_user_may_not_ping_waits_for_the_end_of_a_script_too(
+    start_realtime: Callable[..., Server], own_redis: RedisServer, prefix: str
+) -> None:
+    environ = REALTIME | user_without_ping(own_redis, prefix)
+    with busy(own_redis):
+        server = start_realtime(redis_port=own_redis.port, environ=environ, wait=False)
+        await_log(server, "BUSY Redis is busy running a script")
+        assert not is_ready(server)
+    eventually(lambda: is_ready(server), "it is ready")
+
+
+def test_a_user_who_may_not_ping_is_told_what_that_hides_and_how_to_permit_it(
+    start_realtime: Callable[..., Server], own_redis: RedisServer, prefix: str
+) -> None:
+    environ = REALTIME | user_without_ping(own_redis, prefix)
+    server = start_realtime(redis_port=own_redis.port, environ=environ)
+    await_log(server, SUBSCRIBED)
+    own_redis.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await_log(server, SUBSCRIBED, 2)
+    (line,) = lines_about(server, "PING")
+    assert "user ours may not PING: allow it in Redis with ACL SETUSER ours +ping;" in line
+    assert "missed without a word" in line
+
+
+def user_without_ping(server: RedisServer, prefix: str) -> dict[str, str]:
+    """Make one who may subscribe; returns what a server needs to be one."""
+    rules = ("on", ">word", f"&{prefix}realtime", "+subscribe")
+    server.client.execute_command("ACL", "SETUSER", "ours", *rules)
+    return {"REDIS_USERNAME": "ours", "REDIS_PASSWORD": "word"}
+
+
+def await_resync_after_a_script(scene: Scene, own_redis: RedisServer) -> None:
+    with scene.traffic():
+        with busy(own_redis):
+            await_log(scene.server, "BUSY Redis is busy running a script")
+            assert not is_ready(scene.server)
+            eventually(lambda: scene.superset.lost, "messages are lost")
+        await_resync(scene)
 
 
 # --- a replica whose master is gone --------------------------------------------------------------

@@ -24,7 +24,7 @@ from wsgi_ws.cli.redis_errors import (
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
-from wsgi_ws.sources.redis_replies import is_of_cluster, to_follow_streams
+from wsgi_ws.sources.redis_replies import is_of_cluster, to_follow_streams, to_ping
 from wsgi_ws.superset.stream_names import channel_stream, global_stream
 from wsgi_ws.transport import Transport
 
@@ -90,6 +90,9 @@ def _check_transports(
             is_needed = transport in needed
             make = red if is_needed else yellow
             findings.append(make(WHAT, off + (", and Superset uses it" if is_needed else "")))
+    if Transport.REALTIME in usable and _is_denied(client, ("PING",)):
+        lacking = to_ping(loaded.settings.redis.user).lacking
+        findings.append(yellow(WHAT, f"{lacking}, or some outages of realtime go unnoticed"))
     return usable, findings
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ import redis
 
 from wsgi_ws.loop import give_way
 from wsgi_ws.sources.link import Link
-from wsgi_ws.sources.redis_replies import MalformedReply, is_of_ping_alone
+from wsgi_ws.sources.redis_replies import MalformedReply, is_forbidden, is_of_ping_alone, to_ping
 from wsgi_ws.sources.redis_wire import RedisWire
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class ChannelSubscriber:
         self._listener = listener
         self._link = link
         self._trouble: Exception | None = None  # found by the greenlet that pings
+        self._asked: deque[str] = deque()  # commands on this connection, not answered yet
+        self._lacks_ping = False  # and that has been told
 
     def run(self) -> None:
         """Listen until killed."""
@@ -68,9 +71,9 @@ class ChannelSubscriber:
 
     def _listen(self) -> None:
         wire = RedisWire(self._client)
-        watchers = [
-            gevent.Greenlet(self._watch, wire, ask) for ask in (_ping, RedisWire.check_master)
-        ]
+        self._asked.clear()
+        questions = (self._send_ping, RedisWire.check_master)
+        watchers = [gevent.Greenlet(self._watch, wire, ask) for ask in questions]
         try:
             self._subscribe(wire)
             for watcher in watchers:
@@ -94,10 +97,9 @@ class ChannelSubscriber:
         except redis.ResponseError as error:
             if not is_of_ping_alone(error):
                 raise
-        wire.send(("SUBSCRIBE", self._channel))
-        reply = wire.reply()
-        if not _is(reply, b"subscribe"):
-            raise MalformedReply("a reply that is not that to SUBSCRIBE")
+            self._tell_if_forbidden(error)
+        self._send_subscribe(wire)
+        self._take_answer(wire, wire.next())
 
     def _hear(self, wire: RedisWire) -> None:
         """Hand on the messages that have come, if any, and before trouble that is behind them: an
@@ -106,8 +108,10 @@ class ChannelSubscriber:
         first = wire.next()
         try:
             for reply in itertools.chain((first,), wire.arrived()):
-                if not _is_answer(reply):
+                if _is(reply, b"message") and type(reply[2]) is bytes:
                     messages.append(reply[2])
+                else:
+                    self._take_answer(wire, reply)
         finally:
             self._listener.on_messages(messages)
 
@@ -122,9 +126,41 @@ class ChannelSubscriber:
             self._trouble = error
             wire.interrupt()
 
+    # --- questions and answers -------------------------------------------------------------------
 
-def _ping(wire: RedisWire) -> None:
-    wire.send(("PING",))
+    def _send_ping(self, wire: RedisWire) -> None:
+        self._asked.append("PING")
+        wire.send(("PING",))
+
+    def _send_subscribe(self, wire: RedisWire) -> None:
+        self._asked.append("SUBSCRIBE")
+        wire.send(("SUBSCRIBE", self._channel))
+
+    def _take_answer(self, wire: RedisWire, reply: Any) -> None:
+        """
+        :raises redis.RedisError: it is none, or one that tells of missed messages: who publishes is
+            refused as well while a script runs, and a replica without its master hears nothing.
+        """
+        asked = self._asked.popleft() if self._asked else ""
+        if isinstance(reply, redis.ResponseError):
+            if asked != "PING" or not is_of_ping_alone(reply):
+                raise reply
+            self._tell_if_forbidden(reply)
+            # The refusal comes before any word of a script that holds Redis up. To subscribe once
+            # more changes nothing, and has an answer of its own, or is refused while one does.
+            self._send_subscribe(wire)
+        elif not _is_answer_to(asked, reply):
+            raise MalformedReply("what is neither a message nor an answer")
+
+    def _tell_if_forbidden(self, refusal: redis.ResponseError) -> None:
+        """Say once that some outages can't be noticed without PING."""
+        if is_forbidden(refusal) and not self._lacks_ping:
+            self._lacks_ping = True
+            log.warning(
+                "%s; until then messages are missed without a word when Redis loads its data, or "
+                "is a replica that has lost its master",
+                to_ping(self._link.permission.user).explain(refusal),
+            )
 
 
 def _is(reply: Any, kind: bytes) -> bool:
@@ -132,18 +168,7 @@ def _is(reply: Any, kind: bytes) -> bool:
     return type(reply) is list and len(reply) == 3 and reply[0] == kind
 
 
-def _is_answer(reply: Any) -> bool:
-    """Whether it is an answer to PING, and no message.
-
-    :raises redis.ResponseError: it is neither, or one that tells of missed messages: who publishes
-        is refused as well while a script runs, and a replica without its master hears nothing.
-    """
-    if _is(reply, b"message") and type(reply[2]) is bytes:
-        return False
-    if isinstance(reply, redis.ResponseError):
-        if is_of_ping_alone(reply):
-            return True
-        raise reply
-    if reply != [b"pong", b""]:
-        raise MalformedReply("what is neither a message nor an answer")
-    return True
+def _is_answer_to(asked: str, reply: Any) -> bool:
+    if asked == "PING":
+        return bool(reply == [b"pong", b""])
+    return asked == "SUBSCRIBE" and _is(reply, b"subscribe")

@@ -91,6 +91,15 @@ def test_the_permissions_that_are_named_are_enough(
     assert sentences(report) == ""
 
 
+def test_a_user_who_may_not_ping_is_to_be_looked_at(
+    environ: dict[str, str], own: RedisServer
+) -> None:
+    user(environ, own, "&tenant-a:realtime", "+subscribe")
+    report = check_all(environ | {"TRANSPORTS": "realtime"}, CheckOptions())
+    assert_named(report, Level.YELLOW, "user ws may not PING", "ACL SETUSER ws +ping")
+    assert_named(report, Level.GREEN, "user ws may SUBSCRIBE to tenant-a:realtime")
+
+
 def test_a_channel_that_is_forbidden_is_wrong_where_superset_publishes_to_it(
     environ: dict[str, str], own: RedisServer, superset7: SupersetConfig
 ) -> None:
