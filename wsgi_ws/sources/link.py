@@ -12,6 +12,7 @@ import gc
 import logging
 import random
 import time
+from collections import deque
 
 import gevent
 from gevent.event import Event
@@ -28,7 +29,8 @@ YOUNGEST = 0  # generation: the objects since the last collection, which take it
 FORBIDDEN_DELAY = 10.0  # seconds
 LASTING = 10.0  # seconds after which a connection counts as good
 TOLD_IN_FULL = 3  # connections in a row that do not last, before lines are held back
-ALIKE_INTERVAL = 60.0  # seconds between two lines about those that follow
+KINDS_TOLD = 8  # errors of one outage, before lines are held back
+ALIKE_INTERVAL = 60.0  # seconds between two lines about what follows
 
 
 class Retries:
@@ -93,9 +95,9 @@ class Link:
         self._meanwhile = meanwhile
         self._retries = Retries()
         self._lasting: gevent.Greenlet[[], None] | None = None  # declares a connection a good one
-        self._told = ""  # what has been said of this outage
-        self._told_at = float("-inf")  # when connections that do not last were told last
-        self._lost = 0  # of them since then
+        self._told: deque[str] = deque(maxlen=KINDS_TOLD)  # what has been said of this outage
+        self._told_at = float("-inf")  # when a line was written last while others are held back
+        self._lost = 0  # connections since then
         self._is_down = self._was_up = False
 
     @property
@@ -113,7 +115,8 @@ class Link:
         if self._is_down:
             self.reconnects += 1
         self._is_down = False
-        self._told = self.forbidden = ""
+        self._told.clear()
+        self.forbidden = ""
         self._was_up = True
         self._retries.connected()
         self._lasting = gevent.spawn_later(LASTING, self._has_lasted)
@@ -128,7 +131,7 @@ class Link:
         """
         if self.is_off and not is_forbidden(outage):
             return
-        error = told(outage)
+        error = told(outage).removesuffix(".")
         if self.connected.is_set():
             self.lost_at = time.monotonic()
             self._lost += 1
@@ -138,7 +141,7 @@ class Link:
         self._is_down = True
         self.connected.clear()
         self.forbidden = self.permission.explain(outage) if is_forbidden(outage) else ""
-        if self._told != error:
+        if error not in self._told:  # is news: first "closed", then "wrong password"
             self._tell(error)
 
     def pause(self) -> None:
@@ -162,7 +165,7 @@ class Link:
         self._lost, self._told_at = 0, float("-inf")
 
     def _tell(self, error: str) -> None:
-        if self.is_flapping:
+        if self.is_flapping or len(self._told) == KINDS_TOLD:
             # What is held back is tried again with the next attempt: an outage that stays is told.
             if time.monotonic() - self._told_at < ALIKE_INTERVAL:
                 return
@@ -175,7 +178,7 @@ class Link:
                 "this server is for; it is tried again every %.0f s",
                 *(name, error, why, FORBIDDEN_DELAY),
             )
-        elif self._told:  # is news: first "closed", then "wrong password"
+        elif self._told:
             log.warning("Redis still can't be read for %s (%s)%s", name, error, why)
         elif self.is_flapping:
             log.error(
@@ -185,7 +188,7 @@ class Link:
             )
         else:
             log.error("Redis can't be read for %s (%s)%s; %s", name, error, why, self._meanwhile)
-        self._told = error
+        self._told.append(error)
 
     def _take_lost(self) -> str:
         """The end of a line: how many connections it stands for."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import gevent
 import redis
 
-from wsgi_ws.sources.redis_replies import told
+from wsgi_ws.sources.redis_replies import is_of_cluster, told
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,9 @@ class Permissions:
                 # It may be another command's: SELECT, when the connection begins.
                 own = name.lower() in str(error).lower() or "key" in str(error).lower()
                 remedy = f": its user needs {needed}" if own else ""
-                return f"{name} is not permitted by Redis{remedy} ({error})"
+                return f"{name} is not permitted by Redis{remedy} ({told(error)})"
             except redis.ResponseError as error:
-                if told(error) != str(error):
+                if is_of_cluster(error):
                     return f"Redis can't be used: it is {told(error)}"
                 raise
         return ""

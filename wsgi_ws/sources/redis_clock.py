@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Any
 
-from wsgi_ws.sources.redis_replies import clock_ms, will_pass
+from wsgi_ws.sources.redis_replies import clock_ms, told, will_pass
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,6 @@ class RedisClock:
             log.warning(
                 "Redis does not tell its time (%s): this machine's clock is used instead, and must "
                 "not differ from Redis's by more than a second%s",
-                *(error, "; to permit it: ACL SETUSER … +time" if is_denied else ""),
+                *(told(error), "; to permit it: ACL SETUSER … +time" if is_denied else ""),
             )
         self._is_refused = True

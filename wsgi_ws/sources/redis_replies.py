@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 import redis
 
+from wsgi_ws.observe.log_lines import printable
+
+ERROR_SHOWN = 1000  # characters: several Sentinels' trouble is one error
 _is_id = re.compile(rb"\d+-\d+").fullmatch
 
 # Older versions of redis-py have no class for these answers, and quote those in a pipeline.
@@ -143,10 +146,12 @@ def is_of_cluster(error: object) -> bool:
 
 
 def told(error: Exception) -> str:
-    """An error as an operator can use it: redis-py leaves out the word that tells a Cluster."""
+    """An error as an operator can use it, a part of one line. redis-py leaves out the word that
+    tells a Cluster; what answers in Redis's place may say anything, at any length."""
+    text = printable(str(error), ERROR_SHOWN)
     if is_of_cluster(error):
-        return f"a Redis Cluster, which neither Superset nor this server can use: {error}"
-    return str(error)
+        return f"a Redis Cluster, which neither Superset nor this server can use: {text}"
+    return text
 
 
 # --- permissions --------------------------------------------------------------------------------

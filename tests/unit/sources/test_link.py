@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from testbed.servers import DEADLINE
 from wsgi_ws.sources import link as module
-from wsgi_ws.sources.link import RETRY_DELAY_MAX, RETRY_DELAY_MIN, TOLD_IN_FULL, Link, Retries
+from wsgi_ws.sources.link import (
+    KINDS_TOLD,
+    RETRY_DELAY_MAX,
+    RETRY_DELAY_MIN,
+    TOLD_IN_FULL,
+    Link,
+    Retries,
+)
 from wsgi_ws.sources.redis_replies import Permission
 from wsgi_ws.transport import Transport
 
@@ -98,6 +105,48 @@ def test_a_single_outage_is_told_once_however_many_attempts_fail(
         link.down(GONE)
     assert caplog.messages == ["Redis can't be read for realtime (gone); sockets stay open"]
     assert link.up()
+
+
+def test_each_kind_of_error_of_an_outage_is_told_once_however_they_alternate(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    link.up()
+    for _ in range(100):
+        link.down(GONE)
+        link.down(redis.ConnectionError("gone."))
+        link.down(redis.ConnectionError("refused"))
+    assert caplog.messages == [
+        "Redis can't be read for realtime (gone); sockets stay open",
+        "Redis still can't be read for realtime (refused)",
+    ]
+
+
+def test_errors_of_an_outage_that_are_never_the_same_are_a_few_lines(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    link.up()
+    for number in range(1000):
+        link.down(redis.ConnectionError(f"gone for reason {number}"))
+    assert len(caplog.messages) == KINDS_TOLD + 1
+
+
+def test_what_is_new_is_told_after_a_while_though_there_were_many_kinds(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(100):
+        link.down(redis.ConnectionError(f"gone for reason {number}"))
+    link._told_at -= module.ALIKE_INTERVAL
+    link.down(redis.AuthenticationError("wrong password"))
+    assert caplog.messages[-1] == "Redis still can't be read for realtime (wrong password)"
+
+
+def test_a_kind_of_error_is_told_again_in_the_next_outage(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        link.up()
+        link.down(GONE)
+    assert caplog.messages == 2 * ["Redis can't be read for realtime (gone); sockets stay open"]
 
 
 def test_many_connections_that_are_lost_in_a_row_are_a_few_lines(

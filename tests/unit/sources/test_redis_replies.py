@@ -11,6 +11,7 @@ import redis
 from wsgi_ws.config.keys import RedisSettings
 from wsgi_ws.sources.redis_client import connect
 from wsgi_ws.sources.redis_replies import (
+    ERROR_SHOWN,
     clock_ms,
     entries_of,
     is_cut_off,
@@ -79,6 +80,14 @@ def test_what_is_no_time_is_an_error_of_redis(reply: Any) -> None:
 def test_a_cluster_is_called_by_its_name() -> None:
     assert "Redis Cluster" in told(redis.exceptions.MovedError("7467 127.0.0.1:7701"))
     assert "Redis Cluster" in told(redis.exceptions.ClusterDownError("Hash slot not served"))
+
+
+@pytest.mark.parametrize("beginning", ["ERR ", "MOVED "])
+def test_of_an_endless_error_the_beginning_is_told_in_one_line(beginning: str) -> None:
+    text = told(redis.ResponseError(beginning + "several\nlines " * 100_000))
+    assert beginning + "several\N{REPLACEMENT CHARACTER}lines" in text
+    assert len(text) < 2 * ERROR_SHOWN
+    assert "\n" not in text
 
 
 def test_a_master_that_is_gone_is_no_cluster_and_passes() -> None:

@@ -385,6 +385,6 @@ class CatchUp:
         """Redis fails."""
         self._limiter.write(
             *(log.error, "away", time.monotonic()),
-            *("%r: catch-up failed: %s; closed with 1012", request, error),
+            *("%r: catch-up failed: %s; closed with 1012", request, told(error)),
         )
         request.close(CloseCode.SERVICE_RESTART, "missed events can't be read now")
