@@ -91,6 +91,8 @@ class Service:
         self._lanes = {
             transport: self._make_lane(transport) for transport in offered(settings.transports)
         }
+        for one, other in itertools.permutations(self._lanes.values(), 2):
+            one.source.link.other = other.source.link
         self.admission = self._make_admission()
         self._dispatcher = Dispatcher(self, plain, settings.max_header_bytes)
         self._acceptors: list[Acceptor] = []
@@ -131,7 +133,7 @@ class Service:
         """Why events don't reach sockets at once; None when they do."""
         if self._draining:
             return "draining"
-        lanes = [lane for lane in self._lanes.values() if not self._is_off(lane)]
+        lanes = [lane for lane in self._lanes.values() if not lane.source.link.is_off]
         return "; ".join(filter(None, (lane.source.unreadiness() for lane in lanes))) or None
 
     def listen(self, sock: Any, endpoint: Endpoint, *, capacity: int, is_shared: bool) -> None:
@@ -229,7 +231,7 @@ class Service:
 
     def _why_closed(self, lane: Lane) -> Refusal | None:
         link, name = lane.source.link, lane.transport.value
-        if self._is_off(lane):
+        if link.is_off:
             problem = f"the transport {name} is switched off, since {link.forbidden}"
             refusal = Refusal("transport_off", problem)
         elif self._settings.redis_down_policy == "refuse" and not link.connected.is_set():
@@ -240,12 +242,6 @@ class Service:
             return None
         refusal.transport = lane.transport
         return refusal
-
-    def _is_off(self, lane: Lane) -> bool:
-        """Whether Redis's user may not use a transport that nobody has asked for by name: then the
-        other one is enough."""
-        others = [other for other in self._lanes.values() if other is not lane]
-        return lane.source.link.is_off and any(not other.source.link.is_off for other in others)
 
     def _awaits_redis(self) -> bool:
         links = [lane.source.link for lane in self._lanes.values()]
@@ -264,7 +260,9 @@ class Service:
             transports,
             backlog_bytes=sum(backlog for backlog, _ in stocks),
             pings_outstanding=sum(pinged for _, pinged in stocks),
-            ready=all(transports[lane.transport].ready or self._is_off(lane) for lane in lanes),
+            ready=all(
+                transports[lane.transport].ready or lane.source.link.is_off for lane in lanes
+            ),
             log_lines_dropped=lines_dropped(),
         )
 
@@ -275,7 +273,7 @@ class Service:
             connections=len(lane.hub),
             channels=lane.hub.channels,
             ready=link.connected.is_set() and lane.source.caught_up,
-            lag=0.0 if self._is_off(lane) else lane.source.lag(),
+            lag=0.0 if link.is_off else lane.source.lag(),
             redis_reconnects=link.reconnects,
         )
 

@@ -73,6 +73,7 @@ class Link:
     :ivar connected: set while Redis serves the source.
     :ivar reconnects: outages survived.
     :ivar permission: what the transport takes.
+    :ivar other: the link of the other transport, if that is offered too.
     :ivar lost_at: when it was last connected, or the beginning: by `time.monotonic`.
     :ivar forbidden: that Redis's user may not use the transport, and what would permit it; empty
         when it may, as far as is known.
@@ -90,6 +91,7 @@ class Link:
         self.lost_at = time.monotonic()
         self.forbidden = ""
         self.permission = permission
+        self.other: Link | None = None
         self._transport = transport
         self._is_optional = is_optional
         self._meanwhile = meanwhile
@@ -99,11 +101,16 @@ class Link:
         self._told_at = float("-inf")  # when a line was written last while others are held back
         self._lost = 0  # connections since then
         self._is_down = self._was_up = False
+        # Not permitted and never was, and not asked for by name. An outage does not change that.
+        self._is_refused = False
+        self._was_off = False  # when it was down last
 
     @property
     def is_off(self) -> bool:
-        """Whether the transport is not permitted and never was, and nobody has asked for it."""
-        return bool(self.forbidden) and self._is_optional and not self._was_up
+        """Whether the transport is not permitted and never was, nobody has asked for it by name,
+        and the other one is enough: if that is not permitted either, neither is off."""
+        is_other_enough = self.other is None or not self.other._is_refused
+        return bool(self.forbidden) and self._is_refused and is_other_enough
 
     @property
     def is_flapping(self) -> bool:
@@ -118,6 +125,7 @@ class Link:
         self._told.clear()
         self.forbidden = ""
         self._was_up = True
+        self._is_refused = False
         self._retries.connected()
         self._lasting = gevent.spawn_later(LASTING, self._has_lasted)
         self.connected.set()
@@ -141,6 +149,11 @@ class Link:
         self._is_down = True
         self.connected.clear()
         self.forbidden = self.permission.explain(outage) if is_forbidden(outage) else ""
+        if self.forbidden:
+            self._is_refused = self._is_optional and not self._was_up
+        if self.is_off != self._was_off:
+            self._was_off = self.is_off
+            self._told.clear()
         if error not in self._told:  # is news: first "closed", then "wrong password"
             self._tell(error)
 

@@ -68,9 +68,29 @@ def test_a_missing_permission_is_named_and_the_worker_is_not_ready(
 # --- a user who may not use one of the transports ------------------------------------------------
 
 
+def test_a_user_who_may_use_neither_is_told_of_both_and_of_outages(
+    start_server: StartServer, start_redis: Callable[..., RedisServer]
+) -> None:
+    own_redis = start_redis()
+    set_user(own_redis, "nobody", "~other", "+ping")
+    environ = {"REDIS_USERNAME": "nobody", "REDIS_PASSWORD": PASSWORD, "TRANSPORTS": "auto"}
+    server = start_server(redis_port=own_redis.port, environ=environ, wait=False)
+    for transport in ("streams", "realtime"):
+        await_line(server, f"Redis can't be read for {transport} (")
+    assert ready(server)[1].count("ACL SETUSER nobody") == 2
+    own_redis.stop()
+    for transport in ("streams", "realtime"):
+        await_line(server, f"Redis still can't be read for {transport} (Error 111")
+    assert "ACL SETUSER" not in ready(server)[1]
+
+
+def await_line(server: Server, line: str) -> None:
+    eventually(lambda: line in server.log_text(), f"the log says: {line}")
+
+
 def rules_in(server: Server, line: str, user: str) -> str:
     """The words of ACL SETUSER in the first line of the log that begins so."""
-    eventually(lambda: line in server.log_text(), f"the log says: {line}")
+    await_line(server, line)
     end = server.log_text().partition(line)[2].partition("\n")[0]
     rules = end.partition(f"ACL SETUSER {user} ")[2]
     return rules.partition(";")[0].partition(",")[0]

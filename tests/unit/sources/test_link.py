@@ -252,6 +252,61 @@ def test_it_is_on_once_redis_permits_it(optional: Link) -> None:
     assert not optional.is_off
 
 
+# --- … and neither the other transport -----------------------------------------------------------
+
+
+@pytest.fixture
+def pair() -> tuple[Link, Link]:
+    """Of both transports, none of which was asked for by name."""
+    one, other = (Link(t, PERMISSION, is_optional=True, meanwhile="held") for t in Transport)
+    one.other, other.other = other, one
+    return one, other
+
+
+def forbid(pair: tuple[Link, Link]) -> None:
+    """As often as it takes until each knows of the other."""
+    for link in (*pair, *pair):
+        link.down(FORBIDDEN)
+
+
+def test_of_two_that_are_not_permitted_none_is_off(pair: tuple[Link, Link]) -> None:
+    forbid(pair)
+    assert [link.is_off for link in pair] == [False, False]
+
+
+def test_of_two_that_are_not_permitted_the_last_line_of_each_calls_none_off(
+    pair: tuple[Link, Link], caplog: pytest.LogCaptureFixture
+) -> None:
+    forbid(pair)
+    for link in pair:
+        (*_, line) = [m for m in caplog.messages if link._transport.value in m]
+        assert line.startswith("Redis can't be read for")
+        assert line.endswith("ACL SETUSER ws &realtime +subscribe +ping; held")
+
+
+def test_an_outage_of_two_that_are_not_permitted_is_one_of_both(
+    pair: tuple[Link, Link], caplog: pytest.LogCaptureFixture
+) -> None:
+    forbid(pair)
+    caplog.clear()
+    for link in (*pair, *pair):
+        link.down(GONE)
+    assert caplog.messages == [
+        f"Redis still can't be read for {link._transport.value} (gone)" for link in pair
+    ]
+    assert [(link.is_off, link.forbidden) for link in pair] == 2 * [(False, "")]
+
+
+def test_when_one_of_two_is_permitted_the_other_is_off(
+    pair: tuple[Link, Link], caplog: pytest.LogCaptureFixture
+) -> None:
+    forbid(pair)
+    pair[0].up()
+    pair[1].down(FORBIDDEN)
+    assert [link.is_off for link in pair] == [False, True]
+    assert "is switched off" in caplog.messages[-1]
+
+
 def test_what_was_asked_for_by_name_is_never_off() -> None:
     link = Link(Transport.STREAMS, PERMISSION, is_optional=False, meanwhile="")
     link.down(FORBIDDEN)
