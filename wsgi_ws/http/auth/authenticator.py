@@ -30,6 +30,7 @@ from wsgi_ws.transport import Transport, cookie_name
 
 MAX_TOKENS = 4  # cookies of one name that are looked at: two paths on two domains
 MAX_SHOWN = 100  # cookies whose names are in a refusal's line, as far as the line goes
+NAME_SHOWN = 40  # characters of a name: a token that is taken for one doesn't get its signature in
 
 MAX_HEADERS = 8  # texts of a header that are remembered: more than one is a rarity
 
@@ -164,9 +165,10 @@ class Authenticator:
 
     def _missing(self, cookie_header: str, asked: Transport | None) -> Refusal:
         """What to say when no cookie has the name of one that is looked for."""
-        # What comes without a value is not shown: it may be a token that has lost its name.
+        # What comes without a value is not shown: it may be a token that has lost its name, with
+        # the padding of base64 behind it.
         cookies = islice(cookies_of(cookie_header), MAX_SHOWN)
-        names = sorted({name for name, value in cookies if value})
+        names = sorted({name for name, value in cookies if value.strip("=")})
         looked_for = [cookie.name for cookie in self._cookies[asked]]
         for transport in _meant_by(asked):
             if not looked_for or self._name_for(transport) in {*names} - {*looked_for}:
@@ -177,7 +179,8 @@ class Authenticator:
             if cookie_name(transport, "") in {*names} - {*looked_for}
         )
         problem = f"no cookie named {' or '.join(looked_for)}{instead}"
-        refusal = Refusal("no_cookie", problem, f" (cookies: {', '.join(names) or 'none at all'})")
+        shown = ", ".join(map(_shortened, names)) or "none at all"
+        refusal = Refusal("no_cookie", problem, f" (cookies: {shown})")
         refusal.transport = _only([t for t in _meant_by(asked) if t in self.offered])
         return refusal
 
@@ -325,6 +328,10 @@ def _verifier(secret: str, algorithms: Sequence[str]) -> jwt.PyJWS:
         verifier.unregister_algorithm(name)
         verifier.register_algorithm(name, _KnownHmac(_HMACS[name]))
     return verifier
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]}…"
 
 
 def _meant_by(asked: Transport | None) -> Sequence[Transport]:

@@ -324,6 +324,10 @@ def test_a_missing_cookie_is_named_with_those_that_came() -> None:
     )
 
 
+def test_a_cookie_with_a_long_name_is_named_by_its_beginning() -> None:
+    assert f"(cookies: {'n' * 40}…)" in str(refusal(f"{'n' * 41}=1"))
+
+
 def test_no_cookie_at_all_is_said() -> None:
     assert "none at all" in str(refusal(""))
 
@@ -369,7 +373,7 @@ def test_the_problem_of_a_signed_token_is_told_before_that_of_another(
         token()[:-4],
     ],
 )
-@pytest.mark.parametrize("form", ["async-token={}", "{}", "other=1; {}", "={}"])
+@pytest.mark.parametrize("form", ["async-token={}", "{}", "other=1; {}", "={}", "{}=", "{}=="])
 def test_no_message_contains_a_token(form: str, bad: str) -> None:
     error = refusal(form.format(bad))
     assert not [part for part in bad.split(".") if part and part in str(error)]
