@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from testbed.servers import DEADLINE, RedisServer, Server, eventually
+from testbed.http_client import metrics
+from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie, event, new_channel, publish
 
 StartServer = Callable[..., Server]
@@ -108,3 +109,20 @@ def test_5000_malformed_entries_are_one_line(
     with open_tab(server, channel, "1-1") as client:
         client.recv(timeout=DEADLINE)
     assert server.log_text().count("is skipped") == 1
+
+
+def test_an_entry_that_only_a_catch_up_finds_malformed_is_told_and_counted(
+    start_server: StartServer, redis_server: RedisServer, prefix: str
+) -> None:
+    server = start_server(environ={"METRICS_PORT": str(free_port())})
+    channel = new_channel()
+    last_id, _ = publish(redis_server.client, prefix, channel, job_id="got")
+    poison = with_raw_errors(channel, POISON["invalid UTF-8"])
+    for stream in (prefix + channel, prefix + "full"):  # while no tab is here
+        redis_server.client.xadd(stream, {"data": poison})
+    publish(redis_server.client, prefix, channel, job_id="end")
+    with open_tab(server, channel, last_id) as returned:
+        texts_until_end(returned)
+    assert server.log_text().count("is skipped: data is not UTF-8") == 1
+    counted = 'wsgi_ws_events_malformed_total{transport="streams"} 1.0'
+    eventually(lambda: counted in metrics(server), "it is counted")

@@ -19,6 +19,7 @@ import gevent
 import redis
 from gevent.event import Event
 
+from wsgi_ws.event import MalformedEntry
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_limiter import LogLimiter
@@ -76,7 +77,7 @@ class CatchUp:
         self._hub = hub
         self._metrics = metrics
         self._later = later
-        self._sender = Sender(max_backlog_bytes)
+        self._sender = Sender(max_backlog_bytes, self._skip)
         self._drains = Drains(self._sender)
         self._recent: FairQueue[Request] = FairQueue()
         self._old: FairQueue[Request] = FairQueue()
@@ -342,6 +343,15 @@ class CatchUp:
             "%r: events since last_id %s may be lost (the streams were trimmed, flushed or "
             "restored); sending the %d that are left",
             *(request, request.place.id, len(plan.missed)),
+        )
+
+    def _skip(self, connection: Connection, entry: Entry, error: MalformedEntry) -> None:
+        """Of an event for nobody here the live path has not seen that it is not UTF-8."""
+        self._metrics.malformed()
+        self._limiter.write(
+            *(log.warning, str(error), time.monotonic()),
+            "%r: entry %s of the stream is skipped: %s",
+            *(connection, entry.id, error),
         )
 
     # --- who can't be served ---------------------------------------------------------------------

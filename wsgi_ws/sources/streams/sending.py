@@ -7,7 +7,6 @@ if it had come back with it.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 import gevent
@@ -27,8 +26,16 @@ LOOK_INTERVAL = 0.05  # seconds between two looks at sockets that must drain
 class Sender:
     """Sends events to sockets, never more than these can take."""
 
-    def __init__(self, max_backlog_bytes: int) -> None:
-        """:param max_backlog_bytes: what a client may leave unread; 0 for no limit."""
+    def __init__(
+        self,
+        max_backlog_bytes: int,
+        on_malformed: Callable[[Connection, Entry, MalformedEntry], None],
+    ) -> None:
+        """
+        :param max_backlog_bytes: what a client may leave unread; 0 for no limit.
+        :param on_malformed: called with what is skipped.
+        """
+        self._on_malformed = on_malformed
         limit = max_backlog_bytes // 2 or 1 if max_backlog_bytes else AHEAD_BYTES
         self._ahead = min(AHEAD_BYTES, limit)
 
@@ -49,9 +56,11 @@ class Sender:
                 buffer.clear()
                 if left <= 0 or not self.may_send(connection):
                     return number, events
-            with contextlib.suppress(MalformedEntry):
+            try:
                 buffer += entry.frame()
                 events += 1
+            except MalformedEntry as error:
+                self._on_malformed(connection, entry, error)
         if buffer:
             connection.send(bytes(buffer))
         return len(entries), events

@@ -17,7 +17,11 @@ UNLIMITED = 0
 
 
 def sent(socket: Socket, entries: Sequence[Entry], limit: int = UNLIMITED) -> tuple[int, int]:
-    return Sender(limit).send(cast(Connection, socket), entries)
+    return sender(limit).send(cast(Connection, socket), entries)
+
+
+def sender(limit: int) -> Sender:
+    return Sender(limit, on_malformed=lambda connection, entry, error: None)
 
 
 # --- frames and chunks ---------------------------------------------------------------------------
@@ -44,6 +48,14 @@ def test_an_event_that_nobody_can_get_is_skipped_and_not_counted() -> None:
     socket = Socket()
     poison = entry(2, data=b'{"channel_id":"c","errors":"\xff"}')
     assert sent(socket, [entry(1), poison, entry(3)]) == (3, 2)
+
+
+def test_what_is_skipped_is_told() -> None:
+    told: list[tuple[Entry, str]] = []
+    teller = Sender(UNLIMITED, lambda connection, entry, error: told.append((entry, str(error))))
+    poison = entry(2, data=b'{"channel_id":"c","errors":"\xff"}')
+    teller.send(cast(Connection, Socket()), [entry(1), poison, entry(3)])
+    assert told == [(poison, "data is not UTF-8")]
 
 
 def test_nothing_is_sent_to_a_client_that_has_gone() -> None:
@@ -100,7 +112,7 @@ def test_events_with_one_id_are_not_separated() -> None:
 
 def drains(socket: Socket) -> tuple[Drains, list[str]]:
     went_on: list[str] = []
-    waiting = Drains(Sender(1000))
+    waiting = Drains(sender(1000))
     waiting.add(cast(Connection, socket), lambda: went_on.append("on"))
     return waiting, went_on
 
