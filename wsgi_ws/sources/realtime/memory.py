@@ -56,7 +56,7 @@ class Memory:
         :param now: of a clock that doesn't go back, in seconds.
         """
         message = (frame, routes)
-        size = _size_of(message)
+        size = size_of(message)
         if size > self._max_bytes:
             self._complete_since = now
             return
@@ -100,7 +100,7 @@ class Memory:
     def _forget(self, number: int) -> None:
         message = self._kept.pop(number).message
         del self._numbers[message]
-        self.size_bytes -= _size_of(message)
+        self.size_bytes -= size_of(message)
         for route in _routes_of(message):
             del self._by_route[route][number]
             if not self._by_route[route]:
@@ -112,7 +112,8 @@ def _routes_of(message: _Message) -> tuple[str | None, ...]:
     return (None,) if routes is None else routes
 
 
-def _size_of(message: _Message) -> int:
+def size_of(message: _Message) -> int:
+    """About how much memory a message takes, in bytes."""
     frame, routes = message
     overhead = ENTRY_OVERHEAD_BYTES + sum([len(r) + ROUTE_OVERHEAD_BYTES for r in routes or ()])
     return len(frame) + overhead

@@ -149,6 +149,7 @@ class RealtimeSource:
         self._messages += len(messages)
         begin = time.monotonic()
         for data in messages:
+            self._broadcaster.wait_for_room()
             try:
                 message = message_of(data)
             except MalformedMessage as error:
@@ -170,7 +171,7 @@ class RealtimeSource:
             self._memory.remember(message.frame, routes, time.monotonic())
         connections = self._subscribed_to(routes)
         if len(connections) > MANY or (connections and self._broadcaster.has_targeted):
-            self._broadcaster.put_delivery(message, list(connections))
+            self._broadcaster.put_delivery(message, connections)
             return
         for connection in connections:
             connection.send(message.frame)

@@ -18,7 +18,7 @@ from wsgi_ws.sources.realtime import broadcast as module
 from wsgi_ws.sources.realtime.broadcast import Broadcaster
 from wsgi_ws.sources.realtime.envelope import Message
 from wsgi_ws.sources.realtime.memory import Memory
-from wsgi_ws.superset.names import ENTITY_CHANGED
+from wsgi_ws.superset.names import ENTITY_CHANGED, TASK_STATUS
 from wsgi_ws.websocket.connection import Connection
 
 
@@ -28,10 +28,18 @@ class World:
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
 
     def start(self, merge_time: float = 0.0) -> Broadcaster:
-        broadcaster = Broadcaster(self.hub, self.memory, self.metrics, merge_time)
-        self._greenlets.append(gevent.spawn(broadcaster.run))
-        gevent.sleep(0)
+        broadcaster = self.make(merge_time)
+        self.run(broadcaster.run)
         return broadcaster
+
+    def make(self, merge_time: float = 0.0) -> Broadcaster:
+        """One that does nothing yet, as while another delivery is on its way."""
+        return Broadcaster(self.hub, self.memory, self.metrics, merge_time)
+
+    def run(self, job: Callable[[], None]) -> gevent.Greenlet[Any, Any]:
+        self._greenlets.append(gevent.spawn(job))
+        gevent.sleep(0)
+        return self._greenlets[-1]
 
     def connect(self) -> Socket:
         socket = Socket()
@@ -51,6 +59,14 @@ def world() -> Iterator[World]:
 
 def changed(frame: bytes) -> Message:
     return Message(ENTITY_CHANGED, None, frame)
+
+
+def targeted(frame: bytes, route: str = "x") -> Message:
+    return Message(TASK_STATUS, (route,), frame)
+
+
+def connections(*sockets: Socket) -> list[Connection]:
+    return [cast(Connection, socket) for socket in sockets]
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -195,3 +211,82 @@ def test_a_targeted_message_is_on_its_way_until_all_have_it(world: World) -> Non
     assert broadcaster.has_targeted
     wait_until(lambda: not broadcaster.has_targeted)
     assert socket.chunks == [b"a"]
+
+
+# --- what waits ----------------------------------------------------------------------------------
+
+
+def test_messages_for_the_same_sockets_go_out_together(world: World) -> None:
+    socket, broadcaster = world.connect(), world.make()
+    for frame in (b"a", b"b"):
+        broadcaster.put_delivery(targeted(frame), connections(socket))
+    world.run(broadcaster.run)
+    wait_until(lambda: not broadcaster.has_targeted)
+    assert socket.chunks == [b"ab"]
+    world.metrics.delivered.assert_called_once_with(2, 1)
+
+
+def test_who_comes_between_two_messages_gets_the_second_one(world: World) -> None:
+    first, late, broadcaster = world.connect(), world.connect(), world.make()
+    broadcaster.put_delivery(targeted(b"a"), connections(first))
+    broadcaster.put_delivery(targeted(b"b"), connections(first, late))
+    world.run(broadcaster.run)
+    wait_until(lambda: not broadcaster.has_targeted)
+    assert (first.chunks, late.chunks) == ([b"a", b"b"], [b"b"])
+
+
+def test_what_is_for_everybody_does_not_mix_with_what_is_for_one_user(world: World) -> None:
+    socket, broadcaster = world.connect(), world.make()
+    broadcaster.put_delivery(targeted(b"a"), connections(socket))
+    broadcaster.put(changed(b"b"))
+    world.run(broadcaster.run)
+    wait_until(lambda: len(socket.chunks) == 2)
+    assert socket.chunks == [b"a", b"b"]
+    assert not broadcaster.has_targeted
+
+
+def test_what_waited_long_was_handed_out_when_its_turn_came(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONG", 0.05)
+    socket, broadcaster = world.connect(), world.make()
+    broadcaster.put_delivery(targeted(b"a"), connections(socket))
+    gevent.sleep(0.1)
+    turn = time.monotonic()
+    world.run(broadcaster.run)
+    wait_until(lambda: not broadcaster.has_targeted)
+    assert world.memory.since(["x"], turn) == [b"a"]
+
+
+PUTS: dict[str, Callable[[Broadcaster, Socket], None]] = {
+    "for everybody": lambda one, socket: one.put(Message("some.day", None, b"a")),
+    "that wait for equal ones": lambda one, socket: one.put(changed(b"a")),
+    "for many": lambda one, socket: one.put_delivery(targeted(b"a"), connections(socket)),
+    "for many others each time": lambda one, socket: one.put_delivery(
+        targeted(b"a"), connections(socket, Socket())
+    ),
+}
+
+
+@pytest.mark.parametrize("put", PUTS.values(), ids=PUTS)
+def test_there_is_no_room_while_much_waits_and_all_of_it_again_afterwards(
+    put: Callable[[Broadcaster, Socket], None], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAITING_BYTES", 1)
+    socket, broadcaster = world.connect(), world.make(0.05)
+    put(broadcaster, socket)
+    put(broadcaster, socket)
+    reader = world.run(broadcaster.wait_for_room)
+    assert not reader.ready()
+    world.run(broadcaster.run)
+    wait_until(reader.ready)
+    assert socket.chunks
+
+
+def test_a_snapshot_of_many_sockets_takes_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAITING_BYTES", 8000)
+    broadcaster = world.make()
+    broadcaster.put_delivery(targeted(b"a"), connections(*(Socket() for _ in range(1000))))
+    assert not world.run(broadcaster.wait_for_room).ready()

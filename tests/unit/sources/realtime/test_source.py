@@ -16,10 +16,12 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.servers import DEADLINE
 from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import SLICE, give_way
+from wsgi_ws.sources.realtime import broadcast
 from wsgi_ws.sources.realtime import source as module
 from wsgi_ws.sources.realtime.source import RealtimeSource
 from wsgi_ws.websocket.closing import Ending
@@ -126,6 +128,25 @@ def test_a_message_for_many_is_sent_in_slices(monkeypatch: pytest.MonkeyPatch) -
     sockets = [world.connect() for _ in range(3)]
     world.publish(1, ["user:1"])
     assert [numbers(socket) for socket in sockets] == [[], [], []]  # the broadcaster does it
+
+
+def test_the_reader_waits_while_more_waits_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MANY", 2)
+    monkeypatch.setattr(broadcast, "WAITING_BYTES", 5000)
+    world = World()
+    sockets = [world.connect() for _ in range(3)]
+    messages = [message(number, ["user:1"]) for number in range(100)]
+    reader = gevent.spawn(world.source.on_messages, messages)
+    gevent.sleep(0.01)
+    assert not reader.ready()
+    _, send, *_ = world.source.jobs()
+    sender = gevent.spawn(send)
+    reader.join(timeout=DEADLINE)
+    with gevent.Timeout(DEADLINE):
+        while len(numbers(sockets[-1])) < len(messages):
+            gevent.sleep(0.005)
+    sender.kill()
+    assert [numbers(socket) for socket in sockets] == [[*range(100)]] * 3
 
 
 # --- a tab that comes back -----------------------------------------------------------------------
