@@ -13,6 +13,7 @@ from typing import Any
 
 FLAG = "GLOBAL_ASYNC_QUERIES"
 FLAG_VARIABLE = "SUPERSET_FEATURE_GLOBAL_ASYNC_QUERIES"
+SECRET_MIN_CHARACTERS = 32  # shorter ones Superset refuses
 ALGORITHM = "HS256"  # Superset signs with nothing else
 CHANNEL_KEY = "channel"  # and calls the claim so
 
@@ -59,6 +60,17 @@ SEVEN = Generation(
     cookie_domain="WEBSOCKET_JWT_COOKIE_DOMAIN",
     url="WEBSOCKET_URL",
 )
+
+
+def is_placeholder(secret: str, generation: Generation) -> bool:
+    """Whether everybody knows a secret, and Superset therefore does not start with it."""
+    return generation is SEVEN and secret.upper().startswith(("CHANGE_ME", "CHANGE-ME"))
+
+
+def must_be_changed(secret: str, generation: Generation) -> bool:
+    """Whether Superset refuses to work with a secret, so that nobody may copy it."""
+    return is_placeholder(secret, generation) or len(secret) < SECRET_MIN_CHARACTERS
+
 
 # What only one of them has.
 REDIS_CONFIG = "GLOBAL_ASYNC_QUERIES_REDIS_CONFIG"

@@ -23,7 +23,7 @@ from wsgi_ws.cli.checks.words import (
 from wsgi_ws.config.from_superset import names_redis
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.superset import names
-from wsgi_ws.superset.names import SEVEN, SIX, Generation
+from wsgi_ws.superset.names import SECRET_MIN_CHARACTERS, SEVEN, SIX, Generation
 from wsgi_ws.superset.settings import (
     Said,
     SupersetSettings,
@@ -35,7 +35,6 @@ from wsgi_ws.superset.settings import (
 from wsgi_ws.transport import Transport
 from wsgi_ws.wording import counted
 
-SECRET_MIN_CHARACTERS = 32  # Superset's own rule
 RENEWED_AT = 0.6  # of its token's lifetime a page of Superset 7 renews its socket
 HIDDEN_TAB_DELAY = 60  # seconds by which browsers hold up the timers of a tab that is not looked at
 # What took the place of settings that Superset 7 doesn't read any more.
@@ -311,13 +310,13 @@ def check_secret(superset: SupersetSettings, generation: Generation) -> Iterator
     said = superset.said(generation.secret)
     if not isinstance(said.value, str):
         return
-    if generation is SEVEN and said.value.upper().startswith(("CHANGE_ME", "CHANGE-ME")):
+    if names.is_placeholder(said.value, generation):
         yield red(
             SUPERSET,
             f"{generation.secret} ({said.where}) is a public placeholder, with which Superset 7 "
             "does not start: set a long random one on both sides",
         )
-    elif len(said.value) < SECRET_MIN_CHARACTERS:
+    elif names.must_be_changed(said.value, generation):
         yield red(
             SUPERSET,
             f"{generation.secret} ({said.where}) has {counted(len(said.value), 'character')}, and "

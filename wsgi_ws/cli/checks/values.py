@@ -15,7 +15,7 @@ from wsgi_ws.config.from_superset import agree, values_of
 from wsgi_ws.config.keys import ADDRESS_KEYS, USUAL_USER, key_of
 from wsgi_ws.config.load import Loaded
 from wsgi_ws.config.meanings import around, only_around
-from wsgi_ws.superset.names import SEVEN, SIX, Generation
+from wsgi_ws.superset.names import SEVEN, SIX, Generation, must_be_changed
 from wsgi_ws.superset.settings import UNKNOWN, Said, SupersetSettings, Unknown
 
 WHY = {
@@ -59,6 +59,8 @@ def check_values(
             yield yellow(SUPERSET, unknown(str(value)))
         elif agree(path, loaded.value(path), value.value):
             equal.append(path)
+        elif path == "jwtSecret" and _must_be_changed(value.value, generation):
+            continue  # a finding of its own: to copy it would be wrong
         elif path == "jwtSecret" and _is_previous_secret(value.value, loaded):
             if not _is_of_both(superset, loaded):
                 yield yellow(SUPERSET, _about_rotation(value, loaded))
@@ -89,6 +91,10 @@ def mismatch(path: str, said: Said, loaded: Loaded) -> str:
         f"{path} is {_shown(here)} (from {source}), but {_shown(said.value)} in Superset ({said}): "
         f"{why}; {remedy}"
     )
+
+
+def _must_be_changed(theirs: Any, generation: Generation) -> bool:
+    return isinstance(theirs, str) and must_be_changed(theirs, generation)
 
 
 def _is_previous_secret(theirs: Any, loaded: Loaded) -> bool:

@@ -314,6 +314,19 @@ def test_two_secrets_of_which_one_is_here(environ: dict[str, str], both: Superse
     assert PUBLIC_SECRET not in as_json(report)
 
 
+@pytest.mark.parametrize(
+    "secret", [None, '"CHANGE_ME_TO_A_COMPLEX_RANDOM_SECRET"', '"short"'], ids=str
+)
+def test_a_secret_that_must_be_changed_is_not_to_be_copied(
+    environ: dict[str, str], both: SupersetConfig, secret: str | None
+) -> None:
+    """It would be public, and admit whoever knows it."""
+    report = check_all(environ, CheckOptions(superset=both.write(WEBSOCKET_JWT_SECRET=secret)))
+    (wrong,) = (f.sentence for f in report.findings if f.level is Level.RED)
+    assert wrong.startswith("WEBSOCKET_JWT_SECRET (")
+    assert wrong.endswith("set a long random one on both sides")
+
+
 def test_settings_of_superset_6_1_that_nobody_follows_any_more_are_no_mistake(
     environ: dict[str, str], both: SupersetConfig
 ) -> None:
