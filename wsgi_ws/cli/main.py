@@ -30,7 +30,7 @@ from wsgi_ws.cli.redis_errors import (
     realtime_channel,
 )
 from wsgi_ws.cli.socket_client import Ended, Refused, Trust, Unreachable
-from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable
+from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable, is_page
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.sources.redis_client import connect
 from wsgi_ws.superset import realtime
@@ -137,6 +137,8 @@ def check(
     """
     if hold and not url:
         raise click.UsageError("--hold needs --url")
+    if page and not is_page(page):
+        raise click.UsageError("--page is an address like https://bi.example.com")
     target = UrlOptions(url, page, trust, hold) if url else None
     report = check_all(environ, CheckOptions(superset, python, page, target))
     print_report(report, json_wanted=json_wanted)

@@ -33,6 +33,15 @@ def bad_url(url: str) -> str | None:
     return None
 
 
+def is_page(url: str) -> bool:
+    """Whether this is the whole address of a page."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def explain_unreachable(error: Unreachable, url: str) -> str:
     """Why there was no HTTP answer."""
     parts = urlsplit(url)
@@ -56,8 +65,11 @@ def explain_unreachable(error: Unreachable, url: str) -> str:
     return meanings[error.kind]()
 
 
-def explain_refused(refusal: Refused, url: str, loaded: Loaded) -> str:
-    """Why the answer was another than 101: from this server, or from a proxy."""
+def explain_refused(refusal: Refused, url: str, loaded: Loaded, *, page: str = "") -> str:
+    """Why the answer was another than 101: from this server, or from a proxy.
+
+    :param page: the `Origin` that was sent, if one was.
+    """
     status, ours = refusal.status, _is_ours(refusal)
     if status == 401 and ours:
         return (
@@ -67,11 +79,7 @@ def explain_refused(refusal: Refused, url: str, loaded: Loaded) -> str:
             "says which"
         )
     if status == 403 and ours:
-        return (
-            f"the server behind {url} takes the page for a foreign one (403): let the proxy pass "
-            "on the host name (in nginx: proxy_set_header Host $host), or add the page to "
-            "allowedOrigins"
-        )
+        return _about_foreign_page(url, page)
     if ours and (status in (404, 426) or _lacks_upgrade(refusal)):
         return (
             f"the request reaches the server behind {url} without its upgrade ({status}): the "
@@ -85,6 +93,19 @@ def explain_refused(refusal: Refused, url: str, loaded: Loaded) -> str:
     if ours and status == 503:
         return f"the server behind {url} takes nobody at present: {refusal.body.strip()[:200]}"
     return _not_ours(refusal, url)
+
+
+def _about_foreign_page(url: str, page: str) -> str:
+    if page and urlsplit(page).hostname != urlsplit(url).hostname:
+        return (
+            f"the server behind {url} takes {page} for a foreign page (403), as it is of another "
+            f"host: use one host name for both, or add {page} to allowedOrigins and let Superset "
+            "set its cookie for a domain of both (…_JWT_COOKIE_DOMAIN)"
+        )
+    return (
+        f"the server behind {url} takes the page for a foreign one (403): let the proxy pass on "
+        "the host name (in nginx: proxy_set_header Host $host), or add the page to allowedOrigins"
+    )
 
 
 def _not_ours(refusal: Refused, url: str) -> str:

@@ -62,6 +62,8 @@ def test_a_realtime_token_for_other_tools() -> None:
         ("token", "c", "--transport", "realtime", "--principal", "user:42"),
         ("token", "--principal", "user:42"),
         ("tail", "--transport", "realtime", "--since", "0"),
+        ("check", "--page", "bi.example.org"),
+        ("check", "--page", "https://bi:99999/"),
         ("send",),
         ("send", "c", "--topic", "t"),
         ("send", "c", "--transport", "realtime"),

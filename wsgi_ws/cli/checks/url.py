@@ -7,6 +7,7 @@ where Superset writes, if Superset's settings are known, else where this configu
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import redis
 
+from wsgi_ws.addresses import is_loopback
 from wsgi_ws.cli.checks.words import Finding, green, red, yellow
 from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
@@ -49,12 +51,16 @@ def check_url(options: UrlOptions, loaded: Loaded, trials: Sequence[Trial]) -> l
     problem = bad_url(options.url)
     if problem:
         return [red(WHAT, f"the URL {problem}")]
+    strangers = _strangers(options)
+    if strangers:
+        return [red(WHAT, strangers)]
     if not trials:
         return [
             yellow(WHAT, f"{options.url} is not tried: Superset uses no transport of this server")
         ]
     first, *others = (_try(options, loaded, trial, is_first=trial is trials[0]) for trial in trials)
-    return [*first, *(finding for findings in others for finding in findings)]
+    # What keeps both out, such as a proxy's answer, is told once.
+    return list(dict.fromkeys([*first, *(f for findings in others for f in findings)]))
 
 
 def _try(options: UrlOptions, loaded: Loaded, trial: Trial, *, is_first: bool) -> list[Finding]:
@@ -81,7 +87,7 @@ def _try(options: UrlOptions, loaded: Loaded, trial: Trial, *, is_first: bool) -
     except Refused as refusal:
         if refusal.status == 401 and _takes_previous_secret(options, loaded, trial):
             return [red(WHAT, _about_old_server(options, loaded))]
-        sentence = explain_refused(refusal, options.url, loaded)
+        sentence = explain_refused(refusal, options.url, loaded, page=_origin(options))
         return [red(WHAT, sentence + _directly(url, loaded, headers))]
     except Ended as error:
         return [red(WHAT, f"{options.url} takes the handshake, but the socket ends: {error}")]
@@ -90,6 +96,47 @@ def _try(options: UrlOptions, loaded: Loaded, trial: Trial, *, is_first: bool) -
 def _headers(options: UrlOptions, settings: Settings, trial: Trial) -> dict[str, str]:
     """A browser's; `NoToken` when its token can't be signed."""
     return {"Cookie": trial.cookie(settings), "Origin": _origin(options)}
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def _strangers(options: UrlOptions) -> str:
+    """Why no cookie of the page can be sent to the URL; empty if one can.
+
+    Below one domain it can, if Superset names that as the cookie's.
+    """
+    if not options.page:
+        return ""
+    page, host = (_host(url) for url in (options.page, options.url))
+    if page == host or _may_share_a_cookie(page, host):
+        return ""
+    return (
+        f"{page} (--page) and {host} ({options.url}) are two hosts to a browser, which does not "
+        "send the cookie of one to the other, whatever the server admits: take the host that users "
+        "open for both, in Superset's setting too; to try the server alone, leave out --page"
+    )
+
+
+def _may_share_a_cookie(one: str, other: str) -> bool:
+    """Whether two hosts are names below one domain that is more than a top-level one."""
+    if is_loopback(one) or is_loopback(other) or ":" in one + other:
+        return False
+    ends = zip(reversed(one.split(".")), reversed(other.split(".")), strict=False)
+    shared = list(itertools.takewhile(lambda labels: labels[0] == labels[1], ends))
+    return len(shared) > 1 and not shared[0][0].isdigit()  # the last part of an IPv4 address
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").rstrip(".")
+
+
+def _origin(options: UrlOptions) -> str:
+    if options.page:
+        page = urlsplit(options.page)
+        return f"{page.scheme}://{page.netloc}"
+    parts = urlsplit(options.url)
+    return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
 
 
 # --- while one secret takes another's place ------------------------------------------------------
@@ -207,11 +254,3 @@ def _hold(client: Socket, options: UrlOptions, loaded: Loaded) -> Finding:
             "120s), or lower pingSocketsIntervalMs",
         )
     return green(WHAT, f"the socket stays open when it is quiet for {options.hold:.0f} s")
-
-
-def _origin(options: UrlOptions) -> str:
-    if options.page:
-        page = urlsplit(options.page)
-        return f"{page.scheme}://{page.netloc}"
-    parts = urlsplit(options.url)
-    return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"

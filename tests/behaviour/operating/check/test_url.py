@@ -168,6 +168,36 @@ def test_a_proxy_that_changes_the_host(
     assert_named(report, Level.RED, "foreign one (403)", "proxy_set_header Host $host")
 
 
+@pytest.mark.parametrize(
+    ("host", "page"),
+    [
+        ("localhost", "http://127.0.0.1:8088"),
+        ("127.0.0.1", "http://localhost:8088/"),
+        ("127.0.0.1", "https://bi.example.com"),
+    ],
+)
+@pytest.mark.parametrize("allowed", ["", "*"])
+def test_a_page_of_a_host_whose_cookie_no_browser_sends_there(
+    environ: dict[str, str], start_server: StartServer, host: str, page: str, allowed: str
+) -> None:
+    """Whatever the server would answer."""
+    server = start_server(environ={"ALLOWED_ORIGINS": allowed})
+    url = server.url("/ws").replace("127.0.0.1", host)
+    report = check_all(environ, at(url, page=page))
+    (finding,) = (finding for finding in report.findings if finding.what == "url")
+    assert finding.level is Level.RED
+    assert "are two hosts to a browser" in finding.sentence
+    assert "does not send the cookie" in finding.sentence
+
+
+def test_what_both_transports_meet_is_told_once(
+    environ: dict[str, str], server: Server, start_nginx: StartNginx
+) -> None:
+    headers = UPGRADE.replace("Host $host", "Host backend")
+    report = check_all(environ, at(start_nginx(to(server, headers)).url()))
+    assert [f.what for f in report.findings if f.level is Level.RED] == ["url"]
+
+
 def test_a_proxy_that_removes_the_cookie(
     environ: dict[str, str], server: Server, start_nginx: StartNginx
 ) -> None:
