@@ -19,6 +19,8 @@ from wsgi_ws.sources.redis_replies import is_of_cluster, to_subscribe
 from wsgi_ws.superset.realtime import channel_name
 
 TIMEOUT = 5.0  # seconds that a command waits for an answer of Redis
+_REFUSED = "connection refused"
+_SILENCE = ("Timeout reading", "Timeout writing")  # redis-py's, when it is connected
 
 
 def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str:
@@ -126,20 +128,27 @@ def _about_tls(settings: RedisSettings, where: str, text: str) -> str:
         )
     no_tls = ("WRONG_VERSION_NUMBER", "RECORD_LAYER", "handshake operation timed out")
     if any(word in text for word in no_tls):
-        return f"{where} speaks no TLS on this port: set redis.ssl to false, or its TLS port"
+        hangs = ", or hangs" if "timed out" in text else ""
+        return f"{where} speaks no TLS on this port{hangs}: set redis.ssl to false, or its TLS port"
     return f"TLS with {where} fails ({text}): compare redis.ssl and the redis.ssl… keys"
 
 
 def _about_address(settings: RedisSettings, loaded: Loaded, text: str, *, container: bool) -> str:
     where = describe(settings)
+    if any(word in text for word in _SILENCE):
+        return (
+            f"{where} takes the connection, but does not answer within {TIMEOUT:.0f} s: it hangs, "
+            "or something before it does (a proxy, a full disk, a script that holds it up): look "
+            "at Redis's log, and restart it if need be"
+        )
     local = not settings.sentinels and not settings.unix_socket_path and is_loopback(settings.host)
-    if container and local:
+    reason = _reason(text)
+    if container and local and reason == _REFUSED:
         return (
             f"nothing answers at {where} (redis.host from {loaded.set_by('redis.host')}), "
             "which in a container is the container itself: set REDIS_HOST to the name of Redis's "
             "service, often redis"
         )
-    reason = _reason(text)
     if settings.unix_socket_path:
         return f"{where} can't be reached ({reason}): correct redis.unixSocketPath"
     return (
@@ -151,7 +160,7 @@ def _about_address(settings: RedisSettings, loaded: Loaded, text: str, *, contai
 
 def _reason(text: str) -> str:
     for words, reason in (
-        ("refused", "connection refused"),
+        ("refused", _REFUSED),
         ("Name or service not known", "the host name is not known"),
         ("name resolution", "the host name can't be looked up"),
         ("No address associated", "the host name has no address"),

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from redis import exceptions
 
+from testbed.configuration import load_with
+from wsgi_ws.cli.redis_errors import explain
 from wsgi_ws.sources.redis_replies import is_of_cluster
 
 
@@ -36,3 +40,33 @@ def test_a_cluster_is_known_by_its_errors_in_every_version_of_the_library(error:
 )
 def test_no_other_error_is_a_cluster_s(error: Exception) -> None:
     assert not is_of_cluster(error)
+
+
+def about(error: Exception, directory: Path, **environ: str) -> str:
+    return explain(error, load_with(directory, environ=environ), container=True)
+
+
+SILENT = exceptions.TimeoutError("Timeout reading from socket")
+
+
+@pytest.mark.parametrize(
+    "variable", [{"REDIS_HOST": "127.0.0.1"}, {"REDIS_UNIX_SOCKET_PATH": "/run/redis.sock"}]
+)
+def test_a_redis_that_is_silent_is_not_said_to_be_elsewhere(
+    tmp_path: Path, variable: dict[str, str]
+) -> None:
+    text = about(SILENT, tmp_path, **variable)
+    assert "takes the connection, but does not answer" in text
+    assert "correct" not in text
+
+
+@pytest.mark.parametrize("reason", ["Timeout connecting to server", "No route to host"])
+def test_only_a_refused_connection_is_the_container_itself(tmp_path: Path, reason: str) -> None:
+    assert "the container itself" not in about(exceptions.ConnectionError(reason), tmp_path)
+
+
+def test_tls_that_is_not_answered_may_be_a_redis_that_hangs(tmp_path: Path) -> None:
+    silent = exceptions.ConnectionError("_ssl.c:989: The handshake operation timed out")
+    text = about(silent, tmp_path, REDIS_SSL="true")
+    assert "speaks no TLS" in text
+    assert "hangs" in text

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ def test_the_loopback_inside_a_container(environ: dict[str, str]) -> None:
     in_kubernetes = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "REDIS_PORT": str(free_port())}
     report = check_all(environ | in_kubernetes, CheckOptions())
     assert_named(report, Level.RED, "127.0.0.1", "is the container itself", "REDIS_HOST")
+
+
+@pytest.mark.parametrize("container", [{}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}])
+def test_a_redis_that_takes_the_connection_and_is_silent(
+    environ: dict[str, str], own_redis: StartRedis, container: dict[str, str]
+) -> None:
+    server = own_redis()
+    server.process.send_signal(signal.SIGSTOP)
+    report = check_all(environ | {"REDIS_PORT": str(server.port)} | container, CheckOptions())
+    assert_named(report, Level.RED, "takes the connection, but does not answer", "it hangs")
+    assert "the container itself" not in sentences(report)
 
 
 def test_a_host_name_that_nobody_knows(environ: dict[str, str]) -> None:
