@@ -38,7 +38,7 @@ def explain(error: Exception, loaded: Loaded, *, container: bool = False) -> str
             f"ACL SETUSER {settings.user} +select"
         )
     if isinstance(error, MasterNotFoundError):
-        return f"the Sentinels know no master that is up ({text}): check redis.sentinelMaster"
+        return _about_sentinels(loaded, text)
     if "NOAUTH" in text or "Authentication required" in text:
         return _about_password(settings, loaded, text)
     if "DB index is out of range" in text:
@@ -100,6 +100,21 @@ def _about_password(settings: RedisSettings, loaded: Loaded, text: str) -> str:
         f"{loaded.set_by('redis.password')}; Redis says: {text.rstrip('.')}): correct "
         "redis.username and redis.password"
     )
+
+
+def _about_sentinels(loaded: Loaded, text: str) -> str:
+    """Each has its answer in the text."""
+    source = loaded.set_by
+    if "doesn't know it" in text:
+        remedy = f"correct redis.sentinelMaster (from {source('redis.sentinelMaster')})"
+    elif "says that it is down" in text:
+        remedy = "start it, or wait until a replica has taken its place"
+    else:
+        login = "Authentication" in text or "password" in text
+        remedy = "correct redis.sentinelUsername and redis.sentinelPassword" if login else ""
+        at = f"start them, or correct redis.sentinels (from {source('redis.sentinels')})"
+        return f"none of the Sentinels can be asked ({text}): {remedy or at}"
+    return f"the Sentinels know no master that is up ({text}): {remedy}"
 
 
 def _texts(error: BaseException | None) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from redis import exceptions
+from redis.sentinel import MasterNotFoundError
 
 from testbed.configuration import load_with
 from wsgi_ws.cli.redis_errors import explain
@@ -70,3 +71,32 @@ def test_tls_that_is_not_answered_may_be_a_redis_that_hangs(tmp_path: Path) -> N
     text = about(silent, tmp_path, REDIS_SSL="true")
     assert "speaks no TLS" in text
     assert "hangs" in text
+
+
+ASKED = "Sentinel sentinel-1:26379 can't be asked"
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (f"{ASKED} (Connection refused)", ("none of the Sentinels can be", "redis.sentinels")),
+        (f"{ASKED} (Authentication required.)", ("redis.sentinelPassword",)),
+        (
+            f"{ASKED} (invalid username-password pair or user is disabled.)",
+            ("redis.sentinelUsername", "redis.sentinelPassword"),
+        ),
+        (
+            f"{ASKED} (Timeout reading from socket); Sentinel b:26379 doesn't know it",
+            ("know no master", "redis.sentinelMaster (from environment variable"),
+        ),
+        ("Sentinel b:26379 says that it is down", ("know no master", "start it")),
+    ],
+)
+def test_the_remedy_is_for_what_the_sentinels_answer(
+    tmp_path: Path, answers: str, words: tuple[str, ...]
+) -> None:
+    error = MasterNotFoundError(f"no master 'events': {answers}")
+    sentinels = {"REDIS_SENTINELS": "sentinel-1:26379", "REDIS_SENTINEL_MASTER": "events"}
+    text = about(error, tmp_path, **sentinels)
+    assert answers in text
+    assert [word for word in words if word not in text] == []

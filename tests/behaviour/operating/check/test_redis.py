@@ -35,6 +35,19 @@ def test_a_redis_that_takes_the_connection_and_is_silent(
     assert "the container itself" not in sentences(report)
 
 
+def test_sentinels_that_are_not_there(environ: dict[str, str]) -> None:
+    sentinel = f"127.0.0.1:{free_port()}"
+    changed = {"REDIS_PORT": "", "REDIS_SENTINELS": sentinel, "REDIS_SENTINEL_MASTER": "events"}
+    report = check_all(environ | changed, CheckOptions())
+    assert_named(
+        report,
+        Level.RED,
+        "none of the Sentinels can be asked (no master 'events': ",
+        f"Sentinel {sentinel} can't be asked",
+        "correct redis.sentinels (from environment variable REDIS_SENTINELS)",
+    )
+
+
 def test_a_host_name_that_nobody_knows(environ: dict[str, str]) -> None:
     report = check_all(environ | {"REDIS_HOST": "redis.invalid"}, CheckOptions())
     assert_named(report, Level.RED, "redis.invalid", "host name", "environment variable REDIS_HOST")
