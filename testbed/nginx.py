@@ -34,7 +34,7 @@ http {{
     server {{
         listen 127.0.0.1:{port} {tls};
         {certificate}
-        location /ws {{ {location} }}
+        {body}
     }}
 }}
 """
@@ -44,10 +44,17 @@ class Nginx:
     """nginx on a free port, with or without TLS; `/ws` is what the test says."""
 
     def __init__(
-        self, directory: Path, location: str, *, tls: bool = False, upstream: str = ""
+        self,
+        directory: Path,
+        location: str = "",
+        *,
+        tls: bool = False,
+        upstream: str = "",
+        server: str = "",
     ) -> None:
         """
         :param location: the body of `location /ws`.
+        :param server: that of `server`, in place of a location.
         :param upstream: what the location names, if it names any.
         """
         directory.mkdir(exist_ok=True)
@@ -66,7 +73,7 @@ class Nginx:
                 port=self.port,
                 tls="ssl" if tls else "",
                 certificate=certificate,
-                location=location,
+                body=server or f"location /ws {{ {location} }}",
                 upstream=upstream,
             )
         )
@@ -93,6 +100,13 @@ class Nginx:
         issued.private_key_pem.write_to_path(str(directory / "key.pem"))
         for pem in issued.cert_chain_pems:
             pem.write_to_path(str(directory / "chain.pem"), append=True)
+
+
+def documented_server(port: int) -> str:
+    """The body of nginx's `server` of README, with this port for the server's."""
+    return _nginx_block("README.md", "## In production").replace(
+        "http://127.0.0.1:8080", f"http://127.0.0.1:{port}"
+    )
 
 
 def documented(first: int, second: int) -> tuple[str, str]:
