@@ -95,6 +95,18 @@ def explain_refused(refusal: Refused, url: str, loaded: Loaded, *, page: str = "
     return _not_ours(refusal, url)
 
 
+def explain_long_cookies(refusal: Refused, url: str, length: int) -> str:
+    """Why a handshake with so many bytes of cookies was answered with another status than 101."""
+    refuses = f"refuses {length // 1024} KiB of cookies ({refusal.status}), and those of all "
+    if _is_ours(refusal):
+        return f"{url} {refuses}applications on a host name add up: raise maxHeaderBytes there"
+    return (
+        f"{_who(refusal)} in front of {url} {refuses}applications on a host name add up: raise its "
+        "limit, or their users are refused and no log of this server says so (in nginx, in server: "
+        "large_client_header_buffers 4 32k)"
+    )
+
+
 def _about_foreign_page(url: str, page: str) -> str:
     if page and urlsplit(page).hostname != urlsplit(url).hostname:
         return (
@@ -122,7 +134,7 @@ def _not_ours(refusal: Refused, url: str) -> str:
             f"the proxy at {url} can't reach the WebSocket server ({status}): correct the address "
             "in its proxy_pass, or start the server"
         )
-    who = refusal.headers.get("server", "some server")
+    who = _who(refusal)
     if status in (401, 403, 407):
         return (
             f"{who} in front of {url} wants its own log-in ({status}): let this path through to "
@@ -141,6 +153,10 @@ def _is_ours(refusal: Refused) -> bool:
     body = refusal.body.strip()
     plain = refusal.headers.get("content-type", "").startswith("text/plain")
     return plain and (body == "Not Found" or body.startswith(f"{refusal.status} "))
+
+
+def _who(refusal: Refused) -> str:
+    return refusal.headers.get("server", "some server")
 
 
 def _lacks_upgrade(refusal: Refused) -> bool:

@@ -19,7 +19,12 @@ from wsgi_ws.addresses import is_loopback
 from wsgi_ws.cli.checks.words import Finding, green, red, yellow
 from wsgi_ws.cli.redis_errors import TIMEOUT, explain, explain_write
 from wsgi_ws.cli.socket_client import Ended, Refused, Socket, Trust, Unreachable
-from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable
+from wsgi_ws.cli.socket_errors import (
+    bad_url,
+    explain_long_cookies,
+    explain_refused,
+    explain_unreachable,
+)
 from wsgi_ws.cli.token import NoToken
 from wsgi_ws.cli.trial import Trial
 from wsgi_ws.config.keys import Settings
@@ -27,6 +32,8 @@ from wsgi_ws.config.load import Loaded
 from wsgi_ws.sources.redis_client import connect, describe
 
 WHAT = "url"
+LONG_COOKIES = 12 * 1024  # bytes: beyond the usual limit of nginx and Apache, 8 KiB
+TOO_LONG = (400, 413, 431)  # what servers answer then
 PATIENCE = 5.0  # seconds for the event, and for the handshake
 
 
@@ -77,6 +84,7 @@ def _try(options: UrlOptions, loaded: Loaded, trial: Trial, *, is_first: bool) -
             findings = [green(WHAT, f"{options.url} takes the handshake{trial.whose}{more}")]
             if is_first:
                 findings += _check_previous_secret(options, loaded, trial)
+                findings += _check_long_cookies(options, loaded, url, headers)
             findings.append(_deliver(client, loaded, trial, options.url))
             if hold and not findings[-1].level:
                 findings.append(_hold(client, options, loaded))
@@ -181,6 +189,23 @@ def _about_old_server(options: UrlOptions, loaded: Loaded) -> str:
 
 
 # --- the proxy -----------------------------------------------------------------------------------
+
+
+def _check_long_cookies(
+    options: UrlOptions, loaded: Loaded, url: str, headers: dict[str, str]
+) -> Iterator[Finding]:
+    """The cookies of all applications on the host name: a proxy may take less than this server."""
+    if loaded.settings.max_header_bytes < 2 * LONG_COOKIES:  # nobody promises it
+        return
+    longer = headers | {"Cookie": f"check={'x' * LONG_COOKIES}; {headers['Cookie']}"}
+    try:
+        with Socket(url, longer, trust=options.trust, timeout=PATIENCE):
+            return
+    except Refused as refusal:
+        if refusal.status in TOO_LONG:
+            yield yellow(WHAT, explain_long_cookies(refusal, options.url, LONG_COOKIES))
+    except (Unreachable, Ended):
+        return  # another trouble, which the other handshakes show
 
 
 def _directly(url: str, loaded: Loaded, headers: dict[str, str]) -> str:

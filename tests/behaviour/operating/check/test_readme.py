@@ -152,6 +152,7 @@ TROUBLE: dict[str, Sequence[Callable[[Stage], Report]]] = {
         lambda s: s.through_nginx("proxy_set_header Host $host;"),
     ],
     "403": [lambda s: s.through_nginx(UPGRADE.replace("Host $host", "Host backend"))],
+    "400 with nginx's name": [lambda s: s.through_nginx(UPGRADE)],
     "sockets end after a while (`--hold 65`)": [
         lambda s: s.through_nginx(UPGRADE + "proxy_read_timeout 1s;", hold=10)
     ],

@@ -17,6 +17,7 @@ from testbed.check import (
     assert_named,
     at,
     backend,
+    sentences,
     to,
 )
 from testbed.nginx import UPGRADE
@@ -205,6 +206,36 @@ def test_a_proxy_that_removes_the_cookie(
     assert_named(
         check_all(environ, at(nginx.url())), Level.RED, "the proxy removes the Cookie header"
     )
+
+
+def test_a_proxy_that_takes_less_cookies_than_the_server(
+    environ: dict[str, str], server: Server, start_nginx: StartNginx
+) -> None:
+    report = check_all(environ, at(start_nginx(to(server)).url()))
+    assert_named(
+        report,
+        Level.YELLOW,
+        "nginx",
+        "refuses 12 KiB of cookies (400)",
+        "large_client_header_buffers 4 32k",
+    )
+    assert sentences(report, Level.RED) == ""
+
+
+def test_a_server_there_that_takes_less_cookies(
+    environ: dict[str, str], start_server: StartServer
+) -> None:
+    server = start_server(environ={"MAX_HEADER_BYTES": "8192"})
+    report = check_all(environ, at(server.url()))
+    assert_named(report, Level.YELLOW, "refuses 12 KiB of cookies (431)", "maxHeaderBytes there")
+
+
+def test_long_cookies_are_not_tried_where_the_server_is_to_refuse_them(
+    environ: dict[str, str], start_server: StartServer
+) -> None:
+    limit = {"MAX_HEADER_BYTES": "8192"}
+    report = check_all(environ | limit, at(start_server(environ=limit).url()))
+    assert "cookies" not in sentences(report)
 
 
 def test_a_proxy_with_a_short_time_out(
