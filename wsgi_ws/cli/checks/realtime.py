@@ -21,9 +21,10 @@ WHAT = "realtime"
 SHOWN = 3  # other channels
 
 
-def check_realtime(client: redis.Redis, loaded: Loaded) -> Finding:
+def check_realtime(client: redis.Redis, loaded: Loaded, used: bool | None) -> Finding:
     """Each worker of a server is one subscriber.
 
+    :param used: whether Superset publishes messages; None when that is not known.
     :raises redis.RedisError: when Redis can't be asked any more.
     """
     channel = realtime_channel(loaded)
@@ -35,6 +36,10 @@ def check_realtime(client: redis.Redis, loaded: Loaded) -> Finding:
         return green(WHAT, f"user {user} may not ask who is subscribed (+pubsub): not looked at")
     if subscribers:
         return green(WHAT, f"{channel} has {counted(subscribers, 'subscriber')}{_hint(loaded)}")
+    if used is False:
+        return green(
+            WHAT, f"nobody is subscribed to {channel}, and Superset up to 6.1 publishes nothing"
+        )
     if others:
         return yellow(WHAT, _about_others(channel, others, loaded))
     if bind_error("", loaded.settings.port) is None:

@@ -50,8 +50,11 @@ class Stream:
         return (self.sampled - 1) * 60_000 / self.sampled_ms
 
 
-def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
-    """The configured streams, and others when there are none or only old ones."""
+def check_streams(client: redis.Redis, loaded: Loaded, used: bool | None) -> list[Finding]:
+    """The configured streams, and others when there are none or only old ones.
+
+    :param used: whether Superset writes streams; None when that is not known.
+    """
     key = global_stream(loaded.settings.redis_stream_prefix)
     now_ms = clock_ms(client.time())
     try:
@@ -64,10 +67,12 @@ def check_streams(client: redis.Redis, loaded: Loaded) -> list[Finding]:
     if stream:
         findings += describe_stream(key, stream, now_ms)
         findings += _channel_streams(client, loaded.settings.redis_stream_prefix)
+    if used is False:  # what there may be is left from a Superset before
+        return findings or [green(WHAT, f"there is no stream {key}, and Superset 7 writes none")]
     if stream is None or now_ms - stream.newest_ms > STALE_MS:
         others = finder.find(loaded.settings.redis, loaded.settings.redis_stream_prefix)
         newest_here = stream.newest_ms if stream else 0
-        findings += about_elsewhere(others, newest_here, loaded)
+        findings += about_elsewhere(others, newest_here, loaded, used)
     return findings
 
 
@@ -114,11 +119,12 @@ def describe_stream(key: str, stream: Stream, now_ms: int) -> Iterator[Finding]:
 
 
 def about_elsewhere(
-    others: Sequence[finder.Elsewhere], newest_here: int, loaded: Loaded
+    others: Sequence[finder.Elsewhere], newest_here: int, loaded: Loaded, used: bool | None
 ) -> Iterator[Finding]:
     """Streams with newer events in another database or under another prefix.
 
     :param others: the newest first.
+    :param used: as in `check_streams`.
     """
     prefix = loaded.settings.redis_stream_prefix
     key, db = global_stream(prefix), loaded.settings.redis.db
@@ -139,11 +145,13 @@ def about_elsewhere(
             "use the values of here",
         )
     if not newer and not newest_here:
+        seven = "" if used else ", and with Superset 7, which writes none"
+        hint = "" if used else " (check --superset superset_config.py tells)"
         yield yellow(
             WHAT,
             f"{missing}, nor in another database or under another prefix of this Redis: that is "
-            "normal before the first query; if charts are loading in vain, Superset writes to "
-            "another Redis or not at all (check --superset superset_config.py tells)",
+            f"normal before the first query{seven}; if charts are loading in vain, Superset writes "
+            f"to another Redis or not at all{hint}",
         )
 
 

@@ -127,15 +127,24 @@ def _unless_wrong(
 def _look_at_redis(
     environ: Mapping[str, str], loaded: Loaded, needed: Collection[Transport]
 ) -> list[Finding]:
+    """
+    :param needed: what Superset uses; empty when that is not known.
+    """
     container = in_container(environ)
     usable, findings = check_redis(loaded, needed, container=container)
     if usable.client:
         with usable.client as client:
             if Transport.STREAMS in usable.transports:
-                findings += check_streams(client, loaded)
+                used = _is_used(Transport.STREAMS, needed)
+                findings += check_streams(client, loaded, used)
             if Transport.REALTIME in usable.transports:
-                findings.append(check_realtime(client, loaded))
+                used = _is_used(Transport.REALTIME, needed)
+                findings.append(check_realtime(client, loaded, used))
     return findings
+
+
+def _is_used(transport: Transport, needed: Collection[Transport]) -> bool | None:
+    return transport in needed if needed else None
 
 
 def _read_superset(

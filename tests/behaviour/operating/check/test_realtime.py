@@ -180,6 +180,17 @@ def test_a_server_that_is_not_subscribed_loses_everything(
     assert_named(report, Level.RED, sentence)
 
 
+def test_superset_6_1_needs_no_subscriber(
+    environ: dict[str, str], superset: SupersetConfig, own: RedisServer, listening: None
+) -> None:
+    report = check_all(environ, CheckOptions(superset=superset.write()))
+    assert_named(
+        report,
+        Level.GREEN,
+        "nobody is subscribed to tenant-a:realtime, and Superset up to 6.1 publishes nothing",
+    )
+
+
 def test_without_a_server_nobody_is_subscribed(environ: dict[str, str], own: RedisServer) -> None:
     report = check_all(environ, CheckOptions())
     assert_named(report, Level.GREEN, "tenant-a:realtime has no subscriber, as no server runs here")

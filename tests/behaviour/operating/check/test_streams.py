@@ -6,9 +6,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
-from testbed.check import StartRedis, assert_named, sentences
+from testbed.check import (
+    BACKEND,
+    COORDINATION,
+    StartRedis,
+    SupersetConfig,
+    assert_named,
+    backend,
+    sentences,
+)
 from testbed.servers import RedisServer
 from testbed.superset import new_channel, publish
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
@@ -46,7 +55,41 @@ def test_another_prefix(environ: dict[str, str], own_redis: StartRedis, tmp_path
 
 def test_no_stream_at_all(environ: dict[str, str], own_redis: StartRedis) -> None:
     report = check_all(environ | {"REDIS_PORT": str(own_redis().port)}, CheckOptions())
-    assert_named(report, Level.YELLOW, "nor in another database", "normal before the first query")
+    assert_named(
+        report,
+        Level.YELLOW,
+        "nor in another database",
+        "normal before the first query",
+        "with Superset 7, which writes none",
+        "check --superset superset_config.py tells",
+    )
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_superset_7_needs_no_stream(
+    environ: dict[str, str], own_redis: StartRedis, superset7: SupersetConfig, left_behind: bool
+) -> None:
+    """Nor those that a Superset before it has left in another database."""
+    server = own_redis()
+    environ["REDIS_PORT"] = str(server.port)
+    superset7.lines[COORDINATION] = backend(environ)
+    if left_behind:
+        with redis.Redis(port=server.port, db=3) as other:
+            publish(other, environ["REDIS_STREAM_PREFIX"], new_channel())
+    report = check_all(environ, CheckOptions(superset=superset7.write()))
+    assert_named(report, Level.GREEN, "there is no stream", "and Superset 7 writes none")
+    assert sentences(report) == ""
+
+
+def test_the_check_is_not_recommended_that_has_just_been_made(
+    environ: dict[str, str], own_redis: StartRedis, superset: SupersetConfig
+) -> None:
+    environ["REDIS_PORT"] = str(own_redis().port)
+    superset.lines[BACKEND] = backend(environ)
+    report = check_all(environ, CheckOptions(superset=superset.write()))
+    assert_named(report, Level.YELLOW, "normal before the first query; if", "Superset writes")
+    assert "--superset" not in sentences(report)
+    assert "Superset 7" not in sentences(report)
 
 
 def test_a_stream_that_is_alive_elsewhere(environ: dict[str, str], own_redis: StartRedis) -> None:
