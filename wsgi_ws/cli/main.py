@@ -192,6 +192,8 @@ def token_command(
         raise click.UsageError("a realtime token needs --principal user:…, and no CHANNEL")
     if principal and not of_seven:
         raise click.UsageError("--principal goes with --transport realtime")
+    if not of_seven:
+        _refuse_principal(channel)
     settings = _load(environ).settings
     name = principal or channel or new_channel()
     make: Callable[..., str] = token.sign if raw else token.cookie
@@ -242,6 +244,10 @@ def tail_command(
     of_seven = transport == Transport.REALTIME.value
     if since and of_seven:
         raise click.UsageError("--since goes with streams: Redis keeps no messages")
+    if of_seven and channel and not _is_principal(channel):
+        raise click.UsageError("messages are for user:… or guest:…, or for everybody")
+    if since or (url and not of_seven) or transport == Transport.STREAMS.value:
+        _refuse_principal(channel)
     loaded = _load(environ)
     problem = bad_url(url) if url else None
     if problem:
@@ -323,6 +329,7 @@ def send(
         return
     if not channel or topic or payload:
         raise click.UsageError("an event needs a CHANNEL, and has neither --topic nor --payload")
+    _refuse_principal(channel)
     settings = loaded.settings
     client = connect(settings.redis, read_timeout=TIMEOUT)
     try:
@@ -369,6 +376,12 @@ def _about_receivers(receivers: int, loaded: Loaded) -> str:
 def _is_principal(name: str | None) -> bool:
     kind, _, rest = (name or "").partition(":")
     return kind in ("user", "guest") and bool(rest)
+
+
+def _refuse_principal(channel: str | None) -> None:
+    """Streams have no such channel, and would carry its events to nobody."""
+    if _is_principal(channel):
+        raise click.UsageError("user:… and guest:… go with --transport realtime")
 
 
 @cli.command()

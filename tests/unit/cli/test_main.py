@@ -72,3 +72,25 @@ def test_a_realtime_token_for_other_tools() -> None:
 )
 def test_what_does_not_go_together_is_refused(arguments: tuple[str, ...]) -> None:
     assert "Error: " in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("send", "user:42"),
+        ("send", "guest:abc"),
+        ("send", "user:42:3", "--transport", "streams"),
+        ("tail", "user:42", "--transport", "streams"),
+        ("tail", "user:42", "--since", "0"),
+        ("tail", "user:42", "--url", "ws://127.0.0.1:8080/"),
+        ("token", "user:42"),
+    ],
+)
+def test_nobody_has_a_channel_that_is_called_like_a_principal(arguments: tuple[str, ...]) -> None:
+    assert "user:… and guest:… go with --transport realtime" in refused(*arguments)
+
+
+@pytest.mark.parametrize("more", [(), ("--url", "ws://127.0.0.1:8080/")])
+def test_no_principal_is_called_like_a_channel(more: tuple[str, ...]) -> None:
+    text = refused("tail", "8d6c2f4e", "--transport", "realtime", *more)
+    assert "user:… or guest:…" in text
