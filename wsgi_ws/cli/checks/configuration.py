@@ -6,6 +6,7 @@ Knows the environment and the file, but neither Redis nor Superset. Secrets are 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 
 from wsgi_ws.cli.checks.report import Value
@@ -16,6 +17,7 @@ from wsgi_ws.config.meanings import only_around
 from wsgi_ws.config.set_by import Kind
 
 WHAT = "configuration"
+NEAR = 0.9  # of 1, for one letter or two; REDIS_USER and REDIS_USERNAME are 0.83
 USUAL_PROXY_TIMEOUT_MS = 60_000  # nginx, Apache, AWS's balancers; HAProxy's examples have 50 s
 
 
@@ -29,6 +31,7 @@ def check_configuration(environ: Mapping[str, str]) -> tuple[Loaded | None, list
         return None, findings
     findings += [yellow(WHAT, warning) for warning in loaded.warnings]
     findings += check_environment(environ, loaded)
+    findings += check_names(environ)
     findings += check_pings(loaded)
     findings += check_overridden_secrets(loaded, _file_alone(environ))
     return loaded, findings
@@ -58,6 +61,27 @@ def check_environment(environ: Mapping[str, str], loaded: Loaded) -> Iterator[Fi
             "REDIS_USER is Superset's variable and has no effect here: if Redis wants that user, "
             "set REDIS_USERNAME to the same value",
         )
+
+
+def check_names(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Variables that are nearly this server's, or name a file with the value.
+
+    Only the check looks for them: the environment is full of other programs' variables.
+    """
+    given = {name for name, value in environ.items() if value.strip()}
+    ours = {key.env for key in keys() if key.env} | {CONFIG_PATH_VARIABLE}
+    for name in sorted(given - ours):
+        meant = name.upper().removesuffix("_FILE")
+        if name.upper() != meant and meant in ours - given:
+            yield yellow(
+                WHAT,
+                f"{name} in the environment has no effect, as this server reads no file that a "
+                f"variable like it names: put its content into {meant}",
+            )
+            continue
+        for near in difflib.get_close_matches(name.upper(), ours, n=1, cutoff=NEAR):
+            if near not in given:
+                yield yellow(WHAT, f"{name} in the environment has no effect: write {near}")
 
 
 def check_pings(loaded: Loaded) -> Iterator[Finding]:
