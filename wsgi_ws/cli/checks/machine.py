@@ -75,7 +75,7 @@ def check_machine(loaded: Loaded) -> Iterator[Finding]:
         settings.max_total_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     )
     if not loaded.wrong_among("statsd"):
-        yield check_statsd(settings.statsd, "statsd.host" in loaded.sources)
+        yield check_statsd(settings.statsd)
     yield check_libraries(installed())
 
 
@@ -174,10 +174,10 @@ def check_descriptors(max_total_connections: int, limit: int) -> Finding:
 # --- StatsD --------------------------------------------------------------------------------------
 
 
-def check_statsd(settings: StatsdSettings, chosen: bool) -> Finding:
+def check_statsd(settings: StatsdSettings) -> Finding:
     """The name must resolve, and no ICMP message may refuse the port; UDP tells no more.
 
-    :param chosen: whether the host is configured, so that somebody expects metrics.
+    Who expects metrics has another address than the default, which config.example.json has too.
     """
     where = f"{settings.host}:{settings.port}"
     if settings.mock:
@@ -192,7 +192,8 @@ def check_statsd(settings: StatsdSettings, chosen: bool) -> Finding:
         )
     if not refused:
         return green("statsd", f"{where} does not refuse (more can't be told over UDP)")
-    if not chosen:
+    default = StatsdSettings()
+    if (settings.host, settings.port) == (default.host, default.port):
         return green("statsd", f"nobody listens at {where}, the default: no metrics are collected")
     return yellow(
         "statsd",

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import http.client
 import http.server
+import json
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testbed.check import StartServer, assert_named
-from testbed.servers import RedisServer, free_port
+from testbed.check import StartServer, assert_named, sentences
+from testbed.servers import ROOT, RedisServer, free_port
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
 
@@ -84,3 +86,10 @@ def test_an_address_for_metrics_that_is_not_here(environ: dict[str, str]) -> Non
 def test_metrics_that_nobody_collects(environ: dict[str, str]) -> None:
     changed = {"STATSD_HOST": "127.0.0.1", "STATSD_PORT": str(free_port())}
     assert_named(check_all(environ | changed, CheckOptions()), Level.YELLOW, "metrics are lost")
+
+
+def test_metrics_that_nobody_has_asked_for(environ: dict[str, str], tmp_path: Path) -> None:
+    """A copy of the example has the default address too."""
+    example = json.loads((ROOT / "config.example.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({"statsd": example["statsd"]}))
+    assert sentences(check_all(environ, CheckOptions())) == ""
