@@ -262,6 +262,20 @@ def test_a_stream_that_was_deleted_is_followed_anew(
         assert next_jobs(client, 1) == ["1"]
 
 
+def test_a_flushed_redis_is_not_taken_for_a_trimmed_stream(
+    start_server: StartServer, own_redis: RedisServer, prefix: str
+) -> None:
+    server = start_server(redis_port=own_redis.port)
+    channel = new_channel()
+    with open_tab(server, channel) as client:
+        publish(own_redis.client, prefix, channel, job_id="0")
+        assert next_jobs(client, 1) == ["0"]
+        own_redis.client.flushall()
+        publish(own_redis.client, prefix, channel, job_id="1")
+        assert next_jobs(client, 1) == ["1"]
+        await_log(server, "it was flushed, or Redis restarted without its data, or it was trimmed")
+
+
 def test_ids_that_go_backwards_are_noticed(
     start_server: StartServer, own_redis: RedisServer, prefix: str
 ) -> None:
@@ -301,7 +315,7 @@ def test_what_was_trimmed_during_an_outage_comes_from_the_channel_s_stream(
         assert received[repeated:] + next_jobs(client, repeated) == numbers(1, 30)
         publish(redis_server.client, prefix, channel, job_id="30")
         assert next_jobs(client, 1) == ["30"]
-    assert "was trimmed past the last ID read" in server.log_text()
+    assert "begins after the last ID read" in server.log_text()
 
 
 def _age_of_newest_ms(redis_server: RedisServer, prefix: str) -> int:

@@ -17,7 +17,7 @@ from testbed.superset import cookie, event, new_channel
 from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
 
 StartServer = Callable[..., Server]
-TRIMMED = "was trimmed past the last ID read"
+TRIMMED = "begins after the last ID read"
 
 
 def open_tab(server: Server, channel: str) -> ClientConnection:

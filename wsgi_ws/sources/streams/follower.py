@@ -60,7 +60,7 @@ class Sink(Protocol):
         """
 
     def gap(self, position: StreamId, oldest: StreamId) -> None:
-        """Entries between `position` and `oldest` were trimmed before they could be read."""
+        """Entries between `position` and `oldest` may have gone before they could be read."""
 
 
 class StreamFollower:
@@ -231,7 +231,9 @@ class StreamFollower:
         self._size.came(entries, size_bytes, time.monotonic())
 
     def _look_for_gap(self, reader: BlockingReader, entries: Sequence[RawEntry]) -> None:
-        """Was the stream trimmed between the position and these entries, which follow it?
+        """Is anything gone that was between the position and these entries, which follow it?
+
+        A stream that has been trimmed and one that was deleted and written to anew look alike.
 
         They have been read, so the answer is no older than they are: what is still there now was
         there then. They have not been handed out yet, so live sockets go back to just the position.
@@ -249,8 +251,9 @@ class StreamFollower:
         # Nothing is known to have been at a made-up position, so that its absence says nothing.
         if oldest > at and (self._last or len(entries) >= SHORT):
             self._limiter.write(
-                *(log.error, "trimmed", time.monotonic()),
-                "stream %s was trimmed past the last ID read, %s: its limit "
+                *(log.error, "gap", time.monotonic()),
+                "stream %s begins after the last ID read, %s: it was flushed, or Redis restarted "
+                "without its data, or it was trimmed; then its limit "
                 "(GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT_FIREHOSE) is too small for the rate of "
                 "events, or this worker stood still",
                 *(self._key, at),
