@@ -125,7 +125,8 @@ class Service:
             gevent.sleep(START_STEP)
         if self._awaits_redis():
             log.warning(
-                "Redis at %s is not there yet; sockets are accepted and held",
+                "Redis at %s is not there yet; sockets are accepted and held; python -m wsgi_ws "
+                "check tells what is wrong with it",
                 describe(self._settings.redis),
             )
 

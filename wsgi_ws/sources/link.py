@@ -17,6 +17,7 @@ from collections import deque
 import gevent
 from gevent.event import Event
 
+from wsgi_ws.observe.log_lines import printable
 from wsgi_ws.sources.redis_replies import Permission, is_forbidden, told
 from wsgi_ws.transport import Transport
 from wsgi_ws.wording import counted
@@ -30,6 +31,8 @@ FORBIDDEN_DELAY = 10.0  # seconds
 LASTING = 10.0  # seconds after which a connection counts as good
 TOLD_IN_FULL = 3  # connections in a row that do not last, before lines are held back
 KINDS_TOLD = 8  # errors of one outage, before lines are held back
+TROUBLE_SHOWN = 500  # characters
+CHECK = ": python -m wsgi_ws check names the setting, if one is wrong"
 ALIKE_INTERVAL = 60.0  # seconds between two lines about what follows
 
 
@@ -77,22 +80,31 @@ class Link:
     :ivar lost_at: when it was last connected, or the beginning: by `time.monotonic`.
     :ivar forbidden: that Redis's user may not use the transport, and what would permit it; empty
         when it may, as far as is known.
+    :ivar trouble: why Redis can't be used now; empty while it can, and before the first attempt.
     """
 
     def __init__(
-        self, transport: Transport, permission: Permission, *, is_optional: bool, meanwhile: str
+        self,
+        transport: Transport,
+        permission: Permission,
+        *,
+        address: str,
+        is_optional: bool,
+        meanwhile: str,
     ) -> None:
         """
+        :param address: Redis's, for log lines.
         :param is_optional: whether the other transport is enough if this one is not permitted.
         :param meanwhile: what happens during an outage, the end of a sentence.
         """
         self.connected = Event()
         self.reconnects = 0
         self.lost_at = time.monotonic()
-        self.forbidden = ""
+        self.forbidden = self.trouble = ""
         self.permission = permission
         self.other: Link | None = None
         self._transport = transport
+        self._address = address
         self._is_optional = is_optional
         self._meanwhile = meanwhile
         self._retries = Retries()
@@ -123,7 +135,7 @@ class Link:
             self.reconnects += 1
         self._is_down = False
         self._told.clear()
-        self.forbidden = ""
+        self.forbidden = self.trouble = ""
         self._was_up = True
         self._is_refused = False
         self._retries.connected()
@@ -149,6 +161,7 @@ class Link:
         self._is_down = True
         self.connected.clear()
         self.forbidden = self.permission.explain(outage) if is_forbidden(outage) else ""
+        self.trouble = self.forbidden or printable(error, TROUBLE_SHOWN)
         if self.forbidden:
             self._is_refused = self._is_optional and not self._was_up
         if self.is_off != self._was_off:
@@ -192,7 +205,9 @@ class Link:
                 *(name, error, why, FORBIDDEN_DELAY),
             )
         elif self._told:
-            log.warning("Redis still can't be read for %s (%s)%s", name, error, why)
+            log.warning(
+                "Redis still can't be read for %s (%s)%s%s", name, error, why, self._whereabouts()
+            )
         elif self.is_flapping:
             log.error(
                 "Redis can't be read for %s (%s): connections to it don't last; each is waited for "
@@ -200,8 +215,17 @@ class Link:
                 *(name, error, LASTING, self._take_lost()),
             )
         else:
-            log.error("Redis can't be read for %s (%s)%s; %s", name, error, why, self._meanwhile)
+            log.error(
+                "Redis can't be read for %s (%s)%s; %s%s",
+                *(name, error, why, self._meanwhile, self._whereabouts()),
+            )
         self._told.append(error)
+
+    def _whereabouts(self) -> str:
+        """The end of a line: which Redis it is, and what names a wrong setting. They were right
+        once it has been read."""
+        hint = "" if self._was_up or self.forbidden else CHECK
+        return f"; Redis is {self._address}{hint}"
 
     def _take_lost(self) -> str:
         """The end of a line: how many connections it stands for."""

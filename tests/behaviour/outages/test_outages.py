@@ -354,6 +354,38 @@ def test_it_is_ready_only_while_redis_can_be_read(
     eventually(lambda: status(server, "/ready") == 200, "it is ready again")
 
 
+@pytest.mark.parametrize(
+    ("environ", "cause"),
+    [
+        (
+            {"REDIS_USERNAME": "nobody", "REDIS_PASSWORD": "none-of-its"},
+            "invalid username-password pair",
+        ),
+        ({"REDIS_DB": "99"}, "DB index is out of range"),
+    ],
+    ids=["password", "database"],
+)
+def test_a_wrong_setting_of_redis_is_told_with_the_address_and_who_names_it(
+    start_server: StartServer, redis_server: RedisServer, environ: dict[str, str], cause: str
+) -> None:
+    server = start_server(environ=environ, wait=False)
+    address = f"redis://127.0.0.1:{redis_server.port}/{environ.get('REDIS_DB', 0)}"
+    await_log(server, DOWN)
+    (line,) = (line for line in server.log_text().splitlines() if DOWN in line)
+    assert cause in line
+    assert f"Redis is {address}: python -m wsgi_ws check names the setting" in line
+    eventually(server.is_ready, "it answers")
+    assert f"Redis at {address} can't be read: {cause}" in not_ready_because(server)
+    assert "none-of-its" not in server.log_text() + not_ready_because(server)
+
+
+def not_ready_because(server: Server) -> str:
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        urllib.request.urlopen(server.http("/ready"), timeout=DEADLINE)
+    assert answer.value.code == 503
+    return answer.value.read().decode()
+
+
 def test_new_sockets_are_refused_during_an_outage_when_so_configured(
     start_server: StartServer, proxy: TcpProxy
 ) -> None:

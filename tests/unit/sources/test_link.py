@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from testbed.servers import DEADLINE
 from wsgi_ws.sources import link as module
 from wsgi_ws.sources.link import (
+    CHECK,
     KINDS_TOLD,
     RETRY_DELAY_MAX,
     RETRY_DELAY_MIN,
     TOLD_IN_FULL,
+    TROUBLE_SHOWN,
     Link,
     Retries,
 )
@@ -27,6 +29,7 @@ from wsgi_ws.transport import Transport
 
 GONE = redis.ConnectionError("gone")
 FORBIDDEN = redis.ResponseError("NOPERM this user has no permissions to run the 'xread' command")
+ADDRESS = "redis://redis.example:6379/0"
 PERMISSION = Permission("ws", "subscribe to realtime", "&realtime +subscribe +ping")
 DELAYS = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]  # seconds
 
@@ -85,7 +88,9 @@ def test_whatever_happens_a_wait_has_its_bounds(steps: list[str]) -> None:
 @pytest.fixture
 def link(monkeypatch: pytest.MonkeyPatch) -> Link:
     monkeypatch.setattr(module, "LASTING", 3600.0)
-    return Link(Transport.REALTIME, PERMISSION, is_optional=False, meanwhile="sockets stay open")
+    return Link(
+        Transport.REALTIME, PERMISSION, address=ADDRESS, is_optional=False, meanwhile="stay open"
+    )
 
 
 def flap(link: Link, times: int) -> int:
@@ -103,7 +108,9 @@ def test_a_single_outage_is_told_once_however_many_attempts_fail(
     link.up()
     for _ in range(10):
         link.down(GONE)
-    assert caplog.messages == ["Redis can't be read for realtime (gone); sockets stay open"]
+    assert caplog.messages == [
+        f"Redis can't be read for realtime (gone); stay open; Redis is {ADDRESS}"
+    ]
     assert link.up()
 
 
@@ -116,8 +123,8 @@ def test_each_kind_of_error_of_an_outage_is_told_once_however_they_alternate(
         link.down(redis.ConnectionError("gone."))
         link.down(redis.ConnectionError("refused"))
     assert caplog.messages == [
-        "Redis can't be read for realtime (gone); sockets stay open",
-        "Redis still can't be read for realtime (refused)",
+        f"Redis can't be read for realtime (gone); stay open; Redis is {ADDRESS}",
+        f"Redis still can't be read for realtime (refused); Redis is {ADDRESS}",
     ]
 
 
@@ -137,7 +144,7 @@ def test_what_is_new_is_told_after_a_while_though_there_were_many_kinds(
         link.down(redis.ConnectionError(f"gone for reason {number}"))
     link._told_at -= module.ALIKE_INTERVAL
     link.down(redis.AuthenticationError("wrong password"))
-    assert caplog.messages[-1] == "Redis still can't be read for realtime (wrong password)"
+    assert "Redis still can't be read for realtime (wrong password)" in caplog.messages[-1]
 
 
 def test_a_kind_of_error_is_told_again_in_the_next_outage(
@@ -146,7 +153,41 @@ def test_a_kind_of_error_is_told_again_in_the_next_outage(
     for _ in range(2):
         link.up()
         link.down(GONE)
-    assert caplog.messages == 2 * ["Redis can't be read for realtime (gone); sockets stay open"]
+    line = f"Redis can't be read for realtime (gone); stay open; Redis is {ADDRESS}"
+    assert caplog.messages == [line, line]
+
+
+def test_before_the_first_connection_the_line_names_what_finds_a_wrong_setting(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    for error in (GONE, redis.AuthenticationError("invalid username-password pair")):
+        link.down(error)
+    assert [ADDRESS + CHECK in line for line in caplog.messages] == [True, True]
+
+
+def test_the_line_about_a_permission_names_the_remedy_itself(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    link.down(FORBIDDEN)
+    (line,) = caplog.messages
+    assert (PERMISSION.rules in line, CHECK in line) == (True, False)
+
+
+def test_the_trouble_is_that_of_the_last_attempt(link: Link) -> None:
+    troubles = [link.trouble]
+    for error in (GONE, redis.ResponseError("DB index is out of range"), FORBIDDEN):
+        link.down(error)
+        troubles.append(link.trouble)
+    link.up()
+    troubles.append(link.trouble)
+    lacking = PERMISSION.explain(FORBIDDEN)
+    assert troubles == ["", "gone", "DB index is out of range", lacking, ""]
+
+
+def test_what_answers_in_redis_s_place_is_one_short_line(link: Link) -> None:
+    link.down(redis.ResponseError("a\nb" * 10_000))
+    assert link.trouble.isprintable()
+    assert len(link.trouble) <= TROUBLE_SHOWN
 
 
 def test_many_connections_that_are_lost_in_a_row_are_a_few_lines(
@@ -199,7 +240,7 @@ def test_the_first_connection_that_lasts_is_told(
     link.up()
     wait_until(lambda: "Redis is read again for realtime" in caplog.text)
     link.down(GONE)
-    assert "sockets stay open" in caplog.messages[-1]  # an outage like others
+    assert "stay open" in caplog.messages[-1]  # an outage like others
 
 
 def test_a_connection_that_is_lost_in_time_never_counts_as_a_good_one(
@@ -218,7 +259,7 @@ def test_a_connection_that_is_lost_in_time_never_counts_as_a_good_one(
 
 @pytest.fixture(params=list(Transport))
 def optional(request: pytest.FixtureRequest) -> Link:
-    return Link(request.param, PERMISSION, is_optional=True, meanwhile="")
+    return Link(request.param, PERMISSION, address=ADDRESS, is_optional=True, meanwhile="")
 
 
 def test_what_is_not_permitted_is_off(optional: Link) -> None:
@@ -258,7 +299,10 @@ def test_it_is_on_once_redis_permits_it(optional: Link) -> None:
 @pytest.fixture
 def pair() -> tuple[Link, Link]:
     """Of both transports, none of which was asked for by name."""
-    one, other = (Link(t, PERMISSION, is_optional=True, meanwhile="held") for t in Transport)
+    one, other = (
+        Link(transport, PERMISSION, address=ADDRESS, is_optional=True, meanwhile="held")
+        for transport in Transport
+    )
     one.other, other.other = other, one
     return one, other
 
@@ -281,7 +325,7 @@ def test_of_two_that_are_not_permitted_the_last_line_of_each_calls_none_off(
     for link in pair:
         (*_, line) = [m for m in caplog.messages if link._transport.value in m]
         assert line.startswith("Redis can't be read for")
-        assert line.endswith("ACL SETUSER ws &realtime +subscribe +ping; held")
+        assert "ACL SETUSER ws &realtime +subscribe +ping; held" in line
 
 
 def test_an_outage_of_two_that_are_not_permitted_is_one_of_both(
@@ -291,8 +335,9 @@ def test_an_outage_of_two_that_are_not_permitted_is_one_of_both(
     caplog.clear()
     for link in (*pair, *pair):
         link.down(GONE)
-    assert caplog.messages == [
-        f"Redis still can't be read for {link._transport.value} (gone)" for link in pair
+    begin = "Redis still can't be read for"
+    assert [m.partition(" (gone)")[0] for m in caplog.messages] == [
+        f"{begin} {link._transport.value}" for link in pair
     ]
     assert [(link.is_off, link.forbidden) for link in pair] == 2 * [(False, "")]
 
@@ -308,6 +353,6 @@ def test_when_one_of_two_is_permitted_the_other_is_off(
 
 
 def test_what_was_asked_for_by_name_is_never_off() -> None:
-    link = Link(Transport.STREAMS, PERMISSION, is_optional=False, meanwhile="")
+    link = Link(Transport.STREAMS, PERMISSION, address=ADDRESS, is_optional=False, meanwhile="")
     link.down(FORBIDDEN)
     assert not link.is_off

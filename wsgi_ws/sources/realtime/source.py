@@ -62,6 +62,7 @@ class RealtimeSource:
         self.link = Link(
             Transport.REALTIME,
             to_subscribe(settings.redis.user, self._channel),
+            address=describe(settings.redis),
             is_optional=settings.transports == "auto",
             meanwhile=(
                 f"sockets stay open for {settings.realtime_outage:g} s, and are closed with 1012 "
@@ -95,7 +96,7 @@ class RealtimeSource:
         if self.link.connected.is_set():
             return None
         where = describe(self._settings.redis)
-        why = f": {self.link.forbidden}" if self.link.forbidden else ""
+        why = f": {self.link.trouble}" if self.link.trouble else ""
         return f"channel {self._channel} of Redis at {where} can't be subscribed to{why}"
 
     def closed_because(self) -> str | None:

@@ -51,6 +51,7 @@ class StreamSource:
         self.link = Link(
             Transport.STREAMS,
             to_follow_streams(settings.redis.user, settings.redis_stream_prefix),
+            address=describe(settings.redis),
             is_optional=settings.transports == "auto",
             meanwhile="sockets stay open, retrying until it can",
         )
@@ -81,7 +82,7 @@ class StreamSource:
     def unreadiness(self) -> str | None:
         """Why events don't reach sockets at once; None when they do."""
         if not self.link.connected.is_set():
-            why = f": {self.link.forbidden}" if self.link.forbidden else ""
+            why = f": {self.link.trouble}" if self.link.trouble else ""
             return f"Redis at {describe(self._settings.redis)} can't be read{why}"
         if not self.caught_up:
             return "catching up with the stream"

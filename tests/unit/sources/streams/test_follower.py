@@ -36,7 +36,7 @@ def told_after(error: Exception, caplog: pytest.LogCaptureFixture) -> bool:
     client: Any = Mock()
     client.execute_command.side_effect = [page, error]
     permission = to_follow_streams("ws", "a-")
-    link = Link(Transport.STREAMS, permission, is_optional=False, meanwhile="")
+    link = Link(Transport.STREAMS, permission, address="", is_optional=False, meanwhile="")
     link.pause = Mock(side_effect=Stop)  # type: ignore[method-assign]
     follower = StreamFollower(
         *(client, "full", Mock(), link),

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import redis
 
 from wsgi_ws.config.keys import RedisSettings, Settings
 from wsgi_ws.hub import Hub
@@ -115,6 +116,11 @@ def test_after_a_gap_live_sockets_catch_up_from_before_it(
 
 def test_it_is_not_ready_before_redis_can_be_read(source: StreamSource) -> None:
     assert source.unreadiness() == "Redis at redis://redis.example:6380/0 can't be read"
+
+
+def test_the_cause_is_named_while_redis_can_t_be_read(source: StreamSource) -> None:
+    source.link.down(redis.ResponseError("DB index is out of range"))
+    assert str(source.unreadiness()).endswith("can't be read: DB index is out of range")
 
 
 def test_it_is_not_ready_while_entries_wait_to_be_read(source: StreamSource) -> None:
