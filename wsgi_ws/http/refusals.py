@@ -74,7 +74,9 @@ REFUSALS: Mapping[str, Kind] = {
     ),
     "bad_signature": _unauthorized(
         "Set jwtSecret (JWT_SECRET, which wins over the file) to the very value of {secret} in "
-        "Superset; if it was changed there, previousJwtSecret admits the tokens of the one before"
+        "Superset; if it was changed there, previousJwtSecret admits the tokens of the one before. "
+        "If they are equal, another Superset on this host name, at whatever port, replaces the "
+        "cookie: give one of the two another {cookie_name}, and its server the same jwtCookieName"
     ),
     "bad_algorithm": _unauthorized("Superset signs with HS256, the default of jwtAlgorithms"),
     "expired": _unauthorized(

@@ -33,7 +33,12 @@ REFUSALS: dict[str, tuple[int, dict[str, str], list[str]]] = {
     "bad_signature": (
         401,
         upgrade(Cookie=cookie("c", "y" * 40)),
-        ["signature is wrong", "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset"],
+        [
+            "signature is wrong",
+            "GLOBAL_ASYNC_QUERIES_JWT_SECRET in Superset",
+            "another Superset on this host name",
+            "give one of the two another GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME",
+        ],
     ),
     "bad_algorithm": (
         401,
