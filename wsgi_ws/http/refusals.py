@@ -111,8 +111,9 @@ REFUSALS: Mapping[str, Kind] = {
     ),
     "foreign_origin": Kind(
         "403 Forbidden",
-        "If that page is yours, add it to allowedOrigins; if a proxy changes the Host header, let "
-        "it send X-Forwarded-Host and add its address to trustedProxies",
+        "If a proxy changes the Host header, let it pass on the browser's (in nginx "
+        "proxy_set_header Host $host), or send X-Forwarded-Host and add its address to "
+        "trustedProxies; if the page is of another host name and yours, add it to allowedOrigins",
         advice="a page of this origin may not connect here",
     ),
     "no_upgrade": Kind(

@@ -74,7 +74,7 @@ REFUSALS: dict[str, tuple[int, dict[str, str], list[str]]] = {
     "foreign_origin": (
         403,
         upgrade(Origin="https://evil.example.org"),
-        ["https://evil.example.org", "allowedOrigins"],
+        ["https://evil.example.org", "allowedOrigins", "proxy_set_header Host $host"],
     ),
     "no_upgrade": (
         404,
