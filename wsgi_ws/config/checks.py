@@ -213,8 +213,8 @@ def _check_secret(draft: Draft, secret: str) -> None:
         found = f"{_has_bytes(size)} (from {source})" if source else "is not set"
         draft.reject(
             "jwtSecret",
-            f"jwtSecret {found} and needs at least {SECRET_MIN_BYTES}: set JWT_SECRET or jwtSecret "
-            f"to the value of {_THEIRS} in Superset",
+            f"jwtSecret {found} and needs at least {SECRET_MIN_BYTES} bytes: set JWT_SECRET or "
+            f"jwtSecret to the value of {_THEIRS} in Superset",
         )
     if _is_public(secret):
         draft.warnings.append(
@@ -231,8 +231,8 @@ def _check_previous_secret(draft: Draft, settings: Settings) -> None:
         draft.reject(
             path,
             f"{path} {_has_bytes(size)} (from {draft.set_by(path)}) and needs at least "
-            f"{SECRET_MIN_BYTES}: set it to the value that {_THEIRS} had in Superset before, or "
-            "leave it empty",
+            f"{SECRET_MIN_BYTES} bytes: set it to the value that {_THEIRS} had in Superset before, "
+            "or leave it empty",
         )
     if secret == settings.jwt_secret:
         draft.warnings.append(

@@ -97,7 +97,7 @@ def test_a_shorter_secret_stops_the_start(secret: str, size: int, tmp_path: Path
 
 
 def test_a_missing_secret_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="jwtSecret is not set and needs at least 32"):
+    with pytest.raises(ConfigError, match="jwtSecret is not set and needs at least 32 bytes"):
         load({}, tmp_path)
 
 
@@ -215,7 +215,7 @@ def test_a_secret_before_that_is_the_present_one_warns(tmp_path: Path) -> None:
 
 
 def test_the_secret_before_alone_is_not_enough(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="jwtSecret is not set and needs at least 32"):
+    with pytest.raises(ConfigError, match="jwtSecret is not set and needs at least 32 bytes"):
         load({"PREVIOUS_JWT_SECRET": SECRET}, tmp_path)
 
 
