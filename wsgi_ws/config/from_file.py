@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def read_file(path: Path, *, named_by: str) -> dict[str, Any]:
         ) from None
     except json.JSONDecodeError as bad:
         raise error(
-            f", line {bad.lineno}, column {bad.colno}: not valid JSON ({bad.msg}); compare with "
-            "config.example.json"
+            f", line {bad.lineno}, column {bad.colno}: not valid JSON ({_trailing_comma(bad)}"
+            f"{bad.msg}); compare with config.example.json"
         ) from None
     except UnicodeDecodeError as bad:
         line = bad.object.count(b"\n", 0, bad.start) + 1
@@ -62,6 +62,13 @@ def read_file(path: Path, *, named_by: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise error(": the top level must be an object {…}")
     return document
+
+
+def _trailing_comma(bad: json.JSONDecodeError) -> str:
+    """The commonest slip, in words: Python before 3.13 names what could follow the comma only."""
+    before, rest = bad.doc[: bad.pos].rstrip(), bad.doc[bad.pos :].lstrip(", \t\r\n")
+    is_comma = before.endswith(",") or bad.doc.startswith(",", bad.pos)
+    return f"a comma before {rest[0]}: " if is_comma and rest[:1] in ("}", "]") else ""
 
 
 def lay_file(draft: Draft, document: Mapping[str, Any], path: Path, prefix: str = "") -> None:
@@ -104,6 +111,20 @@ def _warn_unknown(
         )
     for name in unknown:
         if name not in foreign:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            near = _nearest(name, known, prefix)
+            hint = f"; did you mean {near}?" if near else ""
             draft.warnings.append(f"{source}: unknown key {prefix}{name} is ignored{hint}")
+
+
+def _nearest(name: str, known: Iterable[str], prefix: str) -> str:
+    """The key that an unknown one was perhaps meant to be: of the same block, and at the top also
+    one of a block, since redisPort is how the variable's name is read."""
+    meant = {_plain(near): prefix + near for near in known}
+    if not prefix:
+        meant |= {_plain(key.path): key.path for key in keys()}
+    near = difflib.get_close_matches(_plain(name), meant, n=1)
+    return meant[near[0]] if near else ""
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()

@@ -31,6 +31,23 @@ def test_a_file_that_is_no_json_is_refused_with_the_place(tmp_path: Path) -> Non
         load_with(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "bracket"),
+    [('{"port": 1,}', "}"), ('{"port": 1,\n}', "}"), ('{"trustedProxies": ["::1", ]}', "]")],
+)
+def test_a_comma_too_many_is_named(text: str, bracket: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=rf"not valid JSON \(a comma before \{bracket}"):
+        load_with(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"port" 1}', '{"port": 1', '{"port": 1,', "{'port': 1}", ""])
+def test_another_slip_is_no_comma_too_many(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"not valid JSON \((?!a comma)"):
+        load_with(tmp_path)
+
+
 @pytest.mark.parametrize("document", [[], 5, "x", True])
 def test_a_file_that_is_no_object_is_refused(document: object, tmp_path: Path) -> None:
     assert "the top level must be an object" in error_of(tmp_path, document)
@@ -96,6 +113,10 @@ def test_the_new_name_wins_over_the_old_with_a_warning(names: list[str], tmp_pat
         ({"prot": 1}, ["unknown key prot is ignored", "did you mean port?"]),
         ({"jwtsecret": 1}, ["did you mean jwtSecret?"]),
         ({"redis": {"hots": "x"}}, ["unknown key redis.hots", "did you mean redis.host?"]),
+        ({"redisPort": 1}, ["did you mean redis.port?"]),
+        ({"redis.port": 1}, ["did you mean redis.port?"]),
+        ({"STATSD_HOST": "x"}, ["did you mean statsd.host?"]),
+        ({"reids": {}}, ["did you mean redis?"]),
         ({"statsd": {"globaltags": []}}, ["did you mean statsd.globalTags?"]),
     ],
 )
