@@ -35,6 +35,10 @@ from wsgi_ws.wording import counted
 log = logging.getLogger(__name__)
 
 LEAVE_TIME = 1.0  # seconds for a client that is turned away: it holds a descriptor for nothing
+LIMITS = {  # key → variable
+    "maxTotalConnections": "MAX_TOTAL_CONNECTIONS",
+    "maxConnectionsPerChannel": "MAX_CONNECTIONS_PER_CHANNEL",
+}
 PIECE = 1000  # sockets to look at without giving way: a fraction of a millisecond
 
 
@@ -127,10 +131,10 @@ class Clients:
 
         :raises Refusal: 503.
         """
-        limit = self._limit_reached(admitted.identity.channel)
+        limit, number = self._limit_reached(admitted.identity.channel)
         if limit and admitted.identity.transport is Transport.REALTIME:
             self._own_metrics.rejected(limit)
-            raise Refusal("limit", f"{limit} is reached")
+            raise Refusal("limit", f"{limit} is reached", f": {number} per worker")
 
     def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
         """Take over a client that is admitted; returns its number."""
@@ -138,9 +142,9 @@ class Clients:
         connection = Connection(self, sock, channel, next(self._numbers))
         try:
             connection.send(admitted.answer)
-            limit = self._limit_reached(channel)
+            limit, number = self._limit_reached(channel)
             if limit:
-                self._turn_away(connection, limit)
+                self._turn_away(connection, limit, number)
             else:
                 self._welcome(connection, admitted, early)
         except BaseException:
@@ -159,19 +163,22 @@ class Clients:
             connection.receive(early)
         self._source.join(connection, last_id=admitted.last_id, tab_id=admitted.tab_id)
 
-    def _limit_reached(self, channel: str) -> str | None:
-        """The key of the limit that leaves no place for one more connection, or None."""
+    def _limit_reached(self, channel: str) -> tuple[str, int]:
+        """The key of the limit that leaves no place for one more connection, and its value; an
+        empty key when there is place."""
         settings = self._settings
         if 0 < settings.max_total_connections <= self._total():
-            return "maxTotalConnections"
+            return "maxTotalConnections", settings.max_total_connections
         if 0 < settings.max_connections_per_channel <= self._hub.count(channel):
-            return "maxConnectionsPerChannel"
-        return None
+            return "maxConnectionsPerChannel", settings.max_connections_per_channel
+        return "", 0
 
-    def _turn_away(self, connection: Connection, limit: str) -> None:
+    def _turn_away(self, connection: Connection, limit: str, number: int) -> None:
         self._log_limiter.write(
             *(log.warning, limit, time.monotonic()),
-            *("%r is closed with 1013: %s is reached", connection, limit),
+            "%r is closed with 1013: %s is reached: %d per worker. Raise it (%s in the environment "
+            "wins over the file) if the machine has room for more",
+            *(connection, limit, number, LIMITS[limit]),
         )
         self._own_metrics.rejected(limit)
         connection.close(CloseCode.TRY_AGAIN_LATER, f"{limit} is reached")

@@ -20,7 +20,7 @@ from testbed.servers import DEADLINE
 from testbed.wire import TEXT, frame
 from wsgi_ws import clients as module
 from wsgi_ws.clients import Clients
-from wsgi_ws.config.keys import Settings
+from wsgi_ws.config.keys import Settings, key_of
 from wsgi_ws.http.auth.claims import Identity
 from wsgi_ws.http.handshake import Admitted
 from wsgi_ws.hub import Hub
@@ -230,7 +230,15 @@ def test_a_limit_is_named_in_the_log_once(world: World, caplog: pytest.LogCaptur
     for _ in range(3):
         world.open()
     lines = [record.getMessage() for record in caplog.records if record.name == module.__name__]
-    assert lines == ["socket 2 of channel a is closed with 1013: maxTotalConnections is reached"]
+    assert lines == [
+        "socket 2 of channel a is closed with 1013: maxTotalConnections is reached: 1 per worker. "
+        "Raise it (MAX_TOTAL_CONNECTIONS in the environment wins over the file) if the machine has "
+        "room for more"
+    ]
+
+
+def test_the_variables_of_the_limits_are_those_of_the_configuration() -> None:
+    assert {path: key_of(path).env for path in module.LIMITS} == module.LIMITS
 
 
 def test_a_channel_at_its_limit_leaves_others_alone(world: World) -> None:

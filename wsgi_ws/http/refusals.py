@@ -134,8 +134,9 @@ REFUSALS: Mapping[str, Kind] = {
     ),
     "limit": Kind(
         "503 Service Unavailable",
-        "Raise it if the machine has room for more; the page tries again by itself, in the end "
-        "every 30 s",
+        "Raise it (MAX_TOTAL_CONNECTIONS or MAX_CONNECTIONS_PER_CHANNEL in the environment wins "
+        "over the file) if the machine has room for more; the page tries again by itself, in the "
+        "end every 30 s",
         headers=RETRY_LATER,
     ),
     "closed": Kind(

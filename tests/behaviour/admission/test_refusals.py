@@ -167,7 +167,8 @@ def test_a_full_service_says_so(start_server: StartServer) -> None:
     browser = {"Cookie": realtime.cookie("user:42")}
     with connect(server.url(), additional_headers=browser):
         answer, _, body = ask(server, headers=upgrade(**browser))
-    assert (answer, b"maxConnectionsPerChannel is reached" in body) == (503, True)
+    assert (answer, b"maxConnectionsPerChannel is reached: 1 per worker" in body) == (503, True)
+    eventually(lambda: "MAX_CONNECTIONS_PER_CHANNEL in" in server.log_text(), "so does the log")
     assert count(server, "limit") == 1
 
 
