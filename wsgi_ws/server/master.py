@@ -28,6 +28,8 @@ from wsgi_ws.server.worker import Prepared, Worker, time_to_stop
 
 log = logging.getLogger("wsgi_ws.config")
 
+# Variables by which a master gets sockets that listen already: from another gunicorn, or systemd.
+INHERITED = ("GUNICORN_PID", "GUNICORN_FD", "LISTEN_FDS")
 GRACEFUL_TIMEOUT = 30  # gunicorn's default
 
 
@@ -98,7 +100,7 @@ class Master:
         self._stop_at(*options.refused(), *self._impatience(self.loaded))
         open_files.raise_limit(self.loaded.settings.max_total_connections)
         self._stop_at(*self._listen_for_metrics())
-        self._warn(*options.without_effect())
+        self._warn(*options.without_effect(), *self._occupied(server.cfg))
 
     def when_ready(self, server: Any) -> None:
         """Make what must be removed again: from here on gunicorn ends the master by `on_exit`."""
@@ -181,6 +183,23 @@ class Master:
                 f"{bind} is {', '.join(bind.value)} and wins: port {port} (from {source}) has no "
                 "effect"
             )
+
+    def _occupied(self, cfg: Any) -> Iterator[str]:
+        """That an address can't be had now. gunicorn tries for five seconds, in which whoever has
+        it may end, and says neither who has set it nor what to do."""
+        if cfg.reuse_port or any(name in os.environ for name in INHERITED):
+            return
+        bind = self._bind or f"port (from {self.loaded.set_by('port')})"
+        for host, port in (address for address in cfg.address if isinstance(address, tuple)):
+            try:
+                error = bind_error(host, port)
+            except OSError as unknown:
+                error = unknown
+            if error:
+                yield (
+                    f"{bind}: {host}:{port} can't be listened at ({error.strerror}): gunicorn "
+                    "tries for five seconds; stop what listens there, or choose another"
+                )
 
     def _listen_for_metrics(self) -> Iterator[str]:
         """What is wrong, and the remedy."""

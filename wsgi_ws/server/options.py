@@ -175,6 +175,11 @@ class Options:
                 f"is {cfg.timeout}, shorter than a worker's signs of life: 3 or more, or 0",
             ),
             (
+                "bind",
+                any(isinstance(at, tuple) and not 0 <= at[1] <= 65535 for at in cfg.address),
+                f"is {', '.join(cfg.bind)}, with a port that is not between 0 and 65535",
+            ),
+            (
                 "raw_env",
                 late,
                 f"sets {', '.join(late)} only when the configuration has been read: set it in the "

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from testbed.servers import DEADLINE, Server, free_port
+from testbed.servers import DEADLINE, Server, eventually, free_port
 
 StartServer = Callable[..., Server]
 
@@ -24,6 +25,10 @@ StartServer = Callable[..., Server]
         (
             ["--certfile", "/dev/null", "--keyfile", "/dev/null"],
             "--certfile (from the command line) is not supported: let the proxy in front do TLS",
+        ),
+        (
+            ["-b", "127.0.0.1:78414"],
+            "--bind (from the command line) is 127.0.0.1:78414, with a port that is not between",
         ),
         (["--proxy-protocol"], "--proxy-protocol (from the command line) is not supported"),
         (
@@ -110,6 +115,30 @@ def test_a_bind_with_the_same_port_overrules_nothing(start_server: StartServer) 
     port = free_port()
     server = start_server(port=port, arguments=["-b", f"127.0.0.1:{port}"])
     assert warnings(server) == []
+
+
+def test_a_port_that_another_program_has_is_told_with_who_has_set_it(
+    start_server: StartServer,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for source, arguments in (
+            ("--bind (from the command line)", ["-b", f"127.0.0.1:{port}"]),
+            ("port (from environment variable PORT)", []),
+        ):
+            server = start_server(wait=False, port=port, arguments=arguments)
+            assert server.process.wait(DEADLINE) == 1
+            (line,) = warnings(server)
+            assert line.startswith(f"{source}: ")
+            assert f":{port} can't be listened at (Address already in use)" in line
+
+
+def test_a_port_that_is_free_again_in_time_is_taken(start_server: StartServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = start_server(wait=False, port=port, arguments=["-b", f"127.0.0.1:{port}"])
+        eventually(lambda: "can't be listened at" in server.log_text(), "it is told")
+    eventually(server.is_ready, "it has the port")
 
 
 def warnings(server: Server) -> list[str]:
