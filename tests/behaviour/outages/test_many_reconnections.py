@@ -86,16 +86,16 @@ def test_lost_connections_leave_no_memory_behind(
     (worker,) = (psutil.Process(pid) for pid in server.pids())
 
     def lose(times: int) -> float:
-        """MiB that the worker has afterwards."""
+        """MiB that the worker alone has afterwards."""
         for _ in range(times):
             eventually(partial(is_read_twice, own_redis.client), "both are read")
             for kind in ("normal", "pubsub"):
                 command = ("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
                 own_redis.client.execute_command(*command)
-        return float(worker.memory_full_info().pss) / 2**20
+        return float(worker.memory_full_info().uss) / 2**20
 
     begin = lose(30)
-    assert lose(80) - begin < 2.5
+    assert lose(80) - begin < 3.5  # it was 5
 
 
 def test_connections_that_are_lost_in_a_row_cost_no_event_few_lines_and_ever_fewer_attempts(

@@ -347,7 +347,7 @@ def test_it_is_not_ready_before_the_subscription() -> None:
 def test_the_cause_is_named_while_redis_can_t_be_asked() -> None:
     source = World().source
     source.link.down(redis.AuthenticationError("Authentication required."))
-    assert str(source.unreadiness()).endswith("can't be subscribed to: Authentication required.")
+    assert str(source.unreadiness()).endswith("can't be subscribed to: Authentication required")
 
 
 def test_it_is_ready_with_the_subscription() -> None:
