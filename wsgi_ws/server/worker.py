@@ -19,7 +19,7 @@ from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 
 from wsgi_ws.config.keys import Settings
-from wsgi_ws.server import open_files, worker_tmp
+from wsgi_ws.server import heap, open_files, worker_tmp
 
 if TYPE_CHECKING:
     from wsgi_ws.http.pending_request import Endpoint
@@ -112,6 +112,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # the package has no
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECTION_THRESHOLD)
+        gevent.spawn(heap.run)
         for sock in self.sockets:
             endpoint = Endpoint(takes_upgrades=True, environ={}, ceiling=open_files.ceiling())
             self._listen(sock, service, endpoint)
