@@ -54,18 +54,27 @@ def check_redis(
     client = connect(settings, read_timeout=TIMEOUT)
     try:
         version = _version(client)
-        in_cluster = is_cluster(client, loaded.settings.redis_stream_prefix)
+        if is_cluster(client, loaded.settings.redis_stream_prefix):
+            client.close()
+            return NOTHING, [red(WHAT, explain_cluster(settings))]
+        usable, more = _check_transports(client, loaded, needed)
     except (redis.RedisError, OSError) as error:
         client.close()
         return NOTHING, [red(WHAT, explain(error, loaded, container=container))]
-    if in_cluster:
-        client.close()
-        return NOTHING, [red(WHAT, explain_cluster(settings))]
-    findings = [check_version(version, describe(settings))]
-    usable, more = _check_transports(client, loaded, needed)
     if not usable:
         client.close()
-    return Usable(client if usable else None, usable), [*findings, *more]
+    version_found = check_version(version, describe(settings))
+    return Usable(client if usable else None, usable), [version_found, *more]
+
+
+def while_it_answers(
+    look: Callable[[], list[Finding]], loaded: Loaded, *, container: bool
+) -> list[Finding]:
+    """What another look at the same Redis finds; it may be gone by then."""
+    try:
+        return look()
+    except (redis.RedisError, OSError) as error:
+        return [red(WHAT, explain(error, loaded, container=container))]
 
 
 def _check_transports(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,7 +14,7 @@ from wsgi_ws.cli.checks.configuration import check_configuration, shown_values
 from wsgi_ws.cli.checks.machine import check_machine, in_container
 from wsgi_ws.cli.checks.realtime import check_realtime
 from wsgi_ws.cli.checks.redis import WHAT as REDIS
-from wsgi_ws.cli.checks.redis import check_redis, same_server
+from wsgi_ws.cli.checks.redis import check_redis, same_server, while_it_answers
 from wsgi_ws.cli.checks.report import Report
 from wsgi_ws.cli.checks.streams import check_streams
 from wsgi_ws.cli.checks.superset import check_superset, compared, transport_of
@@ -134,12 +135,16 @@ def _look_at_redis(
     usable, findings = check_redis(loaded, needed, container=container)
     if usable.client:
         with usable.client as client:
-            if Transport.STREAMS in usable.transports:
-                used = _is_used(Transport.STREAMS, needed)
-                findings += check_streams(client, loaded, used)
-            if Transport.REALTIME in usable.transports:
-                used = _is_used(Transport.REALTIME, needed)
-                findings.append(check_realtime(client, loaded, used))
+            looks: dict[Transport, Callable[[bool | None], list[Finding]]] = {
+                Transport.STREAMS: lambda used: check_streams(client, loaded, used),
+                Transport.REALTIME: lambda used: [check_realtime(client, loaded, used)],
+            }
+            for transport, look in looks.items():
+                if transport in usable.transports:
+                    used = _is_used(transport, needed)
+                    findings += while_it_answers(
+                        functools.partial(look, used), loaded, container=container
+                    )
     return findings
 
 

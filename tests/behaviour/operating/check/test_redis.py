@@ -14,6 +14,8 @@ import trustme
 
 from testbed.check import StartRedis, assert_named, command, sentences
 from testbed.servers import RedisServer, eventually, free_port
+from testbed.superset import new_channel, publish
+from testbed.tcp_proxy import TcpProxy
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
 
@@ -33,6 +35,20 @@ def test_a_redis_that_takes_the_connection_and_is_silent(
     report = check_all(environ | {"REDIS_PORT": str(server.port)} | container, CheckOptions())
     assert_named(report, Level.RED, "takes the connection, but does not answer", "it hangs")
     assert "the container itself" not in sentences(report)
+
+
+@pytest.mark.parametrize("command", [b"XREVRANGE", b"XINFO", b"NUMSUB"])
+def test_a_redis_that_falls_silent_while_it_is_looked_at(
+    environ: dict[str, str], own_redis: StartRedis, command: bytes
+) -> None:
+    server = own_redis()
+    publish(server.client, environ["REDIS_STREAM_PREFIX"], new_channel())
+    proxy = TcpProxy(server.port, rewrite=lambda sent: b"" if command in sent else sent)
+    try:
+        report = check_all(environ | {"REDIS_PORT": str(proxy.port)}, CheckOptions())
+    finally:
+        proxy.close()
+    assert_named(report, Level.RED, "takes the connection, but does not answer")
 
 
 def test_sentinels_that_are_not_there(environ: dict[str, str]) -> None:
