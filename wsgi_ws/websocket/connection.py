@@ -25,7 +25,6 @@ from wsgi_ws.loop import READ, WRITE
 from wsgi_ws.websocket.allowance import Allowance
 from wsgi_ws.websocket.closing import LISTENING, Ending, Event, State, after
 from wsgi_ws.websocket.frames import (
-    PING_FRAME,
     Close,
     CloseCode,
     Data,
@@ -34,6 +33,8 @@ from wsgi_ws.websocket.frames import (
     Ping,
     Pong,
     ProtocolError,
+    ping_frame,
+    ping_of,
     pong_frame,
 )
 
@@ -169,7 +170,7 @@ class Connection:
         """Send a ping; `unanswered_since` is its time unless an earlier one is unanswered."""
         if self.unanswered_since is None:
             self.unanswered_since = now
-        self._send_control(PING_FRAME)
+        self._send_control(ping_frame(now))
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake after what is queued; cut it after the close timeout."""
@@ -268,10 +269,7 @@ class Connection:
 
     def _on_frame(self, frame: Frame) -> None:
         if isinstance(frame, Pong):
-            self.pong_at = time.monotonic()
-            if self.unanswered_since is not None:
-                self.taken_until = self.unanswered_since
-            self.unanswered_since = None
+            self._on_pong(frame)
         elif isinstance(frame, Close):
             self._reader = None
             self._advance(Event.CLIENT_CLOSED, Ending.of_close(frame))
@@ -281,6 +279,15 @@ class Connection:
             self._send_control(pong_frame(frame.payload))
         else:
             self._owner.on_data(self, frame)
+
+    def _on_pong(self, pong: Pong) -> None:
+        """A sign of life; and what was sent before its own ping, which is not always the last one,
+        has arrived."""
+        self.pong_at = time.monotonic()
+        self.unanswered_since = None
+        sent_at = ping_of(pong.payload)
+        if sent_at is not None and self.taken_until < sent_at <= self.pong_at:
+            self.taken_until = sent_at
 
     def _fail(self, error: ProtocolError) -> None:
         self._reader = None

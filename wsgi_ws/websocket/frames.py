@@ -20,6 +20,8 @@ from wsproto.frame_protocol import FrameDecoder, Header, MessageDecoder, Opcode,
 from wsgi_ws.websocket.allowance import Allowance
 
 CONTROL_PAYLOAD_MAX = 125  # RFC 6455 §5.5
+_TIME = struct.Struct("!d")
+_PING = struct.Struct("!BBd")  # a frame's head and its payload
 
 
 class CloseCode(IntEnum):
@@ -95,7 +97,17 @@ def pong_frame(payload: bytes) -> bytes:
     return _head(0x8A, len(payload)) + payload
 
 
-PING_FRAME = b"\x89\x00"
+def ping_frame(sent_at: float) -> bytes:
+    """A ping that has its time as payload, so that its pong tells which ping it answers."""
+    return _PING.pack(0x89, _TIME.size, sent_at)
+
+
+def ping_of(payload: bytes) -> float | None:
+    """The time of the ping that a pong answers; None: the pong has none, and answers nothing."""
+    if len(payload) != _TIME.size:
+        return None
+    (sent_at,) = _TIME.unpack(payload)
+    return float(sent_at)
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

@@ -16,6 +16,7 @@ import pytest
 from testbed.wire import BINARY, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 from wsgi_ws.websocket.closing import Ending, State
 from wsgi_ws.websocket.connection import Connection, Limits
+from wsgi_ws.websocket.frames import ping_frame
 
 FRAMES, BYTES = 10, 1000
 
@@ -105,6 +106,48 @@ def unlimited(peers: list[socket.socket]) -> Iterator[Client]:
     client = Client(peers)
     yield client
     client.connection.terminate("the test is over")
+
+
+# --- pings ---------------------------------------------------------------------------------------
+
+
+def pong(to: float) -> bytes:
+    """The answer to the ping of this time."""
+    return frame(PONG, ping_frame(to)[2:])
+
+
+def test_a_pong_proves_that_what_was_sent_before_its_ping_has_arrived(
+    unlimited: Client, clock: Clock
+) -> None:
+    clock.now += 5
+    unlimited.connection.ping(clock.now - 1)
+    unlimited.connection.receive(pong(clock.now - 1))
+    assert unlimited.connection.taken_until == clock.now - 1
+
+
+def test_a_pong_that_is_late_proves_nothing_of_the_pings_behind_its_own(
+    unlimited: Client, clock: Clock
+) -> None:
+    clock.now += 30
+    first, second, third = (clock.now - age for age in (20, 10, 5))
+    unlimited.connection.ping(first)
+    unlimited.connection.ping(second)
+    unlimited.connection.receive(pong(first))
+    unlimited.connection.ping(third)
+    unlimited.connection.receive(pong(second))
+    assert unlimited.connection.taken_until == second
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", bytes(8), b"\x7f\xf8" + bytes(6), b"\x7f" * 8])
+def test_a_pong_that_answers_no_ping_is_a_sign_of_life_and_proves_nothing(
+    unlimited: Client, clock: Clock, payload: bytes
+) -> None:
+    before = unlimited.connection.taken_until
+    clock.now += 5
+    unlimited.connection.ping(clock.now)
+    unlimited.connection.receive(frame(PONG, payload))
+    assert unlimited.connection.taken_until == before
+    assert unlimited.connection.unanswered_since is None
 
 
 # --- closing -------------------------------------------------------------------------------------

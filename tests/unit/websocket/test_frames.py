@@ -22,7 +22,6 @@ from websockets.uri import parse_uri
 from wsgi_ws.websocket.allowance import Allowance
 from wsgi_ws.websocket.frames import (
     CONTROL_PAYLOAD_MAX,
-    PING_FRAME,
     Close,
     CloseCode,
     Data,
@@ -34,6 +33,8 @@ from wsgi_ws.websocket.frames import (
     binary_frame,
     close_frame,
     parse_close,
+    ping_frame,
+    ping_of,
     pong_frame,
     text_frame,
 )
@@ -487,17 +488,19 @@ def test_a_pong_carries_the_pings_payload(payload: bytes) -> None:
     assert witness(pong_frame(payload)) == [WitnessFrame(Opcode.PONG, payload)]
 
 
-def test_the_ping_is_a_ping() -> None:
-    assert witness(PING_FRAME) == [WitnessFrame(Opcode.PING, b"")]
+def test_a_ping_carries_its_time() -> None:
+    (ping,) = witness(ping_frame(12.5))
+    assert (ping.opcode, ping_of(bytes(ping.data))) == (Opcode.PING, 12.5)
 
 
 def test_several_frames_in_a_row_are_told_apart() -> None:
-    frames = witness(text_frame(b"a") + PING_FRAME + text_frame(b"b"))
-    assert [frame.data for frame in frames] == [b"a", b"", b"b"]
+    frames = witness(text_frame(b"a") + ping_frame(1.0) + text_frame(b"b"))
+    assert [frame.data for frame in frames] == [b"a", ping_frame(1.0)[2:], b"b"]
 
 
 @pytest.mark.parametrize(
-    "frame", [text_frame(b"a"), binary_frame(b"a"), pong_frame(b"a"), PING_FRAME, close_frame(1000)]
+    "frame",
+    [text_frame(b"a"), binary_frame(b"a"), pong_frame(b"a"), ping_frame(1.0), close_frame(1000)],
 )
 def test_a_server_never_masks(frame: bytes) -> None:
     assert not frame[1] & 0x80
