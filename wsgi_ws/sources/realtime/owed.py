@@ -39,7 +39,7 @@ class Owed(Generic[SocketT]):
     """
 
     def __init__(self) -> None:
-        self._sockets: dict[SocketT, bool] = {}  # whether all were owed it, and not this one alone
+        self._sockets: dict[SocketT, None] = {}
         self._series_began = float("-inf")
         self._closed_at = float("-inf")  # the last one
 
@@ -52,16 +52,18 @@ class Owed(Generic[SocketT]):
         :param sockets: the oldest first.
         """
         before = self._sockets
-        self._sockets = dict.fromkeys(sockets, True)
+        self._sockets = dict.fromkeys(sockets)
         return len(self._sockets.keys() - before.keys())
 
     def owe(self, socket: SocketT) -> None:
         """Owe it to one that has just been opened."""
-        self._sockets[socket] = False
+        self._sockets[socket] = None
 
     def forget(self, socket: SocketT) -> bool:
         """A socket has ended; returns whether its turn was still to come."""
-        return self._sockets.pop(socket, None) is not None
+        is_owed = socket in self._sockets
+        self._sockets.pop(socket, None)
+        return is_owed
 
     def next_at(self) -> float | None:
         """When the next one may be closed; None: there is none."""
@@ -71,8 +73,9 @@ class Owed(Generic[SocketT]):
         """Those whose turn it is, to be closed now; `count` at most."""
         first = islice(self._sockets, count)
         taken = list(takewhile(lambda socket: self._due_at(socket) <= now, first))
-        were_all = [self._sockets.pop(socket) for socket in taken]
-        if any(were_all):
+        for socket in taken:
+            del self._sockets[socket]
+        if taken:
             if now - self._closed_at > INTERVAL:
                 self._series_began = now
             self._closed_at = now

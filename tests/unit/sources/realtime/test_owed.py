@@ -69,13 +69,13 @@ def test_long_after_the_last_close_nobody_waits() -> None:
     assert owed.take(111.0, 9) == [later]
 
 
-def test_one_that_was_closed_for_itself_alone_makes_nobody_wait() -> None:
+def test_one_that_was_closed_alone_is_not_closed_again_before_it_has_reached_the_age() -> None:
     owed: Owed[Socket] = Owed()
     owed.owe(Socket(0.0))
     owed.take(100.0, 9)
-    other = Socket(101.0)
-    owed.owe_all([other])
-    assert owed.take(102.0, 9) == [other]
+    again = Socket(101.0)
+    owed.owe(again)
+    assert owed.next_at() == 101.0 + INTERVAL
 
 
 def test_it_is_told_how_many_were_not_owed_it_before() -> None:
@@ -105,6 +105,11 @@ class World:
     owed: Owed[Socket] = field(default_factory=Owed)
     back_at: dict[int, float] = field(default_factory=dict)
     closes: dict[int, list[float]] = field(default_factory=dict)
+    subscribed_at: float = float("-inf")
+
+    def subscribe(self) -> None:
+        self.owed.owe_all(self.hub)
+        self.subscribed_at = self.now
 
     def live(self, seconds: float, *, subscribed: bool) -> None:
         end = self.now + seconds
@@ -112,6 +117,8 @@ class World:
             for tab in [tab for tab, at in self.back_at.items() if at <= self.now]:
                 del self.back_at[tab]
                 self.hub.append(Socket(self.now, tab))
+                if self.now - self.subscribed_at < RETURN_MIN:
+                    self.owed.owe(self.hub[-1])
             for socket in self.owed.take(self.now, AT_ONCE) if subscribed else ():
                 self.hub.remove(socket)
                 self.closes.setdefault(socket.owner, []).append(self.now)
@@ -130,7 +137,7 @@ def test_however_often_subscriptions_come_and_go_no_tab_is_closed_twice_in_ten_s
     world.back_at = dict.fromkeys(world.returns, world.now)
     for down, up in flaps:
         world.live(down, subscribed=False)
-        world.owed.owe_all(world.hub)
+        world.subscribe()
         world.live(up, subscribed=True)
     for times in world.closes.values():
         pauses = [later - earlier for earlier, later in pairwise(times)]
@@ -148,7 +155,7 @@ def test_whoever_was_there_at_the_last_subscription_is_closed_after_it(
     world.back_at = dict.fromkeys(world.returns, world.now)
     for down, up in flaps:
         world.live(down, subscribed=False)
-        world.owed.owe_all(world.hub)
+        world.subscribe()
         begin, there = world.now, [socket.owner for socket in world.hub]
         world.live(up, subscribed=True)
     world.live(INTERVAL + TICK * len(returns), subscribed=True)
