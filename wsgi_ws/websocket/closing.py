@@ -17,7 +17,7 @@ the end of TCP, or the timer that starts when `OPEN` is left, can end every stat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from wsgi_ws.websocket.frames import Close, CloseCode, ProtocolError, close_frame
@@ -66,11 +66,16 @@ def after(state: State, event: Event) -> State:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why a connection is over: RFC 6455 close code, reason, and who began it."""
+    """Why a connection is over: RFC 6455 close code, reason, and who began it.
+
+    :ivar answer: the code of the client's close frame, if one came after we had begun. A client
+        that has not begun to close before ours reached it sends our code back.
+    """
 
     code: int
     reason: str
     by: str  # "client", "server" or "network"
+    answer: int | None = None
 
     @classmethod
     def of_close(cls, frame: Close) -> Ending:
@@ -86,6 +91,10 @@ class Ending:
     def of_error(cls, error: OSError) -> Ending:
         """TCP has failed."""
         return cls(CloseCode.ABNORMAL, error.strerror or str(error), "network")
+
+    def answered_by(self, other: Ending) -> Ending:
+        """With the client's close frame behind ours."""
+        return replace(self, answer=other.code)
 
     @property
     def frame(self) -> bytes:

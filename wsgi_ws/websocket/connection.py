@@ -302,6 +302,8 @@ class Connection:
             return
         if self._ending is None:
             self._ending = ending
+        elif event is Event.CLIENT_CLOSED and ending is not None:
+            self._ending = self._ending.answered_by(ending)
         if self.state is State.ENDED:
             self._release()
         elif before is State.OPEN:

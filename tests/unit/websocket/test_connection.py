@@ -163,7 +163,22 @@ def test_a_server_that_closes_waits_for_the_answer(unlimited: Client) -> None:
     unlimited.connection.close(1001, "going")
     assert (unlimited.connection.state, unlimited.ending) == (State.CLOSE_SENT, None)
     unlimited.connection.receive(close_frame(1001))
-    assert unlimited.ending == Ending(1001, "going", "server")
+    assert unlimited.ending == Ending(1001, "going", "server", answer=1001)
+
+
+@pytest.mark.parametrize(("code", "answer"), [(1000, 1000), (None, 1005)])
+def test_a_client_that_has_begun_to_close_as_well_is_known_by_its_own_code(
+    unlimited: Client, code: int | None, answer: int
+) -> None:
+    unlimited.connection.close(1012)
+    unlimited.connection.receive(close_frame(code))
+    assert unlimited.ending == Ending(1012, "", "server", answer=answer)
+
+
+def test_a_client_that_does_not_answer_has_no_code(unlimited: Client) -> None:
+    unlimited.connection.close(1012)
+    unlimited.connection._on_deadline()
+    assert unlimited.ending == Ending(1012, "", "server", answer=None)
 
 
 def test_the_answer_comes_after_what_is_queued(unlimited: Client) -> None:
@@ -183,7 +198,7 @@ def test_when_both_close_at_once_the_server_waits_for_the_end_of_tcp(unlimited: 
     assert unlimited.peer.recv(1) == b"", "the server's half is closed"
     unlimited.peer.close()
     unlimited.connection._on_readable()
-    assert unlimited.ending == Ending(1001, "", "server")
+    assert unlimited.ending == Ending(1001, "", "server", answer=1000)
 
 
 def test_after_a_broken_rule_the_server_closes_its_half_only(unlimited: Client) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sockets that are owed a close, and when each may have it. Pure.
 
+They are owed it by a claim: something may have been missed, and the browser has not been told.
+
 A tab that was closed is back within seconds, and what it has missed until then it has asked for. If
 subscriptions come and go, each new one owes all sockets a close; but a tab is not to be closed once
 a second. So a socket whose tab may have been closed lately has to reach some age before its turn.
@@ -11,12 +13,27 @@ together it is known when they were.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import IntEnum
 from itertools import islice, takewhile
 from typing import Generic, Protocol, TypeVar
 
 INTERVAL = 10.0  # seconds between two closes of a tab, at least
 # A browser that is told by a close comes back after a second at the earliest.
 RETURN_MIN = 0.9  # seconds
+
+
+class Claim(IntEnum):
+    """A tab may have missed something, and its browser has not been told. The greater, the worse.
+
+    A claim ends when the browser knows of the end of a socket. Until then it goes from each socket
+    to the tab's next one. Which that is, is not always known: one of its own goes to each that may
+    be it, one that was handed down to one only. So it can't multiply among browsers that name their
+    tabs alike.
+    """
+
+    NONE = 0
+    HANDED_DOWN = 1
+    OWN = 2  # the tab itself was there when something may have been missed
 
 
 class Timed(Protocol):
@@ -46,6 +63,9 @@ class Owed(Generic[SocketT]):
     def __len__(self) -> int:
         return len(self._sockets)
 
+    def __contains__(self, socket: SocketT) -> bool:
+        return socket in self._sockets
+
     def owe_all(self, sockets: Iterable[SocketT]) -> int:
         """Owe it to these and to nobody else; returns to how many it was not owed before.
 
@@ -59,11 +79,9 @@ class Owed(Generic[SocketT]):
         """Owe it to one that has just been opened."""
         self._sockets[socket] = None
 
-    def forget(self, socket: SocketT) -> bool:
-        """A socket has ended; returns whether its turn was still to come."""
-        is_owed = socket in self._sockets
+    def forget(self, socket: SocketT) -> None:
+        """A socket has ended."""
         self._sockets.pop(socket, None)
-        return is_owed
 
     def next_at(self) -> float | None:
         """When the next one may be closed; None: there is none."""

@@ -17,7 +17,7 @@ from gevent.event import Event
 
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.metrics import TransportMetrics
-from wsgi_ws.sources.realtime.owed import Owed
+from wsgi_ws.sources.realtime.owed import Claim, Owed
 from wsgi_ws.websocket.connection import Connection
 from wsgi_ws.websocket.frames import CloseCode
 
@@ -32,6 +32,8 @@ class Resync:
         self._hub = hub
         self._metrics = metrics
         self._owed: Owed[Connection] = Owed()
+        self._closing: set[Connection] = set()  # whether their browsers know it, their ends tell
+        self._heirs: set[Connection] = set()  # those whose claims were handed down
         self._is_held = False
         self._reason = ""
         self._some = Event()
@@ -43,6 +45,7 @@ class Resync:
         :returns: how many of them were not to be closed before.
         """
         count = self._owed.owe_all(self._hub)
+        self._heirs.clear()
         self._is_held = False
         self._reason = reason
         self._metrics.resynchronized(count)
@@ -50,15 +53,24 @@ class Resync:
         return count
 
     def add(self, connection: Connection, reason: str) -> None:
-        """Close one more."""
+        """Close one more, to which a claim was handed down."""
         self._owed.owe(connection)
+        self._heirs.add(connection)
         self._reason = reason
         self._metrics.resynchronized(1)
         self._some.set()
 
-    def leave(self, connection: Connection) -> bool:
-        """Forget a connection that has ended; returns whether its turn was still to come."""
-        return self._owed.forget(connection)
+    def claim_of(self, connection: Connection) -> Claim:
+        """What a connection's browser has not been told, as far as is known."""
+        if connection not in self._owed and connection not in self._closing:
+            return Claim.NONE
+        return Claim.HANDED_DOWN if connection in self._heirs else Claim.OWN
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        self._owed.forget(connection)
+        self._closing.discard(connection)
+        self._heirs.discard(connection)
 
     def hold(self) -> None:
         """Close nobody until the next `begin`: whoever is closed now would have to be again."""
@@ -81,6 +93,7 @@ class Resync:
         if self._is_held:
             return 0
         connections = self._owed.take(time.monotonic(), int(RATE * STEP))
+        self._closing.update(connections)
         for connection in connections:
             connection.close(CloseCode.SERVICE_RESTART, self._reason)
         return len(connections)

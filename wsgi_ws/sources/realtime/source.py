@@ -23,7 +23,7 @@ from wsgi_ws.sources.realtime.broadcast import Broadcaster
 from wsgi_ws.sources.realtime.departures import Departure, Departures
 from wsgi_ws.sources.realtime.envelope import REPEATABLE, MalformedMessage, Message, message_of
 from wsgi_ws.sources.realtime.memory import Memory
-from wsgi_ws.sources.realtime.owed import RETURN_MIN
+from wsgi_ws.sources.realtime.owed import RETURN_MIN, Claim
 from wsgi_ws.sources.realtime.resync import Resync
 from wsgi_ws.sources.realtime.subscriber import SILENCE_MAX, ChannelSubscriber
 from wsgi_ws.sources.redis_client import connect, describe
@@ -47,6 +47,8 @@ SILENCE_PATIENCE = 600.0  # seconds with sockets, but without any message, befor
 EVERYBODYS_REACH = 5.0  # seconds
 # With which a browser closes a socket to open the next one.
 RENEWING = (CloseCode.NORMAL, CloseCode.NO_STATUS)
+# More open sockets of one name than that are a crowd (guests of an embedded page), not a tab's.
+ALIKE_MAX = 8
 MISSED = "messages may have been missed"
 
 
@@ -119,24 +121,27 @@ class RealtimeSource:
         """Subscribe a connection to its routes; a tab that comes back gets what it has missed."""
         principal = connection.channel
         topics = [principal] if tab_id is None else [principal, f"{principal}:{tab_id}"]
-        departure = self._departures.take(topics[-1]) if tab_id is not None else None
-        self._hand_over(connection, topics, departure)
+        departure = self._departures.take(topics[-1])
+        alike = self._open_alike(topics[-1])
+        self._hand_over(connection, topics, departure, alike)
         for topic in topics:
             self._hub.subscribe(connection, topic)
-        if self._is_owed_a_close(departure):
+        if self._has_claim(topics[-1], departure, alike):
             self._resync.add(connection, MISSED)
 
     def leave(self, connection: Connection, ending: Ending) -> None:
         """Keep what is known of what the tab has got."""
-        renews = ending.by == "client" and ending.code in RENEWING
-        is_owed = self._resync.leave(connection)
-        self._departures.note(connection, is_told=not renews, is_owed=is_owed)
+        claim = self._resync.claim_of(connection)
+        self._resync.leave(connection)
+        is_told = _is_told(ending, claim)
+        self._departures.note(connection, is_told=is_told, claim=Claim.NONE if is_told else claim)
 
     # --- told by the subscriber ------------------------------------------------------------------
 
     def on_subscribed(self) -> None:
         """Whoever is here already may have missed something."""
         self._close_all(MISSED)
+        self._departures.owe_all()
         if self._has_been_subscribed:
             self._resubscribed_at = time.monotonic()
         self._has_been_subscribed = True
@@ -194,34 +199,58 @@ class RealtimeSource:
 
     # --- what a tab may have missed --------------------------------------------------------------
 
+    def _open_alike(self, topic: str) -> list[Connection]:
+        """The open sockets of a name: the tab's last one, if its end has not been noticed yet, or
+        those of other browsers."""
+        peers = self._hub.by_topic.get(topic, ())
+        if len(peers) > ALIKE_MAX:
+            return []
+        return [peer for peer in peers if self._hub.topics_of(peer)[-1] == topic]
+
     def _hand_over(
-        self, connection: Connection, topics: Sequence[str], departure: Departure | None
+        self,
+        connection: Connection,
+        topics: Sequence[str],
+        departure: Departure | None,
+        alike: Sequence[Connection],
     ) -> None:
         """Send what the tab may have missed."""
         now = time.monotonic()
-        after = now - self._settings.realtime_memory if departure is None else departure.heard_at
-        reach = now - EVERYBODYS_REACH
-        frames = [
-            *self._memory.since([None], reach if departure is None else min(after, reach)),
-            *self._memory.since(topics, after),
-        ]
+        heard = [peer.taken_until for peer in alike]
+        after, everybodys = now - self._settings.realtime_memory, now - EVERYBODYS_REACH
+        if departure is not None and len(topics) > 1:
+            after = departure.heard_at
+            heard.append(after)
+        after, everybodys = min([after, *heard]), min([everybodys, *heard])
+        frames = [*self._memory.since([None], everybodys), *self._memory.since(topics, after)]
         if frames:
             connection.taken_until = after  # until a pong proves that these have arrived
             connection.send(b"".join(frames))
             connection.events_sent += len(frames)
             self._metrics.replayed(len(frames))
 
-    def _is_owed_a_close(self, departure: Departure | None) -> bool:
+    def _has_claim(
+        self, topic: str, departure: Departure | None, alike: Sequence[Connection]
+    ) -> bool:
         """Whether a socket that opens now is of a tab that may have missed something, and whose
-        browser does not know it."""
-        if time.monotonic() - self._resubscribed_at < RETURN_MIN:
-            return True  # who was told is not back so soon: it was between two sockets then
-        if departure is None or departure.is_told:
+        browser has not been told."""
+        return (
+            # Who was told is not back so soon: it was between two sockets then.
+            time.monotonic() - self._resubscribed_at < RETURN_MIN
+            or (departure is not None and departure.claim is not Claim.NONE)
+            or self._departures.is_claimed(topic)
+            or any(self._resync.claim_of(peer) is Claim.OWN for peer in alike)
+            or self._has_forgotten(departure, alike)
+        )
+
+    def _has_forgotten(self, departure: Departure | None, alike: Sequence[Connection]) -> bool:
+        """Whether the tab has missed more than is remembered."""
+        if not self._settings.realtime_memory:
             return False
-        if departure.is_owed or departure.at < self._resubscribed_at:
-            return True
-        remembers = self._settings.realtime_memory > 0
-        return remembers and not self._memory.is_complete_since(departure.heard_at)
+        heard = [peer.taken_until for peer in alike if peer.unanswered_since is not None]
+        if departure is not None and not departure.is_told:
+            heard.append(departure.heard_at)
+        return bool(heard) and not self._memory.is_complete_since(min(heard))
 
     # --- from time to time -----------------------------------------------------------------------
 
@@ -264,3 +293,18 @@ class RealtimeSource:
             *(counted(len(self._hub), "realtime socket"), self._channel, SILENCE_PATIENCE),
             describe(self._settings.redis),
         )
+
+
+def _is_told(ending: Ending, claim: Claim) -> bool:
+    """Whether a browser knows that its socket is gone, so that it asks Superset.
+
+    It does not when it has closed the socket itself, to open the next one: perhaps before our close
+    had reached it, so that the code that it answers is not ours. If nothing is answered, the path
+    may have been dead. But a client that answers in its own way is not closed for ever: of a claim
+    that was handed down, our close is the end.
+    """
+    if ending.by == "client":
+        return ending.code not in RENEWING
+    if ending.by == "network" or ending.answer not in (None, *RENEWING):
+        return True
+    return claim is Claim.HANDED_DOWN and ending.code == CloseCode.SERVICE_RESTART

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Until when a tab has certainly got everything."""
+"""Until when a tab has certainly got everything, and what its browser has not been told."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.hub import Hub
 from wsgi_ws.sources.realtime import departures as module
 from wsgi_ws.sources.realtime.departures import Departures
+from wsgi_ws.sources.realtime.owed import RETURN_MIN, Claim
 from wsgi_ws.websocket.connection import Connection
 
 TAB = "user:1:3"
@@ -38,9 +39,16 @@ class World:
         departure = self.departures.take(TAB)
         return departure.heard_at if departure else None
 
-    def leave(self, connection: Connection, now: float) -> None:
+    def claim(self, topic: str = TAB) -> Claim:
+        """The claim of a socket that opens now."""
+        departure = self.departures.take(topic)
+        return departure.claim if departure else Claim.NONE
+
+    def leave(
+        self, connection: Connection, now: float, *, told: bool = True, claim: Claim = Claim.NONE
+    ) -> None:
         self.now = now
-        self.departures.note(connection, is_told=True, is_owed=False)
+        self.departures.note(connection, is_told=told, claim=claim)
         self.hub.remove(connection)
 
 
@@ -93,6 +101,64 @@ def test_a_departure_is_forgotten(world: World) -> None:
     assert world.heard_at() is None
 
 
-def test_the_principals_own_topic_tells_nothing_of_a_tab(world: World) -> None:
-    world.leave(world.connect(heard_at=990.0), 1000.0)
+def test_a_tab_says_nothing_of_those_without_a_name(world: World) -> None:
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0)
     assert world.departures.take("user:1") is None
+
+
+def test_tabs_without_a_name_are_known_by_their_principal(world: World) -> None:
+    world.leave(world.connect(heard_at=990.0), 1000.0, told=False, claim=Claim.OWN)
+    assert world.claim("user:1") is Claim.OWN
+
+
+def test_a_departure_is_kept_without_a_memory_too(world: World) -> None:
+    world.departures = Departures(world.hub, 0.0)
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0, told=False, claim=Claim.OWN)
+    world.now = 1029.0
+    assert world.claim() is Claim.OWN
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+def test_who_is_between_two_sockets_when_something_may_have_been_missed_has_a_claim(
+    world: World,
+) -> None:
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0, told=False)
+    world.departures.owe_all()
+    assert world.claim() is Claim.OWN
+
+
+def test_who_has_been_told_has_none(world: World) -> None:
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0, told=True)
+    world.departures.owe_all()
+    assert world.claim() is Claim.NONE
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)], ids=["last", "first"])
+def test_that_one_browser_is_told_is_not_told_to_another_one_of_its_name(
+    world: World, order: tuple[bool, bool]
+) -> None:
+    for told in order:
+        claim = Claim.NONE if told else Claim.OWN
+        world.leave(world.connect(TAB, heard_at=990.0), 1000.0, told=told, claim=claim)
+    departure = world.departures.take(TAB)
+    assert departure is not None
+    assert (departure.is_told, departure.claim) == (False, Claim.OWN)
+
+
+def test_a_claim_that_another_browser_has_taken_is_there_until_that_one_can_be_back(
+    world: World,
+) -> None:
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0, told=False, claim=Claim.OWN)
+    assert world.claim() is Claim.OWN
+    world.now += RETURN_MIN * 0.9
+    assert world.departures.is_claimed(TAB)
+    world.now += RETURN_MIN * 0.2
+    assert not world.departures.is_claimed(TAB)
+
+
+def test_a_claim_that_was_handed_down_goes_to_one_only(world: World) -> None:
+    world.leave(world.connect(TAB, heard_at=990.0), 1000.0, told=False, claim=Claim.HANDED_DOWN)
+    assert world.claim() is Claim.HANDED_DOWN
+    assert not world.departures.is_claimed(TAB)

@@ -23,11 +23,15 @@ from wsgi_ws.hub import Hub
 from wsgi_ws.loop import SLICE, give_way
 from wsgi_ws.sources.realtime import broadcast
 from wsgi_ws.sources.realtime import source as module
+from wsgi_ws.sources.realtime.owed import Claim
 from wsgi_ws.sources.realtime.source import RealtimeSource
 from wsgi_ws.websocket.closing import Ending
 from wsgi_ws.websocket.connection import Connection
 
 RENEWAL = Ending(1005, "", "client")  # a browser closes to open the next one
+TOLD = Ending(1012, module.MISSED, "server", answer=1012)  # it has answered our close
+# Ours is on its way when a browser closes, or never reaches it.
+CROSSED = [Ending(1012, module.MISSED, "server", answer=code) for code in (1000, 1005, None)]
 PRINCIPALS = ("user:1", "user:2", "guest:ab")
 TABS = (None, "1", "2")
 ROUTES = [p + (f":{t}" if t else "") for p in PRINCIPALS for t in TABS]
@@ -43,6 +47,7 @@ class World:
     def connect(self, principal: str = "user:1", tab_id: str | None = None) -> Socket:
         socket: Any = Socket(principal)
         socket.taken_until = time.monotonic()
+        socket.unanswered_since = None
         connection = cast(Connection, socket)
         self.hub.add(connection)
         self.source.join(connection, last_id=None, tab_id=tab_id)
@@ -240,7 +245,7 @@ def test_a_socket_counts_what_it_is_given_from_the_memory() -> None:
 def is_owed_a_close(world: World, **who: Any) -> bool:
     """Whether a socket that opens now will be closed."""
     socket = world.connect(**who)
-    return world.source._resync.leave(cast(Connection, socket))
+    return world.source._resync.claim_of(cast(Connection, socket)) is not Claim.NONE
 
 
 def subscribe_again(world: World) -> None:
@@ -268,7 +273,7 @@ def test_who_comes_back_later_was_told_and_is_not_told_again(
     world = World()
     socket = world.connect(tab_id="1")
     subscribe_again(world)
-    world.leave(socket, Ending(1012, module.MISSED, "server"))
+    world.leave(socket, TOLD)
     assert not is_owed_a_close(world, tab_id="1")
 
 
@@ -291,6 +296,127 @@ def test_a_tab_that_renews_its_socket_before_its_turn_is_told(
     subscribe_again(world)
     world.leave(socket)
     assert is_owed_a_close(world, tab_id="1")
+
+
+@pytest.fixture
+def returns_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told by the time in which a browser comes back, is not asked here."""
+    monkeypatch.setattr(module, "RETURN_MIN", 0.0)
+
+
+def close_what_is_owed(world: World) -> None:
+    world.source._resync._close_some()
+
+
+def let_time_pass(world: World) -> None:
+    """As long as a browser takes to come back."""
+    world.source._departures._claimed_at.clear()
+    world.source._resync._owed._closed_at = float("-inf")
+
+
+@pytest.mark.usefixtures("returns_at_once")
+@pytest.mark.parametrize("ending", [*CROSSED, RENEWAL], ids=["1000", "1005", "none", "before"])
+def test_a_tab_that_renews_its_socket_while_it_is_being_closed_is_told(ending: Ending) -> None:
+    world = World()
+    socket = world.connect(tab_id="1")
+    subscribe_again(world)
+    close_what_is_owed(world)
+    world.leave(socket, ending)
+    assert is_owed_a_close(world, tab_id="1")
+
+
+@pytest.mark.usefixtures("returns_at_once")
+@pytest.mark.parametrize("ending", CROSSED, ids=["1000", "1005", "none"])
+def test_a_client_that_never_answers_with_our_code_is_closed_once_more_only(
+    ending: Ending,
+) -> None:
+    world = World()
+    socket = world.connect(tab_id="1")
+    subscribe_again(world)
+    close_what_is_owed(world)
+    world.leave(socket, ending)
+    again = world.connect(tab_id="1")
+    close_what_is_owed(world)
+    world.leave(again, ending)
+    let_time_pass(world)
+    assert not is_owed_a_close(world, tab_id="1")
+
+
+@pytest.mark.usefixtures("returns_at_once")
+def test_another_browsers_socket_of_its_name_does_not_take_a_tabs_claim_away() -> None:
+    world = World()
+    world.leave(world.connect(tab_id="1"))
+    subscribe_again(world)
+    assert [is_owed_a_close(world, tab_id="1") for _ in range(2)] == [True, True]
+
+
+@pytest.mark.usefixtures("returns_at_once")
+@pytest.mark.parametrize("told_first", [True, False])
+def test_that_another_browser_of_its_name_is_told_does_not_take_a_tabs_claim_away(
+    told_first: bool,
+) -> None:
+    world = World()
+    endings = [TOLD, RENEWAL] if told_first else [RENEWAL, TOLD]
+    sockets = [world.connect(tab_id="1") for _ in endings]
+    subscribe_again(world)
+    for socket, ending in zip(sockets, endings, strict=True):
+        world.leave(socket, ending)
+    assert is_owed_a_close(world, tab_id="1")
+
+
+@pytest.mark.usefixtures("returns_at_once")
+@pytest.mark.parametrize("tab_id", ["1", None])
+@pytest.mark.parametrize("memory", [30.0, 0.0])
+def test_a_claim_needs_neither_a_memory_nor_a_name(tab_id: str | None, memory: float) -> None:
+    world = World(realtime_memory=memory)
+    world.leave(world.connect(tab_id=tab_id))
+    subscribe_again(world)
+    assert is_owed_a_close(world, tab_id=tab_id)
+
+
+@pytest.mark.usefixtures("returns_at_once")
+def test_a_tab_whose_last_socket_is_still_open_here_and_owed_a_close_is_told() -> None:
+    world = World()
+    world.connect(tab_id="1")
+    subscribe_again(world)
+    assert is_owed_a_close(world, tab_id="1")
+
+
+def test_a_tab_whose_last_socket_is_still_open_here_gets_what_that_may_not_have_got() -> None:
+    world = World()
+    old: Any = world.connect(tab_id="1")
+    world.publish(1, ["user:1"])
+    world.publish(2, ["user:1:1"])
+    assert numbers(world.connect(tab_id="1")) == [1, 2]
+    assert not is_owed_a_close(world, tab_id="1")
+    old.unanswered_since = time.monotonic()
+    assert not is_owed_a_close(world, tab_id="1")
+
+
+def test_a_tab_whose_last_socket_is_silent_and_has_missed_more_than_is_remembered_is_told() -> None:
+    world = World(realtime_memory_bytes=5_000)
+    old: Any = world.connect(tab_id="1")
+    old.unanswered_since = time.monotonic()
+    miss_much(world)
+    assert is_owed_a_close(world, tab_id="1")
+
+
+@pytest.mark.usefixtures("returns_at_once")
+def test_of_a_crowd_with_one_name_all_are_told_in_the_end() -> None:
+    """Some renew their sockets before their turn, again and again: nobody is closed for ever."""
+    world = World()
+    crowd = [world.connect(tab_id="1") for _ in range(50)]
+    subscribe_again(world)
+    for turn in range(8):
+        close_what_is_owed(world)
+        endings = [RENEWAL if n % 5 == turn % 5 else TOLD for n in range(len(crowd))]
+        for socket, ending in zip(crowd, endings, strict=True):
+            is_owed = world.source._resync.claim_of(cast(Connection, socket)) is not Claim.NONE
+            world.leave(socket, ending if is_owed else RENEWAL)
+        let_time_pass(world)
+        crowd = [world.connect(tab_id="1") for _ in crowd]
+    claims = [world.source._resync.claim_of(cast(Connection, socket)) for socket in crowd]
+    assert claims.count(Claim.NONE) > 45
 
 
 def miss_much(world: World) -> None:
