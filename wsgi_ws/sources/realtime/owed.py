@@ -25,10 +25,10 @@ RETURN_MIN = 0.9  # seconds
 class Claim(IntEnum):
     """A tab may have missed something, and its browser has not been told. The greater, the worse.
 
-    A claim ends when the browser knows of the end of a socket. Until then it goes from each socket
-    to the tab's next one. Which that is, is not always known: one of its own goes to each that may
-    be it, one that was handed down to one only. So it can't multiply among browsers that name their
-    tabs alike.
+    A claim ends when the browser knows of the end of a socket. Until then it goes from a socket to
+    the tab's next one. Which that is, is not always known: a claim of the tab's own goes to each
+    that may be it, one that was handed down goes to one. So claims can't multiply among browsers
+    that number their tabs alike.
     """
 
     NONE = 0

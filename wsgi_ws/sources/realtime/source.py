@@ -47,8 +47,9 @@ SILENCE_PATIENCE = 600.0  # seconds with sockets, but without any message, befor
 EVERYBODYS_REACH = 5.0  # seconds
 # With which a browser closes a socket to open the next one.
 RENEWING = (CloseCode.NORMAL, CloseCode.NO_STATUS)
-# More open sockets of one name than that are a crowd (guests of an embedded page), not a tab's.
-ALIKE_MAX = 8
+# So many open sockets of one name are a crowd, as of the guests of an embedded page. Whose is whose
+# there is not asked: it would take too long, and too many would be closed for a few.
+CROWD_MIN = 9
 MISSED = "messages may have been missed"
 
 
@@ -202,10 +203,13 @@ class RealtimeSource:
     def _open_alike(self, topic: str) -> list[Connection]:
         """The open sockets of a name: the tab's last one, if its end has not been noticed yet, or
         those of other browsers."""
-        peers = self._hub.by_topic.get(topic, ())
-        if len(peers) > ALIKE_MAX:
+        if self._is_crowd(topic):
             return []
+        peers = self._hub.by_topic.get(topic, ())
         return [peer for peer in peers if self._hub.topics_of(peer)[-1] == topic]
+
+    def _is_crowd(self, topic: str) -> bool:
+        return len(self._hub.by_topic.get(topic, ())) >= CROWD_MIN
 
     def _hand_over(
         self,
@@ -218,7 +222,7 @@ class RealtimeSource:
         now = time.monotonic()
         heard = [peer.taken_until for peer in alike]
         after, everybodys = now - self._settings.realtime_memory, now - EVERYBODYS_REACH
-        if departure is not None and len(topics) > 1:
+        if departure is not None and len(topics) > 1:  # without a name it may be another tab's
             after = departure.heard_at
             heard.append(after)
         after, everybodys = min([after, *heard]), min([everybodys, *heard])
@@ -238,7 +242,7 @@ class RealtimeSource:
             # Who was told is not back so soon: it was between two sockets then.
             time.monotonic() - self._resubscribed_at < RETURN_MIN
             or (departure is not None and departure.claim is not Claim.NONE)
-            or self._departures.is_claimed(topic)
+            or (self._departures.is_claimed(topic) and not self._is_crowd(topic))
             or any(self._resync.claim_of(peer) is Claim.OWN for peer in alike)
             or self._has_forgotten(departure, alike)
         )

@@ -402,6 +402,16 @@ def test_a_tab_whose_last_socket_is_silent_and_has_missed_more_than_is_remembere
 
 
 @pytest.mark.usefixtures("returns_at_once")
+def test_in_a_crowd_with_one_name_a_claim_is_one_sockets_only() -> None:
+    world = World()
+    for _ in range(module.CROWD_MIN):
+        world.connect(tab_id="1")
+    world.leave(world.connect(tab_id="1"))
+    subscribe_again(world)
+    assert [is_owed_a_close(world, tab_id="1") for _ in range(3)] == [True, False, False]
+
+
+@pytest.mark.usefixtures("returns_at_once")
 def test_of_a_crowd_with_one_name_all_are_told_in_the_end() -> None:
     """Some renew their sockets before their turn, again and again: nobody is closed for ever."""
     world = World()
