@@ -16,7 +16,7 @@ from tests.unit.sources.streams.sockets import Socket
 from wsgi_ws.hub import Hub
 from wsgi_ws.sources.realtime import owed
 from wsgi_ws.sources.realtime import resync as module
-from wsgi_ws.sources.realtime.owed import RETURN_MIN
+from wsgi_ws.sources.realtime.owed import RETURN_MIN, Claim
 from wsgi_ws.sources.realtime.resync import Resync
 from wsgi_ws.websocket.connection import Connection
 
@@ -132,3 +132,29 @@ def test_those_that_came_first_go_first(world: World) -> None:
     world.resync.begin("lost")
     gevent.sleep(0)
     assert [socket.closed_with for socket in sockets] == [1012] * 20 + [None] * 20
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_there_until_the_socket_has_ended_and_not_only_until_its_close(
+    world: World,
+) -> None:
+    (socket,) = world.connect(1)
+    connection = cast(Connection, socket)
+    world.resync.begin("lost")
+    assert world.resync.claim_of(connection) is Claim.OWN
+    wait_until(lambda: socket.closed_with)
+    assert world.resync.claim_of(connection) is Claim.OWN
+    world.resync.leave(connection)
+    assert world.resync.claim_of(connection) is Claim.NONE
+
+
+def test_a_claim_that_was_handed_down_is_its_own_when_something_more_may_have_been_missed(
+    world: World,
+) -> None:
+    connection = cast(Connection, world.connect(1)[0])
+    world.resync.add(connection, "lost")
+    assert world.resync.claim_of(connection) is Claim.HANDED_DOWN
+    world.resync.begin("lost again")
+    assert world.resync.claim_of(connection) is Claim.OWN
