@@ -35,7 +35,7 @@ NEW_SECRET = "the-secret-of-superset-7-with-more-than-32-bytes"
 CHANNEL_PREFIX = "bi:"
 USER = "superset-websocket"
 STREAMS_ONLY = ("+xread", "+xrange", "+xrevrange", "+time", "+select")
-OFF = "the transport realtime is switched off"
+OFF = "the transport realtime is switched off ("
 PAUSE = 0.02  # seconds between two events of 6.1
 
 
