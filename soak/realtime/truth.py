@@ -34,8 +34,8 @@ TOLD_WITHIN = 15.0
 # after which a dead connection is found out, and a new beginning of the same.
 SILENT_AT_MOST = 60.0
 # Seconds around an upheaval in which a renewal may go wrong: its page can come to another worker,
-# which does not know what it has missed.
-UPHEAVAL = 3.0
+# which does not know what it has missed. Where subscriptions come and go, closes take ten seconds.
+UPHEAVAL = 13.0
 # Seconds for which a message may still come to a tab that comes back: 30 after its last socket has
 # ended, which may have been dead for 12 until then; and somewhat longer.
 MEMORY = 60.0
