@@ -146,14 +146,16 @@ class Wire:
         return Response(int(status.split()[1]), {k.lower(): v.strip() for k, v in pairs})
 
     def receive(self) -> ServerFrame:
-        """The next frame."""
-        while (found := frame_at(self._received)) is None:
-            more = self.socket.recv(65536)
-            assert more, f"the connection ended with {self._received!r}"
-            self._received += more
-        received, end = found
-        self._received = self._received[end:]
-        return received
+        """The next frame that is no ping: the server's heartbeat may come at any time."""
+        while True:
+            while (found := frame_at(self._received)) is None:
+                more = self.socket.recv(65536)
+                assert more, f"the connection ended with {self._received!r}"
+                self._received += more
+            received, end = found
+            self._received = self._received[end:]
+            if received.opcode != PING:
+                return received
 
     def close_code(self) -> int | None:
         """Expect a close frame, then the end of the stream; the frame's code if it has one."""
