@@ -15,7 +15,7 @@ from typing import Any
 
 import gevent
 
-from wsgi_ws.config.keys import Settings
+from wsgi_ws.config.keys import Settings, key_of
 from wsgi_ws.http.handshake import Admitted
 from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.hub import Hub
@@ -35,10 +35,8 @@ from wsgi_ws.wording import counted
 log = logging.getLogger(__name__)
 
 LEAVE_TIME = 1.0  # seconds for a client that is turned away: it holds a descriptor for nothing
-LIMITS = {  # key → variable
-    "maxTotalConnections": "MAX_TOTAL_CONNECTIONS",
-    "maxConnectionsPerChannel": "MAX_CONNECTIONS_PER_CHANNEL",
-}
+# Key → variable; here once, since a client that is turned away should cost little.
+LIMITS = {path: key_of(path).env for path in ("maxTotalConnections", "maxConnectionsPerChannel")}
 PIECE = 1000  # sockets to look at without giving way: a fraction of a millisecond
 
 

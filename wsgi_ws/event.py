@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from wsgi_ws.websocket.frames import text_frame
 
-WHITE_SPACE = b" \t\n\r"  # RFC 8259 §2
+_WHITE_SPACE = b" \t\n\r"  # RFC 8259 §2
 _BRACE = ord("{")
 
 
@@ -82,11 +82,11 @@ def frame_of(entry_id: bytes, data: bytes, head: Head) -> bytes:
     :raises MalformedEntry: not UTF-8.
     """
     if not data.isascii():
-        _check_utf8(data)
+        _text_of(data)  # or it is malformed
     if head.id is not UNSET:
         return text_frame(data)
     if data[0] != _BRACE:
-        data = data.lstrip(WHITE_SPACE)
+        data = data.lstrip(_WHITE_SPACE)
     members = data[1:]  # there is one at least, the channel
     return text_frame(b"".join((b'{"id":"', entry_id, b'",', members)))
 
@@ -111,17 +111,17 @@ _IDENTIFYING_MEMBERS = ("channel_id", "job_id", "user_id", "status", "errors", "
 
 def _loads_slowly(data: bytes) -> Any:
     """What the strict parser refuses although it is JSON: lone surrogates written as escapes."""
-    _check_utf8(data)
+    text = _text_of(data)
     try:
-        return json.loads(data.decode(), parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise MalformedEntry("data is not JSON") from None
 
 
-def _check_utf8(data: bytes) -> None:
+def _text_of(data: bytes) -> str:
     """RFC 6455 §5.6: a text frame is UTF-8, or the browser fails the connection."""
     try:
-        data.decode()
+        return data.decode()
     except UnicodeDecodeError:
         raise MalformedEntry("data is not UTF-8") from None
 

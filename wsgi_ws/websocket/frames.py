@@ -126,9 +126,8 @@ def _head(first: int, size: int) -> bytes:
     return struct.pack("!BBQ", first, 127, size)
 
 
-_TEXT_HEADS = tuple(
-    _head(0x81, size) for size in range(1024)
-)  # nearly every event's is one of them
+# By size; nearly every event's is one of them.
+_TEXT_HEADS = tuple(_head(0x81, size) for size in range(1024))
 
 
 # --- inbound -------------------------------------------------------------------------------------

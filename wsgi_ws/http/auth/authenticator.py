@@ -31,7 +31,6 @@ from wsgi_ws.transport import Transport, cookie_name
 MAX_TOKENS = 4  # cookies of one name that are looked at: two paths on two domains
 MAX_SHOWN = 100  # cookies whose names are in a refusal's line, as far as the line goes
 NAME_SHOWN = 40  # characters of a name: a token that is taken for one doesn't get its signature in
-
 MAX_HEADERS = 8  # texts of a header that are remembered: more than one is a rarity
 
 _HMACS = {

@@ -40,7 +40,8 @@ class Listener(Protocol):
         """From now on everything is missed."""
 
     def on_messages(self, messages: Sequence[bytes]) -> None:
-        """What was published, in order. Must not wait for anything but the loop."""
+        """What was published, in order. May let Redis wait: what it holds for a subscriber that
+        reads too slowly has a bound."""
 
 
 class ChannelSubscriber:
