@@ -43,7 +43,7 @@ soak: $(VENV)/.installed-requirements-dev.lock  ## Twenty minutes of churn, faul
 bench: $(VENV)/.installed-requirements-dev.lock  ## Measure each case, for docs/performance.md.
 	@$(BIN)/python -m bench run $(ARGS)
 
-compare: $(VENV)/.installed-requirements-dev.lock  ## Measure beside Bun or the Node server (BUN, NODE_SERVER).
+compare: $(VENV)/.installed-requirements-dev.lock  ## Measure beside Bun or the Node server (bench/peers.py).
 	@$(BIN)/python -m bench compare $(ARGS)
 
 curves: $(VENV)/.installed-requirements-dev.lock  ## Measure how costs grow.

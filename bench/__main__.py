@@ -12,6 +12,7 @@ import click
 
 from bench import cases, peers, realtime, record
 from bench.curves import CURVES
+from wsgi_ws.transport import Transport
 
 CASES = cases.CASES | realtime.CASES
 COMPARED = cases.COMPARED | realtime.COMPARED
@@ -63,13 +64,12 @@ def curves(names: Sequence[str], save: bool) -> None:
 def compare(names: Sequence[str], rounds: int, save: bool) -> None:
     """Measure CASES beside other servers that are found here: see bench/peers.py."""
     chosen = _chosen(names, COMPARED)
-    servers: dict[str, peers.Peer | None] = {"here": None}
-    servers |= {peer.name: peer for peer in peers.found()}
+    others = list(peers.found())
     where = record.surroundings()
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in chosen}
     for _ in range(rounds):
         for name in chosen:
-            for server, peer in servers.items():
+            for server, peer in _asked(name, others).items():
                 figures = record.rounded(COMPARED[name](peer=peer))
                 runs[name].setdefault(server, []).append(figures)
                 _show(f"{name} {server}", figures)
@@ -99,6 +99,12 @@ def _chosen(names: Sequence[str], there: dict[str, Any]) -> list[str]:
         if name not in there:
             raise click.BadParameter(f"{name} is none of {', '.join(there)}")
     return list(names or there)
+
+
+def _asked(case: str, others: Sequence[peers.Peer]) -> dict[str, peers.Peer | None]:
+    """This server, and the others that have the case's transport."""
+    transport = Transport.REALTIME if case in realtime.COMPARED else Transport.STREAMS
+    return {"here": None} | {peer.name: peer for peer in others if transport in peer.transports}
 
 
 def _with_older(name: str, new: dict[str, Any], where: dict[str, Any]) -> dict[str, Any]:

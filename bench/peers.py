@@ -3,7 +3,8 @@
 
 - `bun`: a minimal program on the fastest WebSocket stack there is (uWebSockets, C++), bun.ts beside
   this file; where BUN names its executable, or it is on PATH (`npm install @oven/bun-linux-x64`).
-- `node`: the server that this one replaces; where NODE_SERVER names a built tree of it.
+- `node`: the server that this one replaces, of which each version has one transport; where
+  NODE_SERVER (streams) or NODE_SERVER_REALTIME names a built tree of it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from wsgi_ws.transport import Transport
+
 HERE = Path(__file__).parent
 
 
@@ -22,15 +25,21 @@ class Peer(NamedTuple):
     """A server that finds PORT, REDIS_PORT and JWT_SECRET in its environment.
 
     :ivar directory: where its command is run.
+    :ivar transports: those that it has.
     """
 
     name: str
     command: Sequence[str]
     directory: Path = HERE.parent
+    transports: Sequence[Transport] = tuple(Transport)
 
 
 # The least that a server in Python can do: for latencies only, always there.
 STRAIGHT_LINE = Peer("straight line", (sys.executable, "-m", "bench.straight_line"))
+NODE_SERVERS = {
+    "NODE_SERVER": Transport.STREAMS,
+    "NODE_SERVER_REALTIME": Transport.REALTIME,
+}
 
 
 def found() -> Iterator[Peer]:
@@ -38,6 +47,7 @@ def found() -> Iterator[Peer]:
     bun = os.environ.get("BUN") or shutil.which("bun")
     if bun:
         yield Peer("bun", (bun, str(HERE / "bun.ts")))
-    node = os.environ.get("NODE_SERVER")
-    if node:
-        yield Peer("node", ("node", "dist/index.js", "start"), Path(node))
+    for variable, transport in NODE_SERVERS.items():
+        tree = os.environ.get(variable)
+        if tree:
+            yield Peer("node", ("node", "dist/index.js", "start"), Path(tree), (transport,))

@@ -125,8 +125,7 @@ def _cases(cases: dict[str, list[dict[str, Any]]]) -> str:
 def _compared(result: dict[str, Any]) -> str:
     """Medians, with the least and the most, of each server."""
     cases = result["peers"]
-    servers = list(next(iter(cases.values())))
-    others = [name for name in servers if name != "here"]
+    others = list(dict.fromkeys(name for of in cases.values() for name in of if name != "here"))
     lines = [
         f"Measured {result['date'][:10]} at revision {result['revision']}, load average before: "
         f"{result['load_before'][0]}.",
@@ -140,8 +139,11 @@ def _compared(result: dict[str, Any]) -> str:
             middle = {name: statistics.median(values) for name, values in of.items()}
             cells = [f"{_number(middle['here'])} ({_span(of['here'])})"]
             for name in others:
-                ratio = middle["here"] / middle[name]
-                cells += [f"{_number(middle[name])} ({_span(of[name])})", f"{ratio:.2f}"]
+                if name in of:
+                    ratio = middle["here"] / middle[name]
+                    cells += [f"{_number(middle[name])} ({_span(of[name])})", f"{ratio:.2f}"]
+                else:  # it has not the case's transport
+                    cells += ["–", "–"]
             lines.append(f"| {row.label} | {row.unit} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
