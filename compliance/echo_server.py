@@ -14,7 +14,7 @@ import socket
 import sys
 from _socket import socket as RawSocket  # noqa: N812  a class
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import gevent
 from gevent.event import Event
@@ -51,6 +51,28 @@ class Everybody:
         return Admitted(identity, check_request(environ), last_id=None, tab_id=None)
 
 
+class Newcomer(NamedTuple):
+    """A client that has been taken over."""
+
+    connection: Connection
+    admitted: Admitted
+    early: bytes
+
+    @property
+    def number(self) -> int:
+        """Its socket's."""
+        return self.connection.number
+
+    def answer(self) -> None:
+        """Send it the 101."""
+        self.connection.send(self.admitted.answer)
+
+    def welcome(self) -> None:
+        """Read what came behind the request."""
+        if self.early:
+            self.connection.receive(self.early)
+
+
 class Echo:
     """Stands in for `wsgi_ws.service.Service`: sends each message back."""
 
@@ -66,15 +88,12 @@ class Echo:
         self._numbers = itertools.count(1)
         self._connections: set[Connection] = set()
 
-    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
+    def take_over(self, sock: RawSocket, admitted: Admitted, early: bytes) -> Newcomer:
         """Take over a client that is admitted."""
         channel = admitted.identity.channel
         connection = Connection(self, sock, channel, next(self._numbers))
-        connection.send(admitted.answer)
         self._connections.add(connection)
-        if early:
-            connection.receive(early)
-        return connection.number
+        return Newcomer(connection, admitted, early)
 
     def why_closed(self, transport: Transport | None) -> None:
         """Everybody is admitted."""

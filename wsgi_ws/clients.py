@@ -11,7 +11,7 @@ import logging
 import time
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 
@@ -38,6 +38,39 @@ LEAVE_TIME = 1.0  # seconds for a client that is turned away: it holds a descrip
 # Key → variable; here once, since a client that is turned away should cost little.
 LIMITS = {path: key_of(path).env for path in ("maxTotalConnections", "maxConnectionsPerChannel")}
 PIECE = 1000  # sockets to look at without giving way: a fraction of a millisecond
+
+
+class _Limit(NamedTuple):
+    """A limit: its key and value."""
+
+    key: str
+    number: int
+
+
+class Newcomer(NamedTuple):
+    """A client that has been taken over.
+
+    :ivar reached: the limit for which it will be turned away.
+    """
+
+    clients: Clients
+    connection: Connection
+    admitted: Admitted
+    early: bytes
+    reached: _Limit | None
+
+    @property
+    def number(self) -> int:
+        """Its socket's."""
+        return self.connection.number
+
+    def answer(self) -> None:
+        """Send it the 101. Never raises."""
+        self.connection.send(self.admitted.answer)
+
+    def welcome(self) -> None:
+        """Give it what it is due behind the 101."""
+        self.clients.welcome(self)
 
 
 class Clients:
@@ -129,30 +162,38 @@ class Clients:
 
         :raises Refusal: 503.
         """
-        limit, number = self._limit_reached(admitted.identity.channel)
-        if limit and admitted.identity.transport is Transport.REALTIME:
-            self._own_metrics.rejected(limit)
-            raise Refusal("limit", f"{limit} is reached", f": {number} per worker")
+        identity = admitted.identity
+        if identity.transport is Transport.REALTIME:
+            reached = self._limit_reached(identity.channel)
+            if reached:
+                self._own_metrics.rejected(reached.key)
+                raise Refusal(
+                    "limit", f"{reached.key} is reached", f": {reached.number} per worker"
+                )
 
-    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
-        """Take over a client that is admitted; returns its number."""
+    def take_over(self, sock: RawSocket, admitted: Admitted, early: bytes) -> Newcomer:
+        """Take over a client that is admitted, and count it from now on, if there is a place."""
         channel = admitted.identity.channel
+        reached = self._limit_reached(channel)
         connection = Connection(self, sock, channel, next(self._numbers))
+        if not reached:
+            self._hub.add(connection)
+        return Newcomer(self, connection, admitted, early, reached)
+
+    def welcome(self, newcomer: Newcomer) -> None:
+        """Begin with a client that has got the 101. Its connection is cut when this raises."""
+        connection, reached = newcomer.connection, newcomer.reached
         try:
-            connection.send(admitted.answer)
-            limit, number = self._limit_reached(channel)
-            if limit:
-                self._turn_away(connection, limit, number)
+            if reached:
+                self._turn_away(connection, reached)
             else:
-                self._welcome(connection, admitted, early)
+                self._begin(connection, newcomer.admitted, newcomer.early)
         except BaseException:
             connection.terminate("it could not be taken over")
             raise
-        return connection.number
 
-    def _welcome(self, connection: Connection, admitted: Admitted, early: bytes) -> None:
+    def _begin(self, connection: Connection, admitted: Admitted, early: bytes) -> None:
         identity = admitted.identity
-        self._hub.add(connection)
         self._heartbeat.add(connection)
         self._own_metrics.connected()
         if identity.expires_at is not None:
@@ -161,17 +202,17 @@ class Clients:
             connection.receive(early)
         self._source.join(connection, last_id=admitted.last_id, tab_id=admitted.tab_id)
 
-    def _limit_reached(self, channel: str) -> tuple[str, int]:
-        """The key of the limit that leaves no place for one more connection, and its value; an
-        empty key when there is place."""
+    def _limit_reached(self, channel: str) -> _Limit | None:
+        """What leaves no place for one more connection; None when there is place."""
         settings = self._settings
         if 0 < settings.max_total_connections <= self._total():
-            return "maxTotalConnections", settings.max_total_connections
+            return _Limit("maxTotalConnections", settings.max_total_connections)
         if 0 < settings.max_connections_per_channel <= self._hub.count(channel):
-            return "maxConnectionsPerChannel", settings.max_connections_per_channel
-        return "", 0
+            return _Limit("maxConnectionsPerChannel", settings.max_connections_per_channel)
+        return None
 
-    def _turn_away(self, connection: Connection, limit: str, number: int) -> None:
+    def _turn_away(self, connection: Connection, reached: _Limit) -> None:
+        limit, number = reached
         self._log_limiter.write(
             *(log.warning, limit, time.monotonic()),
             "%r is closed with 1013: %s is reached: %d per worker. Raise it (%s in the environment "

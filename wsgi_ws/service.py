@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import gevent
 from gevent import Greenlet
 
-from wsgi_ws.clients import Clients
+from wsgi_ws.clients import Clients, Newcomer
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.http.acceptor import Acceptor
 from wsgi_ws.http.auth.authenticator import Authenticator
@@ -212,9 +212,9 @@ class Service:
         """
         self._lanes[admitted.identity.transport].clients.check_room(admitted)
 
-    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
-        """Take over a client that is admitted; returns its number."""
-        return self._lanes[admitted.identity.transport].clients.on_open(sock, admitted, early)
+    def take_over(self, sock: RawSocket, admitted: Admitted, early: bytes) -> Newcomer:
+        """Take over a client that is admitted."""
+        return self._lanes[admitted.identity.transport].clients.take_over(sock, admitted, early)
 
     # --- asked by parts --------------------------------------------------------------------------
 

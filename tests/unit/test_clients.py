@@ -19,7 +19,7 @@ import pytest
 from testbed.servers import DEADLINE
 from testbed.wire import PING, TEXT, frame
 from wsgi_ws import clients as module
-from wsgi_ws.clients import Clients
+from wsgi_ws.clients import Clients, Newcomer
 from wsgi_ws.config.keys import Settings, key_of
 from wsgi_ws.http.auth.claims import Identity
 from wsgi_ws.http.handshake import Admitted
@@ -62,15 +62,21 @@ class World:
         early: bytes = b"",
     ) -> socket.socket:
         """A client's end of a connection that was just admitted."""
+        identity = Identity(Transport.STREAMS, channel, expires_at)
+        admitted = Admitted(identity, "accept", last_id, tab_id=None)
+        peer, newcomer = self.take_over(admitted, early)
+        newcomer.answer()
+        newcomer.welcome()
+        return peer
+
+    def take_over(self, admitted: Admitted, early: bytes = b"") -> tuple[socket.socket, Newcomer]:
+        """A client that has not got its 101 yet."""
         ours, peer = socket.socketpair()
         peer.settimeout(DEADLINE)
         self.peers.append(peer)
-        identity = Identity(Transport.STREAMS, channel, expires_at)
-        admitted = Admitted(identity, "accept", last_id, tab_id=None)
         sock = RawSocket(fileno=ours.detach())
         sock.setblocking(False)
-        self.clients.on_open(sock, admitted, early)
-        return peer
+        return peer, self.clients.take_over(sock, admitted, early)
 
     def close(self) -> None:
         for connection in list(self.hub):
@@ -239,6 +245,21 @@ def test_a_limit_is_named_in_the_log_once(world: World, caplog: pytest.LogCaptur
 
 def test_the_variables_of_the_limits_are_those_of_the_configuration() -> None:
     assert {path: key_of(path).env for path in module.LIMITS} == module.LIMITS
+
+
+def test_clients_that_are_taken_over_together_do_not_share_the_last_place(world: World) -> None:
+    world.make(max_total_connections=1)
+    admitted = Admitted(Identity(Transport.STREAMS, "a"), "accept", None, None)
+    together = [world.take_over(admitted) for _ in range(2)]
+    for _, newcomer in together:
+        newcomer.answer()
+    for _, newcomer in together:
+        newcomer.welcome()
+    first, second = (peer for peer, _ in together)
+    assert received(second).startswith(b"\x88")
+    first.setblocking(False)
+    assert received(first) == b""
+    assert len(world.hub) == 1
 
 
 def test_a_channel_at_its_limit_leaves_others_alone(world: World) -> None:

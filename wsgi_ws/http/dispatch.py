@@ -4,6 +4,11 @@
 An opening handshake gets the 101 or a refusal; the WSGI server answers the rest. One greenlet
 serves all, in turn, and gives way to the loop by time: a storm of clients that come back costs a
 third less than with a greenlet for each, and delays an event by a slice at most.
+
+Those who come at once are served in stages: all are decided about, then all are taken over, then
+all get their 101, and so on. Each stage's code stays in the processor's caches, which a write to a
+socket empties: it is the kernel that then runs, and its way to the reader is long. And the first
+101 wakes the clients' machine, or process, for all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import logging
 import time
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections import deque
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gevent.event import Event
 
@@ -28,7 +33,7 @@ from wsgi_ws.http.pending_request import PendingRequest
 from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import RETRY_LATER, Refusal
 from wsgi_ws.http.request import BadHead, Request, check_protocol, origin_form
-from wsgi_ws.loop import give_way
+from wsgi_ws.loop import SLICE, give_way
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.observe.log_lines import (
@@ -67,12 +72,11 @@ class Owner(Protocol):
     @property
     def access_log(self) -> AccessLog: ...
 
-    def on_open(self, sock: RawSocket, admitted: Admitted, early: bytes) -> int:
-        """Take over an admitted client, and send it the 101.
+    def take_over(self, sock: RawSocket, admitted: Admitted, early: bytes) -> Newcomer:
+        """Take over an admitted client: it has its place, and waits for the 101.
 
         :param sock: not blocking; closed here when this raises.
         :param early: bytes that have already arrived behind the request.
-        :returns: the socket's number.
         """
 
     def on_refused(self, refusal: Refusal) -> None:
@@ -80,6 +84,29 @@ class Owner(Protocol):
 
     def on_bad_request(self) -> None:
         """Hear of a request that was no HTTP."""
+
+
+class Newcomer(Protocol):
+    """A client that has been taken over."""
+
+    @property
+    def number(self) -> int:
+        """Its socket's."""
+
+    def answer(self) -> None:
+        """Send it the 101. Never raises."""
+
+    def welcome(self) -> None:
+        """Give it what it is due behind the 101. Its socket is closed when this raises."""
+
+
+class _Handshake(NamedTuple):
+    """One that is to be answered with the 101."""
+
+    pending: PendingRequest
+    request: Request
+    admitted: Admitted
+    early: bytes
 
 
 class Dispatcher:
@@ -92,6 +119,7 @@ class Dispatcher:
         self._plain = plain
         self._lines = HandshakeLog(owner)
         self._waiting: deque[PendingRequest] = deque()
+        self._admitted: list[_Handshake] = []  # decided about, not taken over yet
         self._some = Event()
 
     def put(self, pending: PendingRequest) -> None:
@@ -105,18 +133,31 @@ class Dispatcher:
             self._some.wait()
             self._some.clear()
             while self._waiting:
-                self._serve(self._waiting.popleft())
+                self._serve_some()
                 give_way()
 
-    def _serve(self, pending: PendingRequest) -> None:
-        """A defect here must not be a way to end the worker: it costs one client its connection."""
-        try:
-            self._direct(pending)
-        except Exception:
-            self._owner.log_limiter.write(
-                log.exception, "defect", time.monotonic(), "a request could not be served"
-            )
-            pending.reject("500 Internal Server Error", "see the server's log")
+    def _serve_some(self) -> None:
+        """Serve those who are there, as many as can be decided about in half a slice.
+
+        A defect here must not be a way to end the worker: it costs one client its connection.
+        """
+        end = time.monotonic() + SLICE / 2
+        while self._waiting:
+            pending = self._waiting.popleft()
+            try:
+                self._direct(pending)
+            except Exception:
+                self._note_defect()
+                pending.reject("500 Internal Server Error", "see the server's log")
+            if time.monotonic() >= end:
+                break
+        if self._admitted:
+            self._open_all()
+
+    def _note_defect(self) -> None:
+        self._owner.log_limiter.write(
+            log.exception, "defect", time.monotonic(), "a request could not be served"
+        )
 
     def _direct(self, pending: PendingRequest) -> None:
         head, rest = pending.head_and_rest()
@@ -133,7 +174,7 @@ class Dispatcher:
     def _hand_on(self, pending: PendingRequest, request: Request, head: bytes, rest: bytes) -> None:
         if pending.endpoint.takes_upgrades:
             if wants_upgrade(request.environ):
-                self._handshake(pending, request, rest)
+                self._decide(pending, request, rest)
                 return
             if has_lost_its_upgrade(request.environ):
                 self._refuse(pending, request, lost_upgrade())
@@ -145,17 +186,47 @@ class Dispatcher:
         with pending.handing_over() as sock:
             self._plain.serve(sock, pending.peer, head + rest, pending.endpoint.environ)
 
-    def _handshake(self, pending: PendingRequest, request: Request, early: bytes) -> None:
+    def _decide(self, pending: PendingRequest, request: Request, early: bytes) -> None:
         owner = self._owner
         try:
             admitted = owner.admission.decide(request.environ, time.time(), owner.why_closed)
-            owner.check_room(admitted)
         except Refusal as refusal:
             self._refuse(pending, request, refusal)
-            return
+        else:
+            self._admitted.append(_Handshake(pending, request, admitted, early))
+
+    def _open_all(self) -> None:
+        """Open the sockets of those who are admitted. Nothing else runs meanwhile: who is taken
+        over gets no event and no ping before its 101."""
+        handshakes, self._admitted = self._admitted, []
+        taken: list[tuple[_Handshake, Newcomer]] = []
+        for handshake in handshakes:
+            try:
+                newcomer = self._take_over(handshake)
+            except Exception:
+                self._note_defect()
+            else:
+                if newcomer is not None:
+                    taken.append((handshake, newcomer))
+        for _, newcomer in taken:
+            newcomer.answer()
+        for handshake, newcomer in taken:
+            try:
+                newcomer.welcome()
+                self._lines.admitted(handshake, newcomer.number)
+            except Exception:
+                self._note_defect()
+
+    def _take_over(self, handshake: _Handshake) -> Newcomer | None:
+        """The client, or None: there is no place for it, and it has been told."""
+        pending, request, admitted, early = handshake
+        try:
+            self._owner.check_room(admitted)
+        except Refusal as refusal:
+            self._refuse(pending, request, refusal)
+            return None
         with pending.handing_over() as sock:
-            number = owner.on_open(sock, admitted, early)
-        self._lines.admitted(pending, request, admitted, number)
+            return self._owner.take_over(sock, admitted, early)
 
     def _refuse(self, pending: PendingRequest, request: Request, refusal: Refusal) -> None:
         self._owner.on_refused(refusal)
@@ -174,11 +245,10 @@ class HandshakeLog:
         self._limiter = owner.log_limiter
         self._trusted_proxies = owner.admission.trusted_proxies
 
-    def admitted(
-        self, pending: PendingRequest, request: Request, admitted: Admitted, number: int
-    ) -> None:
+    def admitted(self, handshake: _Handshake, number: int) -> None:
         """Write the access line of a client that has its WebSocket, by its socket's number."""
         if self._access_log.wanted:
+            pending, request, admitted, _ = handshake
             channel = abbreviated(admitted.identity.channel)
             self._access(pending, request, 101, channel=channel, socket=number)
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import _socket
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import gevent
 import pytest
 
+from wsgi_ws.http import dispatch
 from wsgi_ws.http.auth.claims import Identity
 from wsgi_ws.http.dispatch import Dispatcher
 from wsgi_ws.http.handshake import Admission, Admitted, check_request
@@ -39,6 +40,19 @@ class BrokenLog(AccessLog):
         raise OSError("no space left on device")
 
 
+class Newcomer(NamedTuple):
+    owner: Owner
+    number: int
+
+    def answer(self) -> None:
+        self.owner.steps.append("answered")
+
+    def welcome(self) -> None:
+        if self.number in self.owner.unwelcome:
+            raise RuntimeError("a defect")
+        self.owner.steps.append("welcomed")
+
+
 class Owner:
     """Admits everybody, unless it is told to fail."""
 
@@ -52,22 +66,29 @@ class Owner:
         self.kept: list[_socket.socket] = []
         self.bad_requests = 0
         self.defect: Exception | None = None
+        self.unwelcome: set[int] = set()  # whose welcome fails, by their numbers
+        self.capacity = 1000
+        self.places = 0
+        self.steps: list[str] = []
 
     def decide(self, environ: Mapping[str, Any], now: float, why_closed: object) -> Admitted:
         if self.defect:
             raise self.defect
         return Admitted(ANYBODY, check_request(environ), last_id=None, tab_id=None)
 
-    def on_open(self, sock: _socket.socket, admitted: Admitted, early: bytes) -> int:
+    def take_over(self, sock: _socket.socket, admitted: Admitted, early: bytes) -> Newcomer:
         self.opened.append((admitted.identity, early))
         self.kept.append(sock)
-        return len(self.opened)
+        self.places += 1
+        self.steps.append("taken over")
+        return Newcomer(self, len(self.opened))
 
     def why_closed(self, transport: Transport | None) -> None:
         """Always open."""
 
     def check_room(self, admitted: Admitted) -> None:
-        """There is always place."""
+        if self.places >= self.capacity:
+            raise Refusal("limit", "no place")
 
     def on_refused(self, refusal: Refusal) -> None:
         pass
@@ -112,6 +133,24 @@ class Bench:
 
     def ask(self, *pieces: bytes, endpoint: Endpoint = EVERYTHING) -> socket.socket:
         """A client that sends something, in pieces that the loop sees one by one."""
+        client, pending = self._connect(endpoint)
+        pending.begin()
+        for piece in pieces:
+            client.sendall(piece)
+            gevent.sleep(0.001)
+        self.until(lambda: not self.pending)
+        return client
+
+    def ask_together(self, *requests: bytes) -> list[socket.socket]:
+        """Clients whose requests are complete before the first is served."""
+        connected = [self._connect(EVERYTHING) for _ in requests]
+        for (client, pending), request in zip(connected, requests, strict=True):
+            client.sendall(request)
+            pending.begin()
+        self.until(lambda: not self.pending)
+        return [client for client, _ in connected]
+
+    def _connect(self, endpoint: Endpoint) -> tuple[socket.socket, PendingRequest]:
         if self._dispatcher is None:
             self._dispatcher = Dispatcher(self.owner, cast(PlainServer, self.plain), 8192)
             self._greenlet = gevent.spawn(self._dispatcher.run)
@@ -120,12 +159,7 @@ class Bench:
         accepted = _socket.socket(fileno=server.detach())
         accepted.setblocking(False)
         self.pending += 1
-        PendingRequest(self, accepted, ("192.0.2.1", 1), endpoint).begin()
-        for piece in pieces:
-            client.sendall(piece)
-            gevent.sleep(0.001)
-        self.until(lambda: not self.pending)
-        return client
+        return client, PendingRequest(self, accepted, ("192.0.2.1", 1), endpoint)
 
     def on_head(self, pending: PendingRequest) -> None:
         assert self._dispatcher is not None
@@ -228,6 +262,34 @@ def test_a_probe_that_speaks_tls_hides_no_other_bad_request(
     assert problems == ["TLS to a ", "more than", "not HTTP/"]
 
 
+# --- many at once --------------------------------------------------------------------------------
+
+
+def test_clients_that_come_at_once_are_served_in_stages(bench: Bench) -> None:
+    bench.ask_together(HANDSHAKE, HANDSHAKE)
+    assert bench.owner.steps == [*["taken over"] * 2, *["answered"] * 2, *["welcomed"] * 2]
+
+
+def test_clients_that_come_at_once_are_served_in_their_order(bench: Bench) -> None:
+    bench.ask_together(*(HANDSHAKE + bytes([number]) for number in range(5)))
+    assert [early for _, early in bench.owner.opened] == [bytes([n]) for n in range(5)]
+
+
+def test_clients_that_come_at_once_do_not_share_the_last_place(bench: Bench) -> None:
+    bench.owner.capacity = 1
+    _, refused = bench.ask_together(HANDSHAKE, HANDSHAKE)
+    assert answer(refused).startswith(b"HTTP/1.1 503 ")
+    assert bench.owner.places == 1
+
+
+def test_a_storm_does_not_keep_the_loop_from_its_work(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "SLICE", 0.0)
+    bench.ask_together(HANDSHAKE, HANDSHAKE)
+    assert bench.owner.steps == ["taken over", "answered", "welcomed"] * 2
+
+
 # --- defects -------------------------------------------------------------------------------------
 
 
@@ -256,8 +318,14 @@ def fail(*_: object) -> None:
 def test_a_client_that_can_not_be_taken_over_is_closed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench.owner, "on_open", fail)
+    monkeypatch.setattr(bench.owner, "take_over", fail)
     assert answer(bench.ask(HANDSHAKE)) == b""
+
+
+def test_a_client_that_can_not_be_welcomed_costs_no_other_its_connection(bench: Bench) -> None:
+    bench.owner.unwelcome = {1}
+    bench.ask_together(HANDSHAKE, HANDSHAKE)
+    assert bench.owner.steps[-2:] == ["answered", "welcomed"]
 
 
 def test_a_plain_request_that_can_not_be_taken_over_is_closed(
