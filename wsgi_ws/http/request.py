@@ -97,28 +97,28 @@ class Request:
         :param max_bytes: how long it may be.
         :raises BadHead: 400, 414 for the URL, or 431 when it is too large otherwise.
         """
-        request_line, *lines = data.split(b"\n")
+        request_line, *lines = data.decode("latin-1").split("\n")
         self._read_request_line(request_line)
         if len(data) > max_bytes:
             raise _too_large(_too_many_bytes(lines, max_bytes))
         if len(lines) > MAX_FIELDS + 2:
             raise _too_large(f"more than {MAX_FIELDS} header fields")
-        if lines[-2:] not in ([b"\r", b""], [b"", b""]):
+        if lines[-2:] not in (["\r", ""], ["", ""]):
             raise BadHead("the request ends within its header section")
-        self._fields: dict[str, str] = {}
+        self.peer = peer
+        self.environ: dict[str, str] = {}
         for line in lines[:-2]:
             self._add(line)
-        length = self._fields.get("content-length", "0")
+        length = self.environ.get("CONTENT_LENGTH", "0")
         if not length.isdecimal() or len(length) > MAX_LENGTH_DIGITS:
             raise BadHead("Content-Length is not a number, or too large")
-        self.peer = peer
-        self.environ = self._environ()
+        self._add_others()
 
-    def _read_request_line(self, line: bytes) -> None:
+    def _read_request_line(self, line: str) -> None:
         if len(line) > MAX_LINE_BYTES:
             message = f"more than {MAX_LINE_BYTES} bytes of request line"
             raise BadHead(message, "414 URI Too Long", kind="long_url")
-        text = line.decode("latin-1").removesuffix("\r")
+        text = line.removesuffix("\r")
         words = text.split(" ")
         if len(words) != 3 or not _is_token(words[0]) or words[2] not in _VERSIONS:
             raise BadHead("not HTTP/1.1", kind="no_http")
@@ -126,17 +126,20 @@ class Request:
             raise BadHead("control characters in the URL")
         self.method, self.target, self.version = words
 
-    def _add(self, line: bytes) -> None:
-        name, colon, value = line.decode("latin-1").partition(":")
-        if not colon or not _is_token(name):
+    def _add(self, line: str) -> None:
+        name, colon, value = line.partition(":")
+        key = _USUAL_NAMES.get(name)
+        if not colon or (key is None and not _is_token(name)):
             raise BadHead("a header line is not of the form `name: value`")
         text = value.strip(" \t\r")
         if "\0" in text or "\r" in text:
             raise BadHead(f"control characters in the header {name}")
-        key = name.lower()
-        if key in self._fields:
-            text = self._fields[key] + ("; " if key == "cookie" else ",") + text
-        self._fields[key] = text
+        key = key or _wsgi_name(name)
+        if key is None:
+            return
+        if key in self.environ:
+            text = self.environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
+        self.environ[key] = text
 
     @property
     def path(self) -> str:
@@ -149,23 +152,16 @@ class Request:
         header = self.environ.get("HTTP_X_REQUEST_ID")
         return request_id(header) if header else None
 
-    def _environ(self) -> dict[str, str]:
-        """A field whose name has a `_` is dropped: it could pass for another."""
+    def _add_others(self) -> None:
+        """What WSGI names besides the fields."""
         path, _, query = self.target.partition("?")
-        environ = {
-            "HTTP_" + name.replace("-", "_").upper(): value
-            for name, value in self._fields.items()
-            if "_" not in name and name not in ("content-type", "content-length")
-        }
+        environ = self.environ
         environ["REQUEST_METHOD"] = self.method
         environ["PATH_INFO"] = path
         environ["QUERY_STRING"] = query
         environ["SERVER_PROTOCOL"] = self.version
-        if "content-length" in self._fields:
-            environ["CONTENT_LENGTH"] = self._fields["content-length"]
         if self.peer is not None:
             environ["REMOTE_ADDR"] = self.peer
-        return environ
 
 
 _TOKEN_CHARACTERS = frozenset(  # RFC 9110 §5.6.2
@@ -177,8 +173,36 @@ def _is_token(name: str) -> bool:
     return bool(name) and _TOKEN_CHARACTERS.issuperset(name)
 
 
-def _too_many_bytes(lines: list[bytes], max_bytes: int) -> str:
-    cookies = sum(len(line) for line in lines if line[:7].lower() == b"cookie:")
+def _wsgi_name(name: str) -> str | None:
+    """A field's name in the environ; None: it is not there.
+
+    A name that has a `_` could pass for another.
+    """
+    if "_" in name or name.lower() == "content-type":
+        return None
+    if name.lower() == "content-length":
+        return "CONTENT_LENGTH"
+    return "HTTP_" + name.replace("-", "_").upper()
+
+
+# As browsers and proxies write them. To look at a name, letter by letter, and to make WSGI's of it
+# costs more than all the rest of its line.
+_USUAL_NAMES = {
+    spelling: _wsgi_name(name)
+    for name in (
+        *("Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Cookie"),
+        *("Host", "Origin", "Pragma", "Upgrade", "User-Agent", "Via"),
+        *("Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-WebSocket-Extensions"),
+        *("Sec-WebSocket-Key", "Sec-WebSocket-Protocol", "Sec-WebSocket-Version"),
+        *("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port"),
+        *("X-Forwarded-Proto", "X-Forwarded-Server", "X-Real-IP", "X-Request-ID"),
+    )
+    for spelling in (name, name.lower())
+}
+
+
+def _too_many_bytes(lines: list[str], max_bytes: int) -> str:
+    cookies = sum(len(line) for line in lines if line[:7].lower() == "cookie:")
     return (
         f"more than {max_bytes} bytes of header fields, {cookies} of them cookies, which add up "
         "over all applications on a host name: delete some, give the applications host names of "

@@ -183,6 +183,17 @@ def test_fields_get_their_wsgi_names_whatever_their_case() -> None:
     assert environ(b"sEc-WebSocket-key: k\r\n")["HTTP_SEC_WEBSOCKET_KEY"] == "k"
 
 
+@pytest.mark.parametrize("name", ["Cookie", "cookie", "COOKIE", "cooKIE"])
+def test_a_field_counts_as_repeated_whatever_its_case(name: str) -> None:
+    assert environ(f"Cookie: a=1\r\n{name}: b=2\r\n".encode())["HTTP_COOKIE"] == "a=1; b=2"
+
+
+@pytest.mark.parametrize("line", [b"Host", b"host", b"X-Other"])
+def test_a_name_without_a_colon_is_refused_however_usual(line: bytes) -> None:
+    with pytest.raises(BadHead, match="not of the form"):
+        environ(line + b"\n")
+
+
 def test_the_length_of_a_body_is_no_http_variable() -> None:
     found = environ(b"Content-Type: t\r\nContent-Length: 0\r\n")
     assert (found["CONTENT_LENGTH"], [n for n in found if n.startswith("HTTP_")]) == ("0", [])
