@@ -17,8 +17,10 @@ from gevent.event import Event
 
 from wsgi_ws.loop import give_way
 from wsgi_ws.observe.log_lines import CloseLine, HandshakeLine
+from wsgi_ws.observe.log_output import together
 
 PAUSE = 0.05  # seconds in which lines are collected
+PIECE = 32  # lines that are written together: some hundred microseconds, and a page of a pipe
 
 
 class AccessLog:
@@ -53,16 +55,21 @@ class AccessLog:
     def flush(self) -> None:
         """Write the lines handed in so far; gives way in between."""
         while self._lines:
-            self._write_one(*self._lines.popleft())
+            self._write_some()
             give_way()
 
     def _write_first(self, record: logging.LogRecord) -> bool:
         """What was handed in before a line of another logger; called with each line."""
         if record.name != self._logger.name:
-            with contextlib.suppress(IndexError):  # the watchdog has a thread of its own
-                while self._lines:
-                    self._write_one(*self._lines.popleft())
+            while self._lines:
+                self._write_some()
         return True
+
+    def _write_some(self) -> None:
+        """Write some lines, in as few writes as they need: each costs as much as making a line."""
+        with together(), contextlib.suppress(IndexError):  # the watchdog has a thread of its own
+            for _ in range(PIECE):
+                self._write_one(*self._lines.popleft())
 
     def _write_one(self, at: float, line: HandshakeLine | CloseLine) -> None:
         name, level = self._logger.name, logging.INFO

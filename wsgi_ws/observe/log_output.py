@@ -22,6 +22,7 @@ import time
 from _socket import MSG_DONTWAIT
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Protocol, TextIO
 
 from wsgi_ws.wording import counted
@@ -63,6 +64,7 @@ class LineHandler(logging.Handler, abc.ABC):
         self._place = place
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._gathers = False  # lines wait for the end of `together`
         self._torn = False  # the last line written has no end
         self._lost = 0  # lines dropped that have not been told
         self._in_outage = False  # and it has been told
@@ -95,11 +97,17 @@ class LineHandler(logging.Handler, abc.ABC):
             self.handleError(record)  # a defect where the line was made: with its traceback
             return
         self._put(b"\n" + line if self._torn and not self._waiting else line)
-        self._write_waiting()
+        if not self._gathers:
+            self._write_waiting()
+
+    def gather(self) -> None:
+        """Let the lines that come wait until `flush`."""
+        self._gathers = True
 
     def flush(self) -> None:
-        """Write what waits for a slow reader, as far as it takes it."""
+        """Write what waits, as far as the reader takes it."""
         with self.lock or contextlib.nullcontext():
+            self._gathers = False
             if self._waiting:
                 self._write_waiting()
         self._tell_news()
@@ -117,25 +125,39 @@ class LineHandler(logging.Handler, abc.ABC):
             self._waiting.clear()
             self._waiting_bytes = 0
             return
-        if self._waiting_bytes > WAITING_MAX and len(self._waiting) > 1:
+        while self._waiting_bytes > WAITING_MAX and len(self._waiting) > 1:
             self._waiting_bytes -= len(self._waiting.pop())
             self._drop(1, "nobody reads it")
-        elif not self._waiting:
+        if not self._waiting:
             self._tell_end()
 
     def _write_first(self) -> bool:
-        """Returns whether it took anything."""
-        line = self._waiting[0]
-        taken = self._writer().write(line)
+        """Write some lines in one go. Returns whether it took anything."""
+        lines = self._first_lines()
+        taken = self._writer().write(b"".join(lines))
         if not taken:
             return False
         self._waiting_bytes -= taken
-        self._torn = taken < len(line)
-        if self._torn:
-            self._waiting[0] = line[taken:]
-        else:
+        self._torn = False
+        for line in lines:
+            if taken < len(line):
+                self._torn = taken > 0
+                self._waiting[0] = line[taken:]
+                break
             self._waiting.popleft()
+            taken -= len(line)
         return True
+
+    def _first_lines(self) -> list[bytes]:
+        """As many as a pipe takes whole: no other process's line gets in between (pipe(7))."""
+        lines: list[bytes] = []
+        room = select.PIPE_BUF
+        for line in self._waiting:
+            room -= len(line)
+            if room < 0 and lines:
+                break
+            lines.append(line)
+        return lines
 
     def _drop(self, count: int, reason: str) -> None:
         self.dropped += count
@@ -355,6 +377,19 @@ def begin_in_worker() -> None:
     """Begin to count in a process that has just been forked."""
     for handler in _handlers():
         handler.begin_in_worker()
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """The lines that are written meanwhile go out at the end, many in one write. Few, please."""
+    handlers = _handlers()
+    for handler in handlers:
+        handler.gather()
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.flush()
 
 
 def lines_dropped() -> int:

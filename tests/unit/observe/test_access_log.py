@@ -11,6 +11,7 @@ import pytest
 
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_lines import CloseLine
+from wsgi_ws.observe.log_output import LineHandler, Writer
 
 LINE = CloseLine(7, "1a2b3c4d", 1001, "", "server", 1.0, 1)
 
@@ -60,3 +61,28 @@ def test_without_another_line_they_are_written_by_themselves(
         while not shown.names:
             gevent.sleep(0.01)
     assert shown.names == ["wsgi_ws.access"]
+
+
+class Output(LineHandler):
+    """An output that takes everything, and remembers each write."""
+
+    def __init__(self) -> None:
+        super().__init__("the output")
+        self.writes: list[bytes] = []
+
+    def _writer(self) -> Writer:
+        return self
+
+    def write(self, data: bytes, /) -> int:
+        self.writes.append(data)
+        return len(data)
+
+
+def test_lines_that_wait_are_written_together(access_log: AccessLog) -> None:
+    output, logger = Output(), logging.getLogger("wsgi_ws")
+    logger.addHandler(output)
+    for _ in range(3):
+        access_log.write(LINE)
+    access_log.flush()
+    logger.removeHandler(output)
+    assert [data.count(b"\n") for data in output.writes] == [3]

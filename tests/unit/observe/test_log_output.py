@@ -27,9 +27,11 @@ class FakeWriter:
 
     def __init__(self) -> None:
         self.taken = b""
+        self.sizes: list[int] = []  # of what it was to write
         self.next: list[int | OSError | None] = []
 
     def write(self, data: bytes, /) -> int | None:
+        self.sizes.append(len(data))
         answer = self.next.pop(0) if self.next else len(data)
         if isinstance(answer, OSError):
             raise answer
@@ -97,6 +99,59 @@ def test_after_a_torn_line_the_next_one_begins_a_new_one(handler: FakeHandler) -
     handler.writer.next = [2, FULL]
     handler.say("one", "two", "three")
     assert handler.writer.taken == b"on\ntwo\nthree\n"
+
+
+def test_lines_that_were_gathered_go_out_in_one_write(handler: FakeHandler) -> None:
+    handler.gather()
+    handler.say("one", "two")
+    assert handler.writer.sizes == []
+    handler.flush()
+    assert (handler.writer.taken, handler.writer.sizes) == (b"one\ntwo\n", [8])
+
+
+def test_after_that_a_line_is_written_at_once_again(handler: FakeHandler) -> None:
+    handler.gather()
+    handler.flush()
+    handler.say("one")
+    assert handler.writer.taken == b"one\n"
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_gathered_lines_go_on_where_they_were_torn(handler: FakeHandler, cut: int) -> None:
+    handler.gather()
+    handler.say("one", "two", "six")
+    handler.writer.next = [cut, None]
+    handler.flush()
+    handler.say("ten")
+    assert (handler.writer.taken, handler.dropped) == (b"one\ntwo\nsix\nten\n", 0)
+
+
+def test_gathered_lines_that_can_not_be_written_are_counted(handler: FakeHandler) -> None:
+    handler.gather()
+    handler.say("one", "two", "six")
+    handler.writer.next = [6, FULL]
+    handler.flush()
+    handler.say("ten")
+    assert (handler.writer.taken, handler.dropped) == (b"one\ntw\nten\n", 2)
+
+
+def test_no_write_is_longer_than_a_pipe_takes_whole(handler: FakeHandler) -> None:
+    handler.gather()
+    handler.say(*["x" * 99] * 100)
+    handler.flush()
+    assert set(handler.writer.sizes) == {4000, 2000}
+
+
+def test_many_gathered_lines_are_bounded(
+    handler: FakeHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_output, "WAITING_MAX", 8)
+    handler.gather()
+    handler.say("one", "two", "six", "ten")
+    handler.writer.next = [None]
+    handler.flush()
+    handler.flush()
+    assert (handler.writer.taken, handler.dropped) == (b"one\ntwo\n", 2)
 
 
 def test_a_worker_does_not_write_what_waits_in_the_master(handler: FakeHandler) -> None:
