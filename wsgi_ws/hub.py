@@ -17,9 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from wsgi_ws.websocket.connection import Connection
 
-# The connections of one topic: a list while there are few, since most topics have one connection
-# and a set for it would cost 130 bytes more; then a set, since a list is slow to leave.
-Peers = list[Connection] | set[Connection]
+# The connections of one topic, in the order in which they came: a list while there are few, since
+# most topics have one connection and a dict for it would cost 160 bytes more; then the keys of a
+# dict, since a list is slow to leave. A set has no order: to go through the memory of thousands of
+# sockets, the kernel's too, in another order than it was taken in cost 0.7 µs per delivery.
+Peers = list[Connection] | dict[Connection, None]
 FEW = 8
 
 
@@ -118,15 +120,18 @@ class Hub:
 
     def _join(self, connection: Connection, topic: str) -> None:
         peers = self.by_topic.setdefault(topic, [])
-        if isinstance(peers, set):
-            peers.add(connection)
+        if isinstance(peers, dict):
+            peers[connection] = None
         elif len(peers) < FEW:
             peers.append(connection)
         else:
-            self.by_topic[topic] = {*peers, connection}
+            self.by_topic[topic] = dict.fromkeys((*peers, connection))
 
     def _leave(self, connection: Connection, topic: str) -> None:
         peers = self.by_topic[topic]
-        peers.remove(connection)
+        if isinstance(peers, dict):
+            del peers[connection]
+        else:
+            peers.remove(connection)
         if not peers:
             del self.by_topic[topic]

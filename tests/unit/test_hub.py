@@ -113,6 +113,17 @@ def test_all_connections_of_a_topic_get_its_frames(hub: Hub, count: int) -> None
     assert [tab.sent for tab in tabs] == [[b"1"]] * count
 
 
+@pytest.mark.parametrize("count", [2, FEW, FEW + 1, 30 * FEW])
+def test_the_connections_of_a_topic_get_a_frame_in_the_order_in_which_they_came(
+    hub: Hub, count: int
+) -> None:
+    order: list[int] = []
+    for number in range(count):
+        subscribed(hub, "a").send = lambda _, number=number: order.append(number)
+    hub.deliver({"a": [b"1"]})
+    assert order == list(range(count))
+
+
 def test_a_connection_gets_the_frames_of_each_of_its_topics(hub: Hub) -> None:
     one = subscribed(hub, "user", "user:tab")
     hub.deliver({"user": [b"1"], "user:tab": [b"2"]})
