@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A connection on a socket pair: how it closes, and what it counts, with a clock of the test's."""
+"""A connection on a socket pair: how it closes, what it counts, with a clock of the test's, and
+what the kernel holds for it."""
 
 from __future__ import annotations
 
 import gc
 import socket
 from _socket import socket as RawSocket  # noqa: N812  a class
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -15,7 +16,7 @@ import pytest
 
 from testbed.wire import BINARY, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 from wsgi_ws.websocket.closing import Ending, State
-from wsgi_ws.websocket.connection import Connection, Limits
+from wsgi_ws.websocket.connection import UNSENT_BYTES, Connection, Limits
 from wsgi_ws.websocket.frames import ping_frame
 
 FRAMES, BYTES = 10, 1000
@@ -50,10 +51,15 @@ def peers(clock: Clock) -> Iterator[list[socket.socket]]:
 class Client:
     """A connection with the client's end of its socket; its event loop does nothing."""
 
-    def __init__(self, peers: list[socket.socket], **limits: int) -> None:
+    def __init__(
+        self,
+        peers: list[socket.socket],
+        pair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair,
+        **limits: int,
+    ) -> None:
         self.owner: Any = SimpleNamespace(loop=Mock(), limits=Limits(4096, 0, 1.0, **limits))
         self.owner.on_data = self.owner.on_ended = Mock()
-        ours, self.peer = socket.socketpair()
+        ours, self.peer = pair()
         peers.append(self.peer)
         sock = RawSocket(fileno=ours.detach())
         sock.setblocking(False)
@@ -307,3 +313,42 @@ def test_the_drain_after_a_broken_rule_is_limited_too(client: Client) -> None:
 
 def test_zero_means_no_limit(unlimited: Client) -> None:
     assert unlimited.sends(frame(PONG, bytes(125)) * 10_000)
+
+
+# --- a client that does not read -----------------------------------------------------------------
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection; the second one takes little that nobody reads."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.socket()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        theirs.connect(listener.getsockname())
+        ours, _ = listener.accept()
+    return ours, theirs
+
+
+def test_the_kernel_holds_little_for_a_tcp_client_that_does_not_read(
+    peers: list[socket.socket],
+) -> None:
+    client = Client(peers, tcp_pair)
+    message, taken = bytes(4096), 0
+    while not client.connection.backlog_bytes and taken < 64 * UNSENT_BYTES:
+        client.connection.send(message)
+        taken += len(message)
+    client.connection.terminate("the test is over")
+    assert taken <= 2 * UNSENT_BYTES
+
+
+def test_a_tcp_client_that_reads_again_gets_what_was_queued(peers: list[socket.socket]) -> None:
+    client = Client(peers, tcp_pair)
+    message = bytes(range(256)) * 4096
+    client.connection.send(message)
+    client.connection.send(b"the next one")
+    read = b""
+    while client.connection.backlog_bytes:
+        read += client.peer.recv(1 << 20)
+        client.connection._on_writable()
+    client.connection.terminate("the test is over")
+    read += b"".join(iter(lambda: client.peer.recv(1 << 20), b""))
+    assert read == message + b"the next one"
