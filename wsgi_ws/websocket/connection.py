@@ -82,7 +82,7 @@ class Owner(Protocol):
         """A write failed; the connection is about to end."""
 
     def on_slow(self, connection: Connection) -> None:
-        """The client reads too slowly; the connection is about to end."""
+        """The client has read too slowly. Called from the loop, before `on_ended`."""
 
     def on_ended(self, connection: Connection, ending: Ending) -> None:
         """The connection is over and its descriptor closed. Called once, from the loop."""
@@ -357,7 +357,8 @@ class Connection:
         unread = backlog.size - len(backlog.chunks[0])
         if not limit or unread <= limit:
             return False
-        self._owner.on_slow(self)
+        # From the loop: a log line costs more than a send, and the other sockets wait for theirs.
+        self._owner.loop.run_callback(self._owner.on_slow, self)
         self.terminate(f"{unread} bytes unread")
         return True
 

@@ -340,6 +340,21 @@ def test_the_kernel_holds_little_for_a_tcp_client_that_does_not_read(
     assert taken <= 2 * UNSENT_BYTES
 
 
+def test_who_is_told_of_a_slow_client_is_told_from_the_loop_and_before_its_end(
+    peers: list[socket.socket],
+) -> None:
+    client = Client(peers)
+    client.owner.limits = Limits(4096, max_backlog_bytes=10_000, close_timeout=1.0)
+    client.owner.on_slow = Mock()
+    client.stops_reading()
+    while not client.connection.ended:
+        client.connection.send(bytes(4096))
+    client.owner.on_slow.assert_not_called()
+    (slow, ended) = client.owner.loop.run_callback.call_args_list
+    assert slow.args == (client.owner.on_slow, client.connection)
+    assert ended.args[:2] == (client.owner.on_ended, client.connection)
+
+
 def test_a_tcp_client_that_reads_again_gets_what_was_queued(peers: list[socket.socket]) -> None:
     client = Client(peers, tcp_pair)
     message = bytes(range(256)) * 4096
