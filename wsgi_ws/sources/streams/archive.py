@@ -7,11 +7,12 @@ have a bound in bytes.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import redis
@@ -38,7 +39,7 @@ SEARCH_ENTRIES = 10_000
 SEARCH_BYTES = 32 * 2**20
 # How far the second half of an event is looked for behind the first. Nearly all come at once, and
 # what is read at each step grows with the whole stream's rate.
-REACHES_MS = (20, 200, replay.TWIN_GRACE_MS)
+REACHES_MS = (2, 20, 200, replay.TWIN_GRACE_MS)
 WINDOWS = 256  # of the global stream, read in one round trip
 ENTRIES_AT_LEAST = 8  # per client of a round trip: fewer clients rather than fewer entries
 # For all clients of a round trip while nothing is known: 2 MB if they are events as Superset's.
@@ -225,8 +226,7 @@ class Archive:
         if place.id <= floor and place.whose is not Whose.FIRST:
             lost, continuous = self._lost(channel, place.id, part.entries, snapshot)
             found.update(_by_id(lost))
-        alone = _alone(part.entries, replay.in_order(found.values()), floor)
-        self._find_twins(channel, alone, floor, found)
+        self._find_twins(channel, part.entries, floor, found)
         while read_to < self._history.floor:  # which goes on during the search
             start, read_to = read_to, self._history.floor
             found.update(_by_id(self._global.between(channel, start, read_to)))
@@ -259,15 +259,25 @@ class Archive:
         return lost, continuous
 
     def _find_twins(
-        self, channel: str, alone: Sequence[Entry], floor: StreamId, found: dict[StreamId, Entry]
+        self,
+        channel: str,
+        channel_entries: Sequence[Entry],
+        floor: StreamId,
+        found: dict[StreamId, Entry],
     ) -> None:
-        """Look further and further behind each entry for its second half, up to `floor`."""
+        """Look further and further behind each entry that is alone for its second half, up to
+        `floor`, and add what is there to `found`.
+
+        All entries are matched anew each time: one that is alone could be matched by itself to the
+        second half of another one that is alike.
+        """
         for reach_ms in REACHES_MS:
+            alone = _alone(channel_entries, replay.in_order(found.values()), floor)
+            if not alone:
+                return
             windows = replay.twin_windows(alone, reach_ms)
-            clipped = [(start, min(end, floor)) for start, end in windows if start <= floor]
-            part = replay.in_order(self._global.windows(channel, clipped))
-            found.update(_by_id(part))
-            alone = replay.without_twin(alone, part)
+            clipped = [(start, min(end, floor)) for start, end in windows]
+            found.update(_by_id(self._global.windows(channel, clipped, alone)))
 
 
 class _GlobalStream:
@@ -306,18 +316,26 @@ class _GlobalStream:
                 break
             start = StreamId.parse(page[-1][0]).successor()
 
-    def windows(self, channel: str, windows: Iterable[Window]) -> Iterator[Entry]:
-        """The channel's entries in some parts, many parts in one round trip."""
+    def windows(
+        self, channel: str, windows: Iterable[Window], copies: Iterable[Entry]
+    ) -> Iterator[Entry]:
+        """The channel's entries in some parts, many parts in one round trip.
+
+        :param copies: entries of the channel that are likely to be there too.
+        """
         waiting = deque(windows)
+        by_data = {entry.data: entry for entry in copies}
         while waiting:
             batch = [waiting.popleft() for _ in range(min(WINDOWS, len(waiting)))]
             count = self._size.entries_each(PAGE, len(batch))
             pipe = self._client.pipeline(transaction=False)
             for start, end in batch:
                 pipe.execute_command("XRANGE", self.key, bytes(start), bytes(end), "COUNT", count)
-            for (_, end), page in zip(batch, pipe.execute(), strict=True):
-                self._size.came(len(page), _weight(page), time.monotonic())
-                yield from _of_channel(page, channel)
+            pages = pipe.execute()
+            entries = list(chain.from_iterable(pages))
+            self._size.came(len(entries), _weight(entries), time.monotonic())
+            yield from _of_channel(entries, channel, by_data)
+            for (_, end), page in zip(batch, pages, strict=True):
                 if len(page) == count:
                     waiting.append((StreamId.parse(page[-1][0]).successor(), end))
 
@@ -398,19 +416,31 @@ def _back_to(
     return entries, False
 
 
-def _of_channel(page: Iterable[RawEntry], channel: str) -> list[Entry]:
-    """The entries of a page that belong to the channel."""
+def _of_channel(
+    page: Iterable[RawEntry], channel: str, copies: Mapping[bytes, Entry] = MappingProxyType({})
+) -> list[Entry]:
+    """The entries of a page that belong to the channel.
+
+    :param copies: entries of the channel by their data: what is equal to one need not be parsed.
+    """
     name, found = channel.encode(), []
     for raw in page:
+        entry_id, fields = raw
         # Most of a piece of the global stream is others': not worth parsing. An escape may spell
         # the name in another way.
-        text = raw[1][1] if len(raw[1]) == 2 else b" ".join(raw[1])
+        text = fields[1] if len(fields) == 2 else b" ".join(fields)
         if name not in text and b"\\u" not in text:
             continue
-        with contextlib.suppress(MalformedEntry):
+        copy = copies.get(text)
+        if copy is not None and fields[0] == b"data":
+            found.append(copy.at(StreamId.parse(entry_id)))
+            continue
+        try:
             entry = Entry.parse(raw)
-            if entry.channel == channel:
-                found.append(entry)
+        except MalformedEntry:
+            continue
+        if entry.channel == channel:
+            found.append(entry)
     return found
 
 

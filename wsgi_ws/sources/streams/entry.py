@@ -44,6 +44,17 @@ class Entry:
             self._identity = identity(self.data)
         return self._identity
 
+    def identity_among(self, known: dict[bytes, bytes]) -> bytes:
+        """The same, looked up where a copy of the event has been asked before.
+
+        :param known: identities by data, to which this one is added.
+        """
+        if self._identity is None:
+            self._identity = known.get(self.data) or identity(self.data)
+        if self.data:  # none where only the identity has been kept
+            known[self.data] = self._identity
+        return self._identity
+
     def frame(self) -> bytes:
         """The WebSocket frame for browsers, with this entry's ID.
 

@@ -213,11 +213,12 @@ def _matched(
     second half never comes before the first: that tells most of the alike ones apart.
     """
     twins: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    known: dict[bytes, bytes] = {}  # both halves are nearly always equal to the byte
     for entry in global_entries:
-        twins[entry.identity].append(entry)
+        twins[entry.identity_among(known)].append(entry)
     left = []
     for entry in reversed(channel_entries):
-        candidates = twins.get(entry.identity)
+        candidates = twins.get(entry.identity_among(known))
         if candidates and candidates[-1].id.ms >= entry.id.ms:
             candidates.pop()
         else:

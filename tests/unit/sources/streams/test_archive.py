@@ -8,11 +8,12 @@ import time
 import pytest
 import redis
 
-from tests.unit.sources.streams.simulation import FULL, PREFIX, Publish, Tick, World
+from tests.unit.sources.streams.simulation import FULL, PREFIX, First, Publish, Second, Tick, World
 from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams import archive
 from wsgi_ws.sources.streams.archive import Archive, Part
+from wsgi_ws.sources.streams.entry import Entry
 from wsgi_ws.sources.streams.history import History
 from wsgi_ws.sources.streams.replay import Knowledge, Place, Whose
 
@@ -60,6 +61,11 @@ def numbers(world: World, knowledge: Knowledge) -> list[int]:
     return [[e.global_id for e in world.events].index(entry.id) for entry in knowledge.entries]
 
 
+def entry_of(world: World) -> Entry:
+    """The first entry of the global stream."""
+    return world.redis.stream(FULL).entries[0]
+
+
 def place_of(world: World, number: int) -> StreamId:
     return world.events[number].global_id or ZERO
 
@@ -91,6 +97,21 @@ def test_a_channels_stream_is_read_from_a_minute_before_last_id() -> None:
 def test_what_the_history_has_forgotten_is_known_from_redis() -> None:
     w = world("a", "b", "a", "b", "a")
     assert numbers(w, known(forgetful(w), place_of(w, 0))) == [0, 2, 4]
+
+
+def test_of_events_that_are_alike_each_is_known_however_late_its_second_half_is() -> None:
+    w = world("a").run([First("a"), Tick(1), First("a")])
+    own = w.redis.stream(PREFIX + "a").entries
+    w.events[1].data = own[1].data = w.events[2].data
+    w.run([Second(1), Tick(500), Second(0), Tick(60_000)])
+    assert numbers(w, known(forgetful(w), place_of(w, 0))) == [0, 2, 1]
+
+
+def test_an_entry_that_has_the_text_of_an_event_in_another_field_is_none() -> None:
+    w = world("a")
+    (event,) = w.events
+    part = archive._of_channel([(b"9-9", [b"date", event.data])], "a", {event.data: entry_of(w)})
+    assert part == []
 
 
 def test_what_the_channels_stream_has_lost_is_known_from_the_global_one() -> None:

@@ -98,6 +98,20 @@ def test_at_another_place_the_identity_is_not_worked_out_again() -> None:
     assert one.identity is one.at(StreamId(9, 9)).identity
 
 
+def test_of_a_copy_the_identity_is_not_worked_out_again() -> None:
+    known: dict[bytes, bytes] = {}
+    one, copy = entry(dumped(EVENT)), entry(dumped(EVENT))
+    assert copy.identity_among({one.data: one.identity}) is one.identity
+    assert one.identity_among(known) is known[copy.data]
+
+
+def test_what_is_known_by_its_identity_alone_is_nobodys_copy() -> None:
+    known: dict[bytes, bytes] = {}
+    one = entry(dumped(EVENT))
+    assert one.known_by_identity().identity_among(known) == one.identity
+    assert known == {}
+
+
 # --- identity ------------------------------------------------------------------------------------
 
 
