@@ -10,17 +10,17 @@ import contextlib
 import inspect
 import socket
 import time
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.client import Pipeline
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 
 from wsgi_ws.config.keys import RedisSettings
-from wsgi_ws.sources.redis_replies import entries_of, time_of
+from wsgi_ws.sources.redis_replies import FORM_OF
 
 CONNECT_TIMEOUT = 5.0  # seconds
 SENTINEL_TIMEOUT = 1.0  # seconds to connect, and to wait for the answer; they are asked in turn
@@ -51,16 +51,6 @@ _BY_VERSION = {
 }
 
 
-class StreamClient(Protocol):
-    """The little of a redis-py client that reading streams needs."""
-
-    def execute_command(self, *args: Any) -> Any:
-        """Send a command, wait for its reply."""
-
-    def pipeline(self, transaction: bool) -> Any:
-        """Collect commands and send them at once."""
-
-
 def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
     """A client for one greenlet; it connects at its first command.
 
@@ -85,9 +75,8 @@ def connect(settings: RedisSettings, *, read_timeout: float) -> redis.Redis:
         options |= _tls(settings, settings.ssl)
         client = ReadingClient(host=settings.host, port=settings.port, **options)
     client.set_response_callback("XREAD", _as_sent)
-    client.set_response_callback("TIME", _time_as_sent)
-    for command in ("XRANGE", "XREVRANGE"):
-        client.set_response_callback(command, _entries_as_sent)
+    for command, form in FORM_OF.items():
+        client.set_response_callback(command, partial(_as_checked, form))
     return client
 
 
@@ -134,25 +123,11 @@ class ReadingClient(redis.Redis):
             _drop_idle_ones(self.connection_pool)
             raise
 
-    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
-        """Collect commands and send them at once."""
-        self._drop_idle()
-        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-
     def _drop_idle(self) -> None:
         now = time.monotonic()
         if now - self._used_at > IDLE_MAX:
             _drop_idle_ones(self.connection_pool)
         self._used_at = now
-
-
-class _Pipeline(Pipeline):
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        try:
-            return super().execute(raise_on_error)
-        except (redis.ConnectionError, redis.TimeoutError, OSError):
-            _drop_idle_ones(self.connection_pool)
-            raise
 
 
 def _drop_idle_ones(pool: Any) -> None:
@@ -211,12 +186,8 @@ def _as_sent(reply: Any, **_options: Any) -> Any:
     return reply
 
 
-def _entries_as_sent(reply: Any, **_options: Any) -> Any:
-    return entries_of(reply)
-
-
-def _time_as_sent(reply: Any, **_options: Any) -> Any:
-    return time_of(reply)
+def _as_checked(form: Callable[[Any], Any], reply: Any, **_options: Any) -> Any:
+    return form(reply)
 
 
 # --- Sentinel ------------------------------------------------------------------------------------

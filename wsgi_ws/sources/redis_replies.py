@@ -7,7 +7,7 @@ redis-py's classes say less than the words of an answer, and differ between its 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import redis
@@ -23,6 +23,7 @@ _CLUSTER = re.compile(
 )
 
 
+_PASSING = ("BUSY", "LOADING", "MASTERDOWN", "NOAUTH", "TRYAGAIN")
 _UNKNOWN_COMMAND = re.compile("(unknown|unsupported) command|command (is )?not supported", re.I)
 
 
@@ -84,6 +85,14 @@ def time_of(reply: Any) -> Any:
     return reply
 
 
+# By command: what is asked by redis-py and what is asked on the wire are checked alike.
+FORM_OF: dict[str, Callable[[Any], Any]] = {
+    "XRANGE": entries_of,
+    "XREVRANGE": entries_of,
+    "TIME": time_of,
+}
+
+
 def clock_ms(reply: Sequence[Any]) -> int:
     """Redis's clock, milliseconds since the epoch.
 
@@ -104,6 +113,8 @@ def _check_fields(fields: Sequence[Any]) -> None:
 def is_cut_off(error: Exception) -> bool:
     """Whether an error is the end of a connection that a reply was to come on, and not the failure
     to make one. redis-py has one class for both."""
+    if isinstance(error, ConnectionResetError):  # of our own reading: redis-py hides it in its own
+        return True
     text = str(error)
     return isinstance(error, (redis.ConnectionError, ConnectionError)) and (
         "closed by server" in text or "while reading" in text
@@ -111,10 +122,11 @@ def is_cut_off(error: Exception) -> bool:
 
 
 def will_pass(error: Exception) -> bool:
-    """Whether an error is one of the whole server, and for a time: a script holds it up, or its
-    master is gone."""
+    """Whether an error is one of the whole server or connection, and for a time: a script holds it
+    up, its master is gone, it loads its data, or a password was set. redis-py has classes for most,
+    and without it they are told by Redis's first word."""
     names = (redis.exceptions.MasterDownError, redis.exceptions.TryAgainError)
-    return isinstance(error, names) or str(error).startswith("BUSY")
+    return isinstance(error, names) or str(error).startswith(_PASSING)
 
 
 def is_forbidden(error: Exception) -> bool:

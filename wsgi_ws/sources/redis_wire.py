@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A connection to Redis that nobody else uses, its socket on the event loop.
 
-The way in of every event, so it costs as little as it can. redis-py connects, authenticates and
-finds the master; from then on its socket is used directly. Its pool looks at the connection before
-each command and after it, its layers and gevent's make objects for each: that was more than half of
-the cost of a read that brings one event.
+The way in of every event, and of what catch-ups read, so it costs as little as it can. redis-py
+connects, authenticates and finds the master; from then on its socket is used directly. Its pool
+looks at the connection before each command and after it, its layers and gevent's make objects for
+each: that was more than half of the cost of a read that brings one event.
 """
 
 from __future__ import annotations
@@ -12,19 +12,25 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import time
 from _socket import MSG_PEEK, SHUT_RDWR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import gevent
 import hiredis
 import redis
 
 from wsgi_ws.loop import READ
-from wsgi_ws.sources.redis_client import MasterClient, connect_outside_the_pool
+from wsgi_ws.sources.redis_client import IDLE_MAX, MasterClient, connect_outside_the_pool
+from wsgi_ws.sources.redis_replies import FORM_OF, MalformedReply, will_pass
 
 RECEIVE_BYTES = 65536
+AHEAD = 64  # commands sent at once: some KiB, which the kernel takes from whoever reads at all
+
+
+Command = tuple[str | bytes | int, ...]
 
 
 class RedisWire:
@@ -52,6 +58,23 @@ class RedisWire:
         :raises OSError: when it can't be sent.
         """
         self._socket.send(hiredis.pack_command(command))
+
+    def ask(self, commands: Sequence[Any]) -> list[Any]:
+        """Send commands; returns the reply to each, errors among them.
+
+        Redis works on some commands while the replies to those before are taken.
+
+        :raises OSError: as `send` and `reply`.
+        """
+        replies: list[Any] = []
+        asked = 0
+        while len(replies) < len(commands):
+            ahead = commands[asked : asked + AHEAD]
+            if ahead:
+                self._socket.send(b"".join(map(hiredis.pack_command, ahead)))
+            replies += [self.next() for _ in range(asked - len(replies))]
+            asked += len(ahead)
+        return replies
 
     def reply(self) -> Any:
         """The next reply, or what Redis says by itself.
@@ -83,6 +106,16 @@ class RedisWire:
         while (reply := self._replies.gets()) is not False:
             yield reply
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether Redis has neither closed the connection nor said anything that nobody asked for:
+        between two commands it must be."""
+        try:
+            left = any(True for _ in self.arrived())
+        except redis.InvalidResponse:
+            return False
+        return not left and self._socket.is_silent()
+
     def check_master(self) -> None:
         """With Sentinels, now and then: is this still the master?
 
@@ -101,12 +134,78 @@ class RedisWire:
         self._connection.disconnect()
 
 
+class Asked(Protocol):
+    """The little of Redis that reading streams needs."""
+
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands; returns the reply to each, in order.
+
+        An error of a single command is among the replies.
+
+        :raises redis.RedisError: also OSError: Redis can't be asked.
+        """
+
+
+class Batches:
+    """Commands in batches, on one connection for one greenlet. It is made at the first command, and
+    anew after an error and where it may be dead.
+
+    For whoever asks now and then and much at once: redis-py's pipeline makes objects for each
+    command and walks through its layers for each reply, and a catch-up that its worker's history
+    does not reach back to sends hundreds of commands.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        """:param client: whose server to ask, with its `socket_timeout` as the longest silence."""
+        self._client = client
+        self._wire: RedisWire | None = None
+        self._used_at = 0.0
+
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands; returns the reply to each, in order. Nothing is tried again.
+
+        An error of a single command is among the replies.
+
+        :raises redis.RedisError: also OSError: Redis can't be asked.
+        """
+        wire = self._trusted_wire()
+        try:
+            replies = wire.ask(commands)
+        except BaseException:  # also when the greenlet is killed: replies would be left
+            self.close()
+            raise
+        self._used_at = time.monotonic()
+        checked = [
+            _checked(str(command[0]), reply)
+            for command, reply in zip(commands, replies, strict=True)
+        ]
+        if any(isinstance(reply, redis.RedisError) and will_pass(reply) for reply in checked):
+            self.close()  # perhaps another server answers, or this one after a new greeting
+        return checked
+
+    def close(self) -> None:
+        """Close the connection; the next command makes another one."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+    def _trusted_wire(self) -> RedisWire:
+        """A connection that is not dead as far as can be seen without asking."""
+        wire = self._wire
+        if wire is not None and time.monotonic() - self._used_at <= IDLE_MAX and wire.is_silent:
+            return wire
+        self.close()
+        self._wire = RedisWire(self._client)
+        return self._wire
+
+
 class _TlsSocket:
     """A TLS connection, as gevent serves it; its time-out is redis-py's."""
 
     def __init__(self, sock: Any) -> None:
         self.send = sock.sendall
         self._sock = sock
+        self._raw = _copy_of(sock)
 
     def receive(self) -> bytes:
         """What there is, once there is something; empty at the end."""
@@ -117,8 +216,13 @@ class _TlsSocket:
         with contextlib.suppress(OSError):
             self._sock.shutdown(SHUT_RDWR)
 
+    def is_silent(self) -> bool:
+        """Whether nothing has come, encrypted or not."""
+        return not self._sock.pending() and _is_silent(self._raw)
+
     def close(self) -> None:
-        """Nothing of its own to close."""
+        """Close the copy of the socket; redis-py closes its own."""
+        self._raw.close()
 
 
 class _PlainSocket:
@@ -130,8 +234,7 @@ class _PlainSocket:
         :param timeout: seconds that a wait may last.
         """
         self._hub = gevent.get_hub()
-        self._sock = RawSocket(sock.family, sock.type, sock.proto, os.dup(sock.fileno()))
-        self._sock.setblocking(False)
+        self._sock = _copy_of(sock)
         self._watcher = self._hub.loop.io(self._sock.fileno(), READ)
         self._timer = self._hub.loop.timer(timeout, timeout)
         self._timeout = timeout
@@ -163,6 +266,10 @@ class _PlainSocket:
                 raise TimeoutError(f"no answer for {self._timeout:.0f} s")
             return data
 
+    def is_silent(self) -> bool:
+        """Whether nothing has come."""
+        return _is_silent(self._sock)
+
     def interrupt(self) -> None:
         """Let a `receive` that waits return."""
         with contextlib.suppress(OSError):
@@ -184,3 +291,29 @@ class _PlainSocket:
                 return
         self._late = True
         self.interrupt()
+
+
+def _copy_of(sock: Any) -> RawSocket:
+    copy = RawSocket(sock.family, sock.type, sock.proto, os.dup(sock.fileno()))
+    copy.setblocking(False)
+    return copy
+
+
+def _is_silent(sock: RawSocket) -> bool:
+    try:
+        sock.recv(1, MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False  # something has come, or the end
+
+
+def _checked(name: str, reply: Any) -> Any:
+    """A reply that has the form of its command's, or an error."""
+    if isinstance(reply, redis.RedisError):
+        return reply
+    try:
+        return FORM_OF[name](reply)
+    except MalformedReply as error:
+        return error

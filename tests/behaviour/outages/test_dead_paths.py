@@ -15,8 +15,9 @@ from testbed.servers import RedisServer, Server, eventually
 from testbed.superset import publish
 from testbed.tcp_proxy import TcpProxy
 from wsgi_ws.config.keys import RedisSettings
-from wsgi_ws.sources import redis_client
+from wsgi_ws.sources import redis_client, redis_wire
 from wsgi_ws.sources.redis_client import connect, connect_outside_the_pool
+from wsgi_ws.sources.redis_wire import Batches
 
 StartServer = Callable[..., Server]
 READ_TIMEOUT = 3.0
@@ -33,16 +34,17 @@ def proxy(redis_server: RedisServer) -> Iterator[TcpProxy]:
 
 @pytest.fixture
 def client(proxy: TcpProxy) -> Iterator[redis.Redis]:
-    """A client as catch-ups have it."""
+    """A client as the follower has it for what it asks beside its reads."""
     with connect(RedisSettings(port=proxy.port), read_timeout=READ_TIMEOUT) as client:
         yield client
 
 
-def ask(client: redis.Redis, in_a_pipeline: bool) -> None:
-    if in_a_pipeline:
-        client.pipeline(transaction=False).execute_command(*ASK).execute()
-    else:
-        client.execute_command(*ASK)
+@pytest.fixture
+def batches(client: redis.Redis) -> Iterator[Batches]:
+    """A client as catch-ups have it."""
+    batches = Batches(client)
+    yield batches
+    batches.close()
 
 
 def connections_received(redis_server: RedisServer) -> Any:
@@ -50,15 +52,22 @@ def connections_received(redis_server: RedisServer) -> Any:
     return statistics["total_connections_received"]
 
 
-@pytest.mark.parametrize("in_a_pipeline", [False, True])
+@pytest.mark.parametrize("in_batches", [False, True])
 def test_a_connection_that_has_been_idle_is_not_trusted(
-    client: redis.Redis, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch, in_a_pipeline: bool
+    client: redis.Redis,
+    batches: Batches,
+    proxy: TcpProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    in_batches: bool,
 ) -> None:
-    client.execute_command(*ASK)
+    def ask() -> Any:
+        return batches.ask([ASK]) if in_batches else client.execute_command(*ASK)
+
+    ask()
     proxy.forget()
-    monkeypatch.setattr(redis_client, "IDLE_MAX", 0.0)
+    monkeypatch.setattr(redis_wire if in_batches else redis_client, "IDLE_MAX", 0.0)
     begin = time.monotonic()
-    ask(client, in_a_pipeline)
+    ask()
     assert time.monotonic() - begin < READ_TIMEOUT
 
 
@@ -70,17 +79,38 @@ def test_a_connection_in_use_is_kept(client: redis.Redis, redis_server: RedisSer
     assert connections_received(redis_server) == before
 
 
-@pytest.mark.parametrize("in_a_pipeline", [False, True])
 def test_after_a_time_out_no_other_connection_is_trusted(
-    client: redis.Redis, proxy: TcpProxy, in_a_pipeline: bool
+    client: redis.Redis, proxy: TcpProxy
 ) -> None:
+    client.execute_command(*ASK)
     with client.pipeline() as one, client.pipeline() as other:
         one.watch("x")  # from here on it has a connection of its own
         other.watch("x")
     proxy.forget()
     with pytest.raises(redis.TimeoutError):
-        ask(client, in_a_pipeline)
+        client.execute_command(*ASK)
     assert client.execute_command(*ASK) == []
+
+
+def test_after_a_time_out_the_next_batch_has_another_connection(
+    batches: Batches, proxy: TcpProxy
+) -> None:
+    batches.ask([ASK])
+    proxy.forget()
+    with pytest.raises(TimeoutError):
+        batches.ask([ASK])
+    assert batches.ask([ASK]) == [[]]
+
+
+def test_a_connection_that_was_closed_meanwhile_costs_no_batch(
+    batches: Batches, proxy: TcpProxy
+) -> None:
+    batches.ask([ASK])
+    wire = batches._wire
+    proxy.cut()
+    proxy.restore()
+    eventually(lambda: wire is not None and not wire.is_silent, "its end has come")
+    assert batches.ask([ASK]) == [[]]
 
 
 def test_the_kernel_looks_after_connections_to_redis(client: redis.Redis) -> None:

@@ -100,6 +100,11 @@ def test_a_script_that_holds_the_server_up_passes() -> None:
     assert not will_pass(redis.ResponseError("WRONGTYPE Operation against a key"))
 
 
+@pytest.mark.parametrize("word", ["LOADING", "MASTERDOWN", "NOAUTH", "TRYAGAIN"])
+def test_what_passes_is_told_by_rediss_own_word(word: str) -> None:
+    assert will_pass(redis.ResponseError(f"{word} as Redis says it"))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -127,6 +132,10 @@ def test_a_connection_that_was_cut_is_told_from_one_that_was_not_made(
     text: str, expected: bool
 ) -> None:
     assert is_cut_off(redis.ConnectionError(text)) is expected
+
+
+def test_a_connection_that_was_reset_was_cut() -> None:
+    assert is_cut_off(ConnectionResetError(104, "Connection reset by peer"))
 
 
 # --- permissions --------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ import redis
 
 from wsgi_ws.event import MalformedEntry
 from wsgi_ws.sources.page_size import PageSize
-from wsgi_ws.sources.redis_client import StreamClient
 from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.redis_replies import is_cut_off
+from wsgi_ws.sources.redis_wire import Asked, Command
 from wsgi_ws.sources.stream_id import MAX_SEQUENCE, ZERO, StreamId
 from wsgi_ws.sources.streams import replay
 from wsgi_ws.sources.streams.entry import Entry, RawEntry
@@ -86,9 +86,7 @@ class Snapshot:
 class Archive:
     """The past as the history and Redis know it together."""
 
-    def __init__(
-        self, client: StreamClient, prefix: str, history: History, clock: RedisClock
-    ) -> None:
+    def __init__(self, client: Asked, prefix: str, history: History, clock: RedisClock) -> None:
         """
         :param client: used by nobody else.
         :param prefix: of the streams' keys.
@@ -180,15 +178,13 @@ class Archive:
         return Knowledge(replay.in_order(found.values()), continuous, exists)
 
     def _ask(self, clients: Sequence[tuple[str, Place]], count: int) -> list[Any]:
-        pipe = self._client.pipeline(transaction=False)
-        pipe.execute_command("TIME")
+        commands: list[Command] = [("TIME",)]
         for channel, place in clients:
             key = channel_stream(self._prefix, channel)
             start = bytes(replay.look_back_from(place))
-            pipe.execute_command("XRANGE", key, start, "+", "COUNT", count)
-        pipe.execute_command("XREVRANGE", self._global.key, "+", "-", "COUNT", 1)
-        replies: list[Any] = pipe.execute(raise_on_error=False)
-        return replies
+            commands.append(("XRANGE", key, start, "+", "COUNT", count))
+        commands.append(("XREVRANGE", self._global.key, "+", "-", "COUNT", 1))
+        return self._client.ask(commands)
 
     def _remembered(self, channel: str, after: StreamId, part: Part) -> list[Entry]:
         entries = self._history.of_channel(channel, after)
@@ -283,17 +279,18 @@ class Archive:
 class _GlobalStream:
     """Parts of the global stream in Redis, page by page."""
 
-    def __init__(self, client: StreamClient, key: str, size: PageSize) -> None:
+    def __init__(self, client: Asked, key: str, size: PageSize) -> None:
         self.key = key
         self._client = client
         self._size = size
 
     def newest(self, end: StreamId, start: StreamId, count: int) -> Sequence[RawEntry]:
         """The newest entries between two IDs, the newest first."""
-        page: Sequence[RawEntry] = self._client.execute_command(
-            "XREVRANGE", self.key, bytes(end), bytes(start), "COUNT", count
+        (page,) = _pages(
+            self._client,
+            [("XREVRANGE", self.key, bytes(end), bytes(start), "COUNT", count)],
+            self._size,
         )
-        self._size.came(len(page), _weight(page), time.monotonic())
         return page
 
     def reaches(self, place: StreamId) -> bool:
@@ -328,13 +325,12 @@ class _GlobalStream:
         while waiting:
             batch = [waiting.popleft() for _ in range(min(WINDOWS, len(waiting)))]
             count = self._size.entries_each(PAGE, len(batch))
-            pipe = self._client.pipeline(transaction=False)
-            for start, end in batch:
-                pipe.execute_command("XRANGE", self.key, bytes(start), bytes(end), "COUNT", count)
-            pages = pipe.execute()
-            entries = list(chain.from_iterable(pages))
-            self._size.came(len(entries), _weight(entries), time.monotonic())
-            yield from _of_channel(entries, channel, by_data)
+            commands: list[Command] = [
+                ("XRANGE", self.key, bytes(start), bytes(end), "COUNT", count)
+                for start, end in batch
+            ]
+            pages = _pages(self._client, commands, self._size)
+            yield from _of_channel(chain.from_iterable(pages), channel, by_data)
             for (_, end), page in zip(batch, pages, strict=True):
                 if len(page) == count:
                     waiting.append((StreamId.parse(page[-1][0]).successor(), end))
@@ -386,13 +382,23 @@ class _Backwards:
 # --- helpers -------------------------------------------------------------------------------------
 
 
+def _pages(client: Asked, commands: Sequence[Command], size: PageSize) -> list[Sequence[RawEntry]]:
+    """What commands for entries of streams bring; `size` learns from it.
+
+    :raises redis.RedisError: also OSError: one of them has failed.
+    """
+    pages = client.ask(commands)
+    for page in pages:
+        if isinstance(page, redis.RedisError):
+            raise page
+    size.came(sum(map(len, pages)), sum(map(_weight, pages)), time.monotonic())
+    return pages
+
+
 def _page(
-    client: StreamClient, key: str, start: StreamId, end: StreamId, count: int, size: PageSize
+    client: Asked, key: str, start: StreamId, end: StreamId, count: int, size: PageSize
 ) -> Sequence[RawEntry]:
-    page: Sequence[RawEntry] = client.execute_command(
-        "XRANGE", key, bytes(start), bytes(end), "COUNT", count
-    )
-    size.came(len(page), _weight(page), time.monotonic())
+    (page,) = _pages(client, [("XRANGE", key, bytes(start), bytes(end), "COUNT", count)], size)
     return page
 
 

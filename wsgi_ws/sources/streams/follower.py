@@ -320,7 +320,7 @@ class StreamFollower:
     def _note_refusal(self, error: Exception) -> None:
         """Was the connection closed in place of a large reply? If so, ask for less."""
         asked, self._risked = self._risked, 0
-        if not asked or not (is_cut_off(error) or isinstance(error, ConnectionResetError)):
+        if not asked or not is_cut_off(error):
             return
         self._size.refused(asked, time.monotonic())
         if asked == 1:

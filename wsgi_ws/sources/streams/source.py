@@ -20,6 +20,7 @@ from wsgi_ws.sources.permissions import Permissions
 from wsgi_ws.sources.redis_client import connect, describe
 from wsgi_ws.sources.redis_clock import RedisClock
 from wsgi_ws.sources.redis_replies import to_follow_streams
+from wsgi_ws.sources.redis_wire import Batches
 from wsgi_ws.sources.stream_id import ZERO, StreamId
 from wsgi_ws.sources.streams.archive import Archive
 from wsgi_ws.sources.streams.catchup import CatchUp
@@ -162,7 +163,7 @@ class StreamSource:
     def _make_catch_up(self) -> CatchUp:
         settings = self._settings
         archive = Archive(
-            connect(settings.redis, read_timeout=READ_TIMEOUT),
+            Batches(connect(settings.redis, read_timeout=READ_TIMEOUT)),
             settings.redis_stream_prefix,
             self._history,
             self._clock,

@@ -175,7 +175,16 @@ class Redis:
     def stream(self, key: str) -> Stream:
         return self.streams.setdefault(key, Stream())
 
-    def execute_command(self, *args: Any) -> Any:
+    def ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        return [self._reply(command) for command in commands]
+
+    def _reply(self, command: tuple[Any, ...]) -> Any:
+        try:
+            return self._execute(*command)
+        except redis.ResponseError as error:
+            return error
+
+    def _execute(self, *args: Any) -> Any:
         self._world.go_on()
         if args[0] == "TIME" and self.refuses_time:
             raise redis.ResponseError("NOPERM this user has no permissions to run 'time'")
@@ -189,29 +198,6 @@ class Redis:
         start, end = (one, other) if ascending else (other, one)
         found = self.stream(key).between(_bound(start), _bound(end))
         return [raw(entry) for entry in (found if ascending else found[::-1])[:count]]
-
-    def pipeline(self, transaction: bool) -> Pipeline:
-        return Pipeline(self)
-
-
-class Pipeline:
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._commands: list[tuple[Any, ...]] = []
-
-    def execute_command(self, *args: Any) -> None:
-        self._commands.append(args)
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        return [self._reply(args, raise_on_error) for args in self._commands]
-
-    def _reply(self, args: tuple[Any, ...], raise_on_error: bool) -> Any:
-        try:
-            return self._redis.execute_command(*args)
-        except redis.ResponseError as error:
-            if raise_on_error:
-                raise
-            return error
 
 
 def raw(entry: Entry) -> RawEntry:
