@@ -17,11 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from wsgi_ws.websocket.connection import Connection
 
-# The connections of one topic, in the order in which they came: a list while there are few, since
-# most topics have one connection and a dict for it would cost 160 bytes more; then the keys of a
-# dict, since a list is slow to leave. A set has no order: to go through the memory of thousands of
-# sockets, the kernel's too, in another order than it was taken in cost 0.7 µs per delivery.
-Peers = list[Connection] | dict[Connection, None]
+# The connections of one topic, in the order in which they came: a tuple while there are few, since
+# most topics have one connection, for which a list would cost 40 bytes more and a dict 200; then
+# the keys of a dict, since a tuple is made anew whenever somebody joins or leaves. A set has no
+# order: to go through the memory of thousands of sockets, the kernel's too, in another order than
+# it was taken in cost 0.7 µs per delivery.
+Peers = tuple[Connection, ...] | dict[Connection, None]
 FEW = 8
 
 
@@ -119,11 +120,11 @@ class Hub:
         return len(stale)
 
     def _join(self, connection: Connection, topic: str) -> None:
-        peers = self.by_topic.setdefault(topic, [])
+        peers = self.by_topic.get(topic, ())
         if isinstance(peers, dict):
             peers[connection] = None
         elif len(peers) < FEW:
-            peers.append(connection)
+            self.by_topic[topic] = (*peers, connection)
         else:
             self.by_topic[topic] = dict.fromkeys((*peers, connection))
 
@@ -132,6 +133,6 @@ class Hub:
         if isinstance(peers, dict):
             del peers[connection]
         else:
-            peers.remove(connection)
+            peers = self.by_topic[topic] = tuple(other for other in peers if other != connection)
         if not peers:
             del self.by_topic[topic]

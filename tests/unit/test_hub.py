@@ -74,7 +74,7 @@ def test_counting_a_channel_does_not_make_it_known(hub: Hub) -> None:
 def test_removing_an_unknown_connection_changes_nothing(hub: Hub) -> None:
     staying = subscribed(hub, "a")
     hub.remove(connection("a"))
-    assert (hub.by_topic, hub.count("a")) == ({"a": [staying]}, 1)
+    assert (hub.by_topic, hub.count("a")) == ({"a": (staying,)}, 1)
 
 
 def test_a_connection_can_be_removed_before_it_has_subscribed(hub: Hub) -> None:
@@ -165,7 +165,7 @@ def test_an_unsubscribed_connection_stays_and_gets_no_frames(hub: Hub) -> None:
 def test_unsubscribing_from_what_was_never_subscribed_changes_nothing(hub: Hub) -> None:
     one, other = subscribed(hub, "a"), subscribed(hub, "b")
     hub.unsubscribe(one, "b")
-    assert hub.by_topic == {"a": [one], "b": [other]}
+    assert hub.by_topic == {"a": (one,), "b": (other,)}
 
 
 def test_a_catch_up_that_outlives_its_connection_subscribes_nobody(hub: Hub) -> None:
@@ -197,7 +197,7 @@ def test_a_topic_goes_with_its_last_connection(hub: Hub, count: int) -> None:
 def test_the_sweep_leaves_live_connections_alone(hub: Hub) -> None:
     one = subscribed(hub, "a")
     hub.sweep()
-    assert (hub.sweep(), len(hub), hub.by_topic) == (0, 1, {"a": [one]})
+    assert (hub.sweep(), len(hub), hub.by_topic) == (0, 1, {"a": (one,)})
 
 
 def test_the_sweep_leaves_it_to_the_connection_to_go_a_moment_after_its_end(hub: Hub) -> None:

@@ -76,7 +76,7 @@ def test_a_socket_that_is_due_no_first_catch_up_gets_live_events_at_once(
     monkeypatch.setattr(source, "_catch_up", catch_up)
     one = add(hub, "a")
     source.join(one, last_id=None, tab_id=None)
-    assert (hub.by_topic, catch_up.mock_calls) == ({"a": [one]}, [])
+    assert (hub.by_topic, catch_up.mock_calls) == ({"a": (one,)}, [])
 
 
 def test_with_a_last_id_a_socket_catches_up_first(
