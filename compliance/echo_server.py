@@ -29,6 +29,7 @@ from wsgi_ws.http.refusals import Refusal
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.transport import Transport
+from wsgi_ws.websocket.allowance import Allowances
 from wsgi_ws.websocket.closing import Ending
 from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import Data, binary_frame, text_frame
@@ -82,6 +83,7 @@ class Echo:
     def __init__(self) -> None:
         self.admission = cast(Admission, Everybody())
         self.loop = gevent.get_hub().loop
+        self.allowances = Allowances(max_frames=0, max_bytes=0)
         self.limits = Limits(
             max_message_bytes=64 * MIB, max_backlog_bytes=256 * MIB, close_timeout=2.0
         )

@@ -26,6 +26,7 @@ from wsgi_ws.observe.log_lines import CloseLine, abbreviated, printable
 from wsgi_ws.observe.metrics import Metrics, TransportMetrics
 from wsgi_ws.sources.source import Source
 from wsgi_ws.transport import Transport
+from wsgi_ws.websocket.allowance import Allowances
 from wsgi_ws.websocket.closing import Ending
 from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import CloseCode, Data
@@ -99,9 +100,8 @@ class Clients:
             max_message_bytes=settings.max_message_bytes,
             max_backlog_bytes=settings.max_socket_buffer_bytes,
             close_timeout=settings.close_timeout,
-            max_frames_per_second=settings.max_frames_per_second,
-            max_bytes_per_second=settings.max_bytes_per_second,
         )
+        self.allowances = Allowances(settings.max_frames_per_second, settings.max_bytes_per_second)
         self._settings = settings
         self._hub = hub
         self._source = source

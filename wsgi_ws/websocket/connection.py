@@ -9,7 +9,7 @@ send to each connection of a set without a copy of the set.
 Theory. In the usual case `send` is one system call. What the kernel doesn't take goes into the
 backlog, which has a bound in bytes, and a write watcher empties it. Once a connection is closing
 its backlog exists and takes no messages, which keeps the test in `send` a single one. What a client
-sends is counted (`allowance`) from its first byte on, so a client that only listens keeps no count.
+sends is counted (`allowance`) from its first byte on; a connection keeps no count itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from wsgi_ws.loop import READ, WRITE
-from wsgi_ws.websocket.allowance import Allowance
+from wsgi_ws.websocket.allowance import Allowance, Allowances
 from wsgi_ws.websocket.closing import LISTENING, Ending, Event, State, after
 from wsgi_ws.websocket.frames import (
     Close,
@@ -54,15 +54,11 @@ class Limits:
     :ivar max_backlog_bytes: what a client may leave unread behind the message under way when the
         next one comes; 0 = no bound. The backlog is at most this and two messages.
     :ivar close_timeout: seconds until a client that does not answer a close is cut.
-    :ivar max_frames_per_second: from the client, fragments included; 0 = no bound.
-    :ivar max_bytes_per_second: from the client; 0 = no bound.
     """
 
     max_message_bytes: int
     max_backlog_bytes: int
     close_timeout: float
-    max_frames_per_second: int = 0
-    max_bytes_per_second: int = 0
 
 
 class Owner(Protocol):
@@ -74,6 +70,10 @@ class Owner(Protocol):
 
     @property
     def limits(self) -> Limits: ...
+
+    @property
+    def allowances(self) -> Allowances:
+        """What its clients may still send."""
 
     def on_data(self, connection: Connection, message: Data) -> None:
         """The client sent a message."""
@@ -103,7 +103,6 @@ class Connection:
     `time.monotonic`."""
 
     __slots__ = (
-        "_allowance",
         "_backlog",
         "_deadline",
         "_ending",
@@ -142,7 +141,6 @@ class Connection:
         self._sock = sock
         self._backlog: _Backlog | None = None
         self._reader: FrameReader | None = None  # while a part of a frame or message is pending
-        self._allowance: Allowance | None = None  # until the client sends
         self._write_watcher: Any = None
         self._deadline: Any = None
         self._ending: Ending | None = None
@@ -256,11 +254,7 @@ class Connection:
     # --- steps -----------------------------------------------------------------------------------
 
     def _count_bytes(self, count: int) -> Allowance:
-        now = time.monotonic()
-        allowance, limits = self._allowance, self._owner.limits
-        if allowance is None or allowance.is_over(now):
-            allowance = Allowance(limits.max_frames_per_second, limits.max_bytes_per_second, now)
-            self._allowance = allowance
+        allowance = self._owner.allowances.of(self, time.monotonic())
         if not allowance.take_bytes(count):
             raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many bytes per second")
         return allowance

@@ -15,6 +15,7 @@ from unittest.mock import Mock
 import pytest
 
 from testbed.wire import BINARY, CONTINUATION, PING, PONG, TEXT, close_frame, frame
+from wsgi_ws.websocket.allowance import Allowances
 from wsgi_ws.websocket.closing import Ending, State
 from wsgi_ws.websocket.connection import UNSENT_BYTES, Connection, Limits
 from wsgi_ws.websocket.frames import ping_frame
@@ -55,9 +56,16 @@ class Client:
         self,
         peers: list[socket.socket],
         pair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair,
-        **limits: int,
+        frames: int = 0,
+        bytes_: int = 0,
     ) -> None:
-        self.owner: Any = SimpleNamespace(loop=Mock(), limits=Limits(4096, 0, 1.0, **limits))
+        """
+        :param frames: what it may send per second; 0 = no bound.
+        :param bytes_: likewise.
+        """
+        self.owner: Any = SimpleNamespace(
+            loop=Mock(), limits=Limits(4096, 0, 1.0), allowances=Allowances(frames, bytes_)
+        )
         self.owner.on_data = self.owner.on_ended = Mock()
         ours, self.peer = pair()
         peers.append(self.peer)
@@ -101,7 +109,7 @@ class Client:
 @pytest.fixture
 def client(peers: list[socket.socket]) -> Iterator[Client]:
     """A client under both limits."""
-    client = Client(peers, max_frames_per_second=FRAMES, max_bytes_per_second=BYTES)
+    client = Client(peers, frames=FRAMES, bytes_=BYTES)
     yield client
     client.connection.terminate("the test is over")
 
@@ -249,9 +257,9 @@ def test_the_first_reason_to_end_is_the_one_told(unlimited: Client) -> None:
 # --- what a client may send ----------------------------------------------------------------------
 
 
-def test_a_client_that_only_listens_keeps_no_allowance(unlimited: Client) -> None:
-    unlimited.connection.ping(0.0)
-    held = {type(thing).__name__ for thing in gc.get_referents(unlimited.connection)}
+def test_a_connection_keeps_no_allowance(client: Client) -> None:
+    assert client.sends(frame(PONG))
+    held = {type(thing).__name__ for thing in gc.get_referents(client.connection)}
     assert "Allowance" not in held
 
 

@@ -60,7 +60,7 @@ def from_client(
 
 
 def unlimited() -> Allowance:
-    return Allowance(max_frames=0, max_bytes=0, now=0.0)
+    return Allowance(max_frames=0, max_bytes=0)
 
 
 Outcome = tuple[list[Frame], CloseCode | None]
@@ -243,7 +243,7 @@ def test_what_follows_a_close_frame_is_not_looked_at(what: bytes) -> None:
 
 
 def frames_left_after(*pieces: bytes) -> int:
-    allowance = Allowance(max_frames=10, max_bytes=0, now=0.0)
+    allowance = Allowance(max_frames=10, max_bytes=0)
     reader = FrameReader(LIMIT)
     for piece in pieces:
         list(reader.feed(piece, allowance))
@@ -265,7 +265,7 @@ def test_what_a_client_sends_is_counted(pieces: list[bytes], left: int) -> None:
 
 
 def test_the_frame_beyond_the_count_is_a_policy_violation() -> None:
-    allowance = Allowance(max_frames=2, max_bytes=0, now=0.0)
+    allowance = Allowance(max_frames=2, max_bytes=0)
     frames = FrameReader(LIMIT).feed(from_client(PING) * 3, allowance)
     assert [next(frames), next(frames)] == [Ping(b"")] * 2
     with pytest.raises(ProtocolError) as caught:
