@@ -30,5 +30,5 @@ def run() -> None:
     """Do it now and then, until killed."""
     trim = trimmer()
     while trim is not None:
+        trim()  # at once too: a start that had to compile modules leaves 13 MiB behind
         gevent.sleep(INTERVAL)
-        trim()
