@@ -42,7 +42,8 @@ class RedisWire:
         :param client: whose server to connect to, with its `socket_timeout` as the longest silence.
         :raises redis.RedisError: when that doesn't work.
         """
-        self._client = client
+        # Asked here once: for redis-py's clients, which are protocols, `isinstance` is slow.
+        self._sentinels = client if isinstance(client, MasterClient) else None
         self._connection, sock = connect_outside_the_pool(client)
         self._replies = hiredis.Reader(
             protocolError=redis.InvalidResponse, replyError=redis.ResponseError
@@ -57,7 +58,11 @@ class RedisWire:
 
         :raises OSError: when it can't be sent.
         """
-        self._socket.send(hiredis.pack_command(command))
+        self.send_packed(hiredis.pack_command(command))
+
+    def send_packed(self, command: bytes) -> None:
+        """The same as Redis wants it on the wire."""
+        self._socket.send(command)
 
     def ask(self, commands: Sequence[Any]) -> list[Any]:
         """Send commands; returns the reply to each, errors among them.
@@ -121,8 +126,8 @@ class RedisWire:
 
         :raises redis.ConnectionError: there is a new one.
         """
-        if isinstance(self._client, MasterClient):
-            self._client.check_master(self._connection.host, self._connection.port)
+        if self._sentinels is not None:
+            self._sentinels.check_master(self._connection.host, self._connection.port)
 
     def interrupt(self) -> None:
         """End the connection, so that whoever waits for a reply gets an error."""
