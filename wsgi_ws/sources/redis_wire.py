@@ -22,7 +22,7 @@ import gevent
 import hiredis
 import redis
 
-from wsgi_ws.loop import READ
+from wsgi_ws.loop import READ, give_way
 from wsgi_ws.sources.redis_client import IDLE_MAX, MasterClient, connect_outside_the_pool
 from wsgi_ws.sources.redis_replies import FORM_OF, MalformedReply, will_pass
 
@@ -213,7 +213,8 @@ class _TlsSocket:
         self._raw = _copy_of(sock)
 
     def receive(self) -> bytes:
-        """What there is, once there is something; empty at the end."""
+        """What there is, once there is something; empty at the end. Gives way to the loop."""
+        give_way()  # it waits for nothing where there is something
         return bytes(self._sock.recv(RECEIVE_BYTES))
 
     def interrupt(self) -> None:
@@ -252,7 +253,7 @@ class _PlainSocket:
             raise ConnectionError("Redis doesn't read")
 
     def receive(self) -> bytes:
-        """What there is, once there is something; empty at the end.
+        """What there is, once there is something; empty at the end. Gives way to the loop.
 
         :raises TimeoutError: nothing has come for too long.
         """
@@ -261,6 +262,8 @@ class _PlainSocket:
                 self._timer.again(self._give_up)
                 self._hub.wait(self._watcher)
                 self._timer.stop()
+            else:
+                give_way()
             try:
                 data = self._sock.recv(RECEIVE_BYTES)
             except BlockingIOError:

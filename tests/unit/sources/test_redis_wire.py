@@ -14,6 +14,7 @@ import gevent
 import pytest
 import redis
 
+from wsgi_ws import loop
 from wsgi_ws.sources import redis_wire as module
 from wsgi_ws.sources.redis_replies import MalformedReply
 from wsgi_ws.sources.redis_wire import Batches, RedisWire
@@ -54,6 +55,18 @@ def test_what_has_come_behind_a_reply_can_be_taken_without_waiting(peer: Peer) -
     assert peer.wire.reply() == 1
     two, error = peer.wire.arrived()
     assert (two, str(error)) == (2, "ERR no")
+
+
+def test_the_loop_has_its_turn_where_there_is_always_more_to_receive(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SLICE", 0.0)  # it is always over
+    large = b"x" * (module.RECEIVE_BYTES + 1000)
+    peer.other.sendall(b":1\r\n$%d\r\n%b\r\n" % (len(large), large))
+    assert peer.wire.reply() == 1  # the first part of the large one has come with it
+    ran: list[int] = []
+    gevent.spawn(ran.append, 1)
+    assert (peer.wire.reply(), ran) == (large, [1])
 
 
 def test_an_error_is_raised(peer: Peer) -> None:

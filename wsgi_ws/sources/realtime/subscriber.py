@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import gevent
 import redis
 
-from wsgi_ws.loop import give_way
 from wsgi_ws.sources.link import Link
 from wsgi_ws.sources.redis_replies import MalformedReply, is_forbidden, is_of_ping_alone, to_ping
 from wsgi_ws.sources.redis_wire import RedisWire
@@ -84,7 +83,6 @@ class ChannelSubscriber:
             self._listener.on_subscribed()
             while True:
                 self._hear(wire)
-                give_way()
         finally:
             gevent.killall(watchers)
             wire.close()

@@ -95,10 +95,11 @@ class Fanout:
         self._on_gap(position)
 
     def deliver(self, entries: Sequence[RawEntry]) -> None:
-        """Hand a batch out, oldest first, giving way to the loop when it has taken too long."""
+        """Hand a batch out, oldest first, giving way to the loop between pieces."""
         for start in range(0, len(entries), PIECE):
+            if start:
+                give_way()
             self._deliver_piece(entries[start : start + PIECE])
-            give_way()
 
     def _skip(self, entry_id: bytes, error: MalformedEntry) -> None:
         """Count a malformed entry, and tell of the first of its kind in a minute."""
