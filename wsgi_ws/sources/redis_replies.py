@@ -15,7 +15,6 @@ import redis
 from wsgi_ws.observe.log_lines import printable
 
 ERROR_SHOWN = 1000  # characters: several Sentinels' trouble is one error
-_is_id = re.compile(rb"\d+-\d+").fullmatch
 
 # Older versions of redis-py have no class for these answers, and quote those in a pipeline.
 _CLUSTER = re.compile(
@@ -58,6 +57,11 @@ def entries_of(reply: Any) -> Any:
     except (TypeError, ValueError, LookupError) as error:
         raise MalformedReply("a reply that is not the entries of a stream") from error
     return reply
+
+
+def _is_id(text: bytes) -> bool:
+    ms, _, sequence = text.partition(b"-")
+    return ms.isdigit() and sequence.isdigit()
 
 
 def stream_of(reply: Any) -> Any:
