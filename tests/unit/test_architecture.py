@@ -349,12 +349,14 @@ def test_no_function_changes_a_modules_state(module: str) -> None:
 
 
 def test_only_the_master_outlives_what_made_it() -> None:
+    """What is remembered as bytes, which follow from the arguments, is nobody's state."""
     cached = [
         module
         for module in SOURCES
         for node in ast.walk(tree_of(module))
         if isinstance(node, ast.FunctionDef)
         and any("cache" in ast.unparse(decorator) for decorator in node.decorator_list)
+        and (node.returns is None or ast.unparse(node.returns) != "bytes")
     ]
     assert cached == ["server.master"]
 

@@ -341,6 +341,7 @@ def test_a_client_that_reads_too_slowly_is_cut_and_counted(
     connection = only_connection(world)
     while not connection.ended:
         connection.send(bytes(1 << 20))
+    wait_until(lambda: world.metrics.client_too_slow.called)
     world.metrics.client_too_slow.assert_called_once_with()
     assert "it left more than maxSocketBufferBytes (10) unread" in caplog.text
 
@@ -354,6 +355,7 @@ def test_many_that_read_too_slowly_at_once_are_all_counted_and_told_in_one_line(
     for connection in list(world.hub):
         while not connection.ended:
             connection.send(bytes(1 << 20))
+    wait_until(lambda: not len(world.hub))
     assert world.metrics.client_too_slow.call_count == 20
     (line,) = [text for text in caplog.messages if "maxSocketBufferBytes" in text]
     assert line.startswith("socket 1 of channel a is cut")
