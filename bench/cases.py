@@ -12,6 +12,7 @@ import random
 import statistics
 import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ Figures = dict[str, Any]
 MIB = 2**20
 WARM_UP_EVENTS = 20_000
 MISSED = 10  # events that a reconnecting client has missed
+LOOK_BACK_SECONDS = 66  # more than a catch-up looks back for events that came in two halves
 
 
 def drain(
@@ -128,6 +130,27 @@ def catchup(clients: int = 20, sockets: int = 1000) -> Figures:
     return {"p50_ms": statistics.median(times), "max_ms": max(times)}
 
 
+def short_history(clients: int = 40, rate: int = 15, others: int = 200) -> Figures:
+    """The same where the worker's history reaches back for a moment only, so that Redis is read:
+    a channel with `rate` events per second, beside `others` of other channels."""
+    (name,) = channels(1)
+    total, others_of = rate + others, in_turn([], miss=1.0)
+    times: list[float] = []
+
+    def pick(i: int) -> str:
+        return name if i * rate % total < rate else others_of(i)
+
+    with Rig(environ={"HISTORY_BYTES": "4096"}) as rig:
+        rig.producer.past(total, LOOK_BACK_SECONDS, pick)
+        rig.until_quiet(0.2)
+        with _published(rig, total, pick) as ids:
+            for _ in range(clients):
+                until(lambda: len(ids[name]) > MISSED, "there is something to miss")
+                times.append(_catch_up_ms(rig.port, name, ids[name][-MISSED - 1].decode()))
+                time.sleep(0.05)
+    return {"p50_ms": statistics.median(times), "max_ms": max(times)}
+
+
 def storm(sockets: int = 1000) -> Figures:
     """Everybody reconnects at once, each has missed something."""
     names = channels(sockets)
@@ -194,7 +217,7 @@ def storm_latency(live: int = 200, rate: int = 500, sockets: int = 1000) -> Figu
 CASES: dict[str, Callable[[], Figures]] = {
     case.__name__: case
     for case in (
-        *(drain, drain_miss, broadcast, latency, idle, catchup, storm),
+        *(drain, drain_miss, broadcast, latency, idle, catchup, short_history, storm),
         *(slow_readers, storm_latency),
     )
 }
@@ -361,6 +384,29 @@ def _peak(rig: Rig) -> Iterator[list[int]]:
     finally:
         done.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def _published(rig: Rig, rate: int, pick: Pick) -> Iterator[dict[str, deque[bytes]]]:
+    """Events are published meanwhile, as Superset does; the newest IDs of each channel."""
+    producer, done = Producer(rig.port_of_redis), threading.Event()
+    ids: dict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=2 * MISSED))
+
+    def publish() -> None:
+        start, sent = time.monotonic(), 0
+        while not done.wait(max(0.0, start + sent / rate - time.monotonic())):
+            name = pick(sent)
+            ids[name].append(producer.push(1, {0: name}.__getitem__, streams=("own", "full"))[-1])
+            sent += 1
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield ids
+    finally:
+        done.set()
+        thread.join()
+        producer.close()
 
 
 @contextlib.contextmanager

@@ -77,6 +77,20 @@ class Producer:
                 ids += self._write([_command(stream, *event) for event in events])
         return ids
 
+    def past(self, rate: int, seconds: int, pick: Pick) -> None:
+        """Write what has been published until now at `rate` events per second (below 1,000), into
+        both streams; the second half of each came a millisecond after the first."""
+        end = round(time.time() * 1000)
+        ids = [end - seconds * 1000 + i * 1000 // rate for i in range(seconds * rate)]
+        for start in range(0, len(ids), PIPELINE):
+            commands = []
+            for i in range(start, min(len(ids), start + PIPELINE)):
+                name = pick(i)
+                data = self._event(name, 0)
+                commands.append(_command("own", name, data, b"%d" % ids[i]))
+                commands.append(_command("full", name, data, b"%d" % (ids[i] + 1)))
+            self._write(commands)
+
     def steady(self, rate: int, seconds: float, pick: Pick, *, size: int = 0) -> int:
         """Write `rate` events per second for some time; returns how many."""
         start, sent = time.monotonic(), 0
@@ -123,13 +137,13 @@ class Producer:
         return ids
 
 
-def _command(stream: str, channel: str, data: bytes) -> bytes:
+def _command(stream: str, channel: str, data: bytes, entry_id: bytes = b"*") -> bytes:
     if stream == "full":
         key, limit = global_stream(PREFIX), STREAM_LIMIT_FIREHOSE
     else:
         key, limit = channel_stream(PREFIX, channel), STREAM_LIMIT
-    arguments = (b"XADD", key.encode(), b"MAXLEN", b"~", b"%d" % limit, b"*", b"data", data)
-    return _packed(arguments)
+    bound = (b"MAXLEN", b"~", b"%d" % limit)
+    return _packed((b"XADD", key.encode(), *bound, entry_id, b"data", data))
 
 
 def _packed(arguments: Sequence[bytes]) -> bytes:

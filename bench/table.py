@@ -61,6 +61,7 @@ ROWS = (
     Row("… CPU per handshake", "idle", "cpu_us_per_handshake", "µs", "1,186", "≤ 280"),
     Row("… over that of a handshake in C", "idle", "handshake_x_floor", "×"),
     Row("catch-up of one client: median", "catchup", "p50_ms", "ms", "4,922", "≤ 15"),
+    Row("… beside 200 other events/s, short history", "short_history", "p50_ms", "ms"),
     Row("storm of 1,000: last event after", "storm", "last_event_after_s", "s", "4.4", "≤ 1.2"),
     Row("… CPU per client", "storm", "cpu_us_per_client", "µs"),
     Row("180 readers: p99 latency", "slow_readers", "p99_us_without", "µs"),
