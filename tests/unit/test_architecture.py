@@ -241,6 +241,7 @@ PURE = {
         "addresses",
         "wording",
         "transport",
+        "demo.guard",
         "config.draft",
         "config.keys",
         "config.meanings",

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger: what the demo has put into Redis, in Redis's own order. The page holds it against
+what its tabs have got, so it must not be written by anybody who sees a socket."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+
+from wsgi_ws.transport import Transport
+
+REMEMBERED = 50_000  # entries; a page asks for what is new several times a second
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that each tab of one user should get.
+
+    :ivar number: its place in the ledger, from 1.
+    :ivar key: what a tab sees of it, once only: the query and its status.
+    :ivar id: the ID in the global stream; empty in realtime, which has none.
+    :ivar at: when writing it began, in milliseconds since 1970.
+    """
+
+    number: int
+    transport: Transport
+    user: str
+    key: str
+    id: str
+    at: float
+
+
+class Ledger:
+    """The entries of one page, for several threads.
+
+    :ivar refused: what Redis has not taken, or not confirmed. It is no entry: nobody can say
+        whether it will arrive.
+    """
+
+    def __init__(self) -> None:
+        self.refused = 0
+        self._count = 0
+        self._entries: deque[Entry] = deque(maxlen=REMEMBERED)
+        self._lock = threading.Lock()
+
+    def publish(
+        self, transport: Transport, user: str, key: str, publish: Callable[[], str]
+    ) -> None:
+        """Publish something and note it. One at a time, so that the numbers have Redis's order.
+
+        :param publish: puts it into Redis; returns the ID, or an empty text. Its exceptions pass.
+        """
+        with self._lock:
+            at = time.time() * 1000
+            try:
+                entry_id = publish()
+            except Exception:
+                self.refused += 1
+                raise
+            self._count += 1
+            self._entries.append(Entry(self._count, transport, user, key, entry_id, at))
+
+    def after(self, number: int) -> list[Entry]:
+        """The entries behind the one with this number, in their order.
+
+        Takes no lock: a Redis that hangs may hold it for seconds.
+        """
+        newest_first = reversed(self._entries.copy())
+        return list(takewhile(lambda entry: entry.number > number, newest_first))[::-1]
