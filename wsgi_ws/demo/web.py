@@ -1,199 +1,189 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superset's part in the demo: a page, the cookies with the tokens, and queries to run.
+"""The demo's web application: the page, Superset's part in it, and the buttons.
 
-As Superset up to 6.1 (streams) and as Superset 7 (realtime), each with a page, a cookie and queries
-of its own. Knows the server under demonstration only by its port.
+Everything under /api/ is JSON and needs the token that the page was served with:
+
+    POST /api/sessions                              a page begins: its users, and their cookies
+    POST /api/sessions/<session>/queries            run `count` queries of each transport
+    GET  /api/sessions/<session>/published?after=n  the ledger behind entry n, and what runs
+    GET  /api/sessions/<session>/<user>/tasks       Superset 7: which tasks have ended
+    POST /api/redis/stop, /api/redis/start          the demo's own Redis only
+    POST /api/workers/kill, /api/server/reload
+
+Never part of the service: its process starts the server and is not started by it.
 """
 
 from __future__ import annotations
 
-import itertools
-import logging
-import secrets
-import threading
-from collections import defaultdict, deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple
+from pathlib import PurePosixPath
 
-import redis
 from flask import Flask, Response, abort, jsonify, request
 
-from wsgi_ws.demo.producer import Message, run_query, run_task
-from wsgi_ws.superset.names import TASK_STATUS
-from wsgi_ws.superset.producer import Event, new_channel, new_job_id
-from wsgi_ws.superset.token import RealtimeSigner, Signer
+from wsgi_ws.demo import guard
+from wsgi_ws.demo.processes import DemoError, Gunicorn, OwnRedis
+from wsgi_ws.demo.runner import Runner
+from wsgi_ws.demo.sessions import USERS, Cookie, Session, Sessions
+from wsgi_ws.transport import Transport
 
-log = logging.getLogger(__name__)
+MAX_QUERIES = 100  # per request
+CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
-MAX_QUERIES_AT_ONCE = 64  # threads; further queries wait for their turn
-MAX_QUERIES_PER_REQUEST = 100
-REMEMBERED_PER_CHANNEL = 5_000
-FAILING = 10  # each tenth query ends with an error, to show that too
-
-
-class Runner:
-    """Runs what takes a while, in threads."""
-
-    def __init__(self) -> None:
-        self.stopping = threading.Event()
-        self._pool = ThreadPoolExecutor(MAX_QUERIES_AT_ONCE)
-        self._numbers = itertools.count(1)
-
-    def start(self, count: int, run: Callable[[int, str, bool], None]) -> list[str]:
-        """Start that many of `run(number, id, whether it fails)`; returns their ids."""
-        ids = [new_job_id() for _ in range(count)]
-        for job_id in ids:
-            number = next(self._numbers)
-            self._pool.submit(self._run, run, number, job_id)
-        return ids
-
-    def stop(self) -> None:
-        """Let those that run end at once."""
-        self.stopping.set()
-        self._pool.shutdown(cancel_futures=True)
-
-    def _run(self, run: Callable[[int, str, bool], None], number: int, job_id: str) -> None:
-        try:
-            run(number, job_id, number % FAILING == 0)
-        except redis.RedisError as error:
-            log.error("query %s was not published: %s", job_id, error)
+Answer = Response | tuple[Response, int]
 
 
-class Queries:
-    """Superset up to 6.1: remembers what was published, so that the page can count misses."""
-
-    def __init__(self, runner: Runner, publish: Callable[[Event], str]) -> None:
-        """:param publish: puts an event into Redis and returns its id in the global stream."""
-        self._runner = runner
-        self._publish = publish
-        self._published: defaultdict[str, deque[tuple[int, int]]] = defaultdict(
-            lambda: deque(maxlen=REMEMBERED_PER_CHANNEL)
-        )
-
-    def start(self, channel: str, count: int) -> list[str]:
-        """Start that many queries; returns their job ids."""
-
-        def send(event: Event) -> None:
-            if not self._runner.stopping.is_set():
-                self._published[channel].append(_id_numbers(self._publish(event)))
-
-        def run(_: int, job_id: str, fails: bool) -> None:
-            run_query(channel, job_id, send, self._runner.stopping.wait, fails=fails)
-
-        return self._runner.start(count, run)
-
-    def published_after(self, channel: str, last_id: str) -> int:
-        """How many events of the channel are newer than the one with this id."""
-        last = _id_numbers(last_id)
-        return sum(published > last for published in list(self._published[channel]))
-
-
-class Tasks:
-    """Superset 7: its database of tasks, which a page asks when its socket opens."""
-
-    def __init__(self, runner: Runner, publish: Callable[[Message], int]) -> None:
-        self._runner = runner
-        self._publish = publish
-        self._ended: defaultdict[str, dict[str, str]] = defaultdict(dict)
-
-    def start(self, principal: str, count: int) -> list[str]:
-        """Start that many tasks; returns their ids."""
-
-        def run(number: int, task_id: str, fails: bool) -> None:
-            def send(message: Message) -> None:
-                if self._runner.stopping.is_set():
-                    return
-                if message.topic == TASK_STATUS:  # committed before anybody is told
-                    self._ended[principal][task_id] = message.payload["status"]
-                self._publish(message)
-
-            run_task(principal, number, task_id, send, self._runner.stopping.wait, fails=fails)
-
-        return self._runner.start(count, run)
-
-    def ended(self, principal: str) -> dict[str, str]:
-        """The tasks of a user that have ended, and how."""
-        return dict(self._ended[principal])
-
-
-class Signers(NamedTuple):
-    """Who signs the cookies."""
-
-    streams: Signer
-    realtime: RealtimeSigner
-
-
-def create_app(signers: Signers, queries: Queries, tasks: Tasks, websocket_port: int) -> Flask:
-    """The demo's own web application."""
+def create_app(
+    sessions: Sessions,
+    runner: Runner,
+    server: Gunicorn,
+    own_redis: OwnRedis | None,
+    transports: Sequence[Transport],
+    websocket_port: int,
+    token: str,
+) -> Flask:
+    """
+    :param own_redis: None when a Redis is configured, which is not the demo's to stop.
+    :param transports: those that the server offers.
+    :param token: what the page is served with and the API asks for.
+    """
     app = Flask(__name__, static_folder=None)
-    html = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    html = html.replace("{{websocket_port}}", str(websocket_port))
+    page = _read_page()
+    page["index.html"] = page["index.html"].replace("{{token}}", token)
+    policy = _content_security_policy(websocket_port)
 
-    def channel() -> str | None:
-        return signers.streams.channel(request.cookies.get(signers.streams.cookie_name, ""))
+    @app.before_request
+    def guarded() -> tuple[Response, int] | None:
+        reason = guard.refusal_of_caller(request.host, request.headers.get("Origin"))
+        if reason is None and request.path.startswith("/api/"):
+            reason = guard.refusal_of_token(request.headers.get(guard.TOKEN_HEADER, ""), token)
+        return None if reason is None else (jsonify(error=reason), 403)
 
-    def principal() -> str | None:
-        return signers.realtime.principal(request.cookies.get(signers.realtime.cookie_name, ""))
-
-    def count() -> int:
-        wanted = request.args.get("count", 1, int)
-        return wanted if 1 <= wanted <= MAX_QUERIES_PER_REQUEST else abort(400)
-
-    def page_of(transport: str) -> Response:
-        response = Response(
-            html.replace("{{transport}}", transport), content_type="text/html; charset=utf-8"
-        )
+    @app.after_request
+    def hardened(response: Response) -> Response:
+        response.headers["Content-Security-Policy"] = policy
         response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
     @app.get("/")
-    def streams_page() -> Response:
-        response = page_of("streams")
-        if channel() is None:
-            _set_cookie(response, signers.streams, new_channel())
-        return response
+    def index() -> Response:
+        return part("index.html")
 
-    @app.get("/realtime")
-    def realtime_page() -> Response:
-        response = page_of("realtime")
-        if principal() is None:
-            _set_cookie(response, signers.realtime, f"user:{secrets.randbelow(2**31)}")
-        return response
+    @app.get("/page/<name>")
+    def part(name: str) -> Response:
+        kind = CONTENT_TYPES.get(PurePosixPath(name).suffix, "")
+        return Response(page.get(name) or abort(404), content_type=f"{kind}; charset=utf-8")
 
-    @app.post("/jobs")
-    def start_jobs() -> tuple[dict[str, Any], int]:
-        return {"job_ids": queries.start(channel() or abort(401), count())}, 202
+    # --- Superset's part --------------------------------------------------------------------------
 
-    @app.get("/waiting")
-    def waiting() -> dict[str, int]:
-        after = request.args.get("after", "")
-        return {"count": queries.published_after(channel() or abort(401), after)}
+    def found(name: str) -> Session:
+        return sessions.find(name) or abort(404)
 
-    @app.post("/tasks")
-    def start_tasks() -> tuple[dict[str, Any], int]:
-        return {"job_ids": tasks.start(principal() or abort(401), count())}, 202
+    @app.post("/api/sessions")
+    def open_session() -> Answer:
+        session = sessions.open()
+        answer = jsonify(
+            session=session.name,
+            users={user: session.path(user) for user in USERS},
+            transports=[transport.value for transport in transports],
+            websocket_port=websocket_port,
+        )
+        return _with_cookies(answer, sessions.cookies(session)), 201
 
-    @app.get("/tasks")
-    def ended_tasks() -> Response:
-        """As Superset, with each answer a new token: this is how a page renews its cookie."""
-        name = principal() or abort(401)
-        response = jsonify(ended=tasks.ended(name))
-        _set_cookie(response, signers.realtime, name)
-        return response
+    @app.post("/api/sessions/<name>/queries")
+    def run_queries(name: str) -> Answer:
+        session, count = found(name), request.args.get("count", 1, int)
+        if not 1 <= count <= MAX_QUERIES:
+            abort(400)
+        started: list[dict[str, str]] = []
+        for _ in range(count):
+            user = session.next_user()
+            for transport in transports:
+                job_id = runner.start(session, transport, user)
+                started.append({"transport": transport.value, "user": user, "job_id": job_id})
+        return jsonify(started=started), 202
+
+    @app.get("/api/sessions/<name>/published")
+    def published(name: str) -> Response:
+        session = found(name)
+        entries = session.ledger.after(request.args.get("after", 0, int))
+        answer = jsonify(
+            entries=[
+                {
+                    "number": entry.number,
+                    "transport": entry.transport.value,
+                    "user": entry.user,
+                    "key": entry.key,
+                    "id": entry.id,
+                    "at": entry.at,
+                }
+                for entry in entries
+            ],
+            refused=session.ledger.refused,
+            redis="configured" if own_redis is None else _state(own_redis),
+            workers=server.workers(),
+        )
+        return _with_cookies(answer, sessions.due_cookies(session))
+
+    @app.get("/api/sessions/<name>/<user>/tasks")
+    def ended_tasks(name: str, user: str) -> Response:
+        """As Superset 7, whose answers renew the cookie too."""
+        session = found(name)
+        ended = session.ended.get(user)
+        if ended is None:
+            abort(404)
+        return _with_cookies(jsonify(ended=ended.copy()), sessions.cookies(session))
+
+    # --- the buttons ------------------------------------------------------------------------------
+
+    @app.post("/api/redis/<action>")
+    def switch_redis(action: str) -> Answer:
+        if own_redis is None:
+            raise DemoError("This Redis is configured: the demo does not touch it.")
+        actions = {"stop": own_redis.stop, "start": own_redis.start}
+        (actions.get(action) or abort(404))()
+        return jsonify(redis=_state(own_redis))
+
+    @app.post("/api/workers/kill")
+    def kill_a_worker() -> Answer:
+        return jsonify(killed=server.kill_a_worker())
+
+    @app.post("/api/server/reload")
+    def reload() -> Answer:
+        server.reload()
+        return jsonify(reloading=True)
+
+    @app.errorhandler(DemoError)
+    def cannot(error: DemoError) -> Answer:
+        return jsonify(error=str(error)), 409
 
     return app
 
 
-def _set_cookie(response: Response, signer: Signer | RealtimeSigner, who: str) -> None:
-    response.set_cookie(signer.cookie_name, signer.sign(who), httponly=True, samesite="Lax")
+def _read_page() -> dict[str, str]:
+    """The files of the page, by their names."""
+    return {
+        file.name: file.read_text(encoding="utf-8")
+        for file in files(__package__).joinpath("page").iterdir()
+        if PurePosixPath(file.name).suffix in CONTENT_TYPES
+    }
 
 
-def _id_numbers(entry_id: str) -> tuple[int, int]:
-    """A stream id as numbers that compare in stream order."""
-    milliseconds, _, sequence = entry_id.partition("-")
-    try:
-        return int(milliseconds), int(sequence or 0)
-    except ValueError:
-        abort(400)
+def _content_security_policy(websocket_port: int) -> str:
+    """Nothing but the page's own files and the server's socket; no script or style in the HTML."""
+    sockets = " ".join(f"ws://{host}:{websocket_port}" for host in guard.HOSTS)
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+        f"connect-src 'self' {sockets}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _state(own_redis: OwnRedis) -> str:
+    return "running" if own_redis.running else "stopped"
+
+
+def _with_cookies(response: Response, cookies: Sequence[Cookie]) -> Response:
+    for name, value, path in cookies:
+        response.set_cookie(name, value, path=path, httponly=True, samesite="Lax")
+    return response
