@@ -1,7 +1,7 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lowest check compliance soak bench compare curves plots lock clean
+.PHONY: help run test lowest check compliance soak bench compare curves plots pictures lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -53,6 +53,10 @@ plots: $(VENV)/.installed-requirements-dev.lock  ## Draw the newest curves.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@$(BIN)/python -m bench plot
 	@$(BIN)/python -m bench table
+
+pictures: $(VENV)/.installed-requirements-dev.lock  ## Photograph and film the page of make run (needs Chromium).
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-pictures.txt
+	@$(BIN)/python -m pictures
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \

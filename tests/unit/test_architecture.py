@@ -297,6 +297,7 @@ TOOLS: dict[str, set[str]] = {
     "soak": {"bench", "testbed"},
     "deploy": {"testbed"},
     "compliance": set(),
+    "pictures": {"testbed"},
     "tests": {"testbed"},
     "tests/tools": {"soak", "testbed", "tests"},
 }
