@@ -1,7 +1,7 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lowest check compliance soak bench compare curves plots pictures lock clean
+.PHONY: help run test lowest check compliance interop soak bench compare curves plots pictures lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -36,6 +36,10 @@ check: $(VENV)/.installed-requirements-dev.lock  ## Lint, formatting, types.
 compliance: $(VENV)/.installed-requirements-dev.lock  ## Run the Autobahn test suite (needs Python 2.7).
 	@$(BIN)/python -m compliance.run $(ARGS)
 
+interop: $(VENV)/.installed-requirements-dev.lock  ## Run the real Superset and Chromium with this server between.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r interop/requirements.txt
+	@$(BIN)/python -m interop $(ARGS)
+
 soak: $(VENV)/.installed-requirements-dev.lock  ## Twenty minutes of churn, faults and waves of load; a verdict.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@$(BIN)/python -m soak $(ARGS)
@@ -65,9 +69,11 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-p
 lock: $(BIN)/uv  ## Renew the lock files after a change of requirements*.txt.
 	$(COMPILE) -o requirements.lock requirements.txt
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock requirements-dev.txt
+	$(COMPILE) -o interop/requirements-6.1.lock interop/requirements-6.1.txt
+	$(COMPILE) -o interop/requirements-5.0.lock interop/requirements-5.0.txt
 
 clean:  ## Remove the virtual environment and all caches.
-	rm -rf $(VENV) $(LOWEST) .venv-compliance .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(LOWEST) .venv-compliance .venv-interop-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up ---------------------------------------------------------------------------------------
