@@ -19,6 +19,10 @@ class UvFailed(Exception):
     """Packages can't be had here, or don't fit; the text says which command failed, and how."""
 
 
+class NoPythonFits(Exception):
+    """This machine has no Python that Superset runs on."""
+
+
 class Environment:
     """`.venv-interop-<version>`."""
 
@@ -35,17 +39,21 @@ class Environment:
     def install(self) -> None:
         """Install it, unless it is there already with the same lock file.
 
-        :raises UvFailed: the package index can't be reached, or no Python fits.
+        :raises NoPythonFits: and its versions are told.
+        :raises UvFailed: the package index can't be reached.
         """
         stamp = self.directory / ".installed"
         if stamp.exists() and stamp.read_text() == self.lock.read_text():
             return
         print(f"Installing Superset {self.version} into {self.directory.name} …", flush=True)
         uv = _uv()
-        _run(
-            *(uv, "venv", "--quiet", "--clear", "--no-python-downloads"),
-            *("--python", PYTHON, str(self.directory)),
-        )
+        try:
+            python = _run(uv, "python", "find", "--no-python-downloads", PYTHON).strip()
+        except UvFailed as error:
+            raise NoPythonFits(
+                f"Superset {self.version} needs a Python {PYTHON}: {error}"
+            ) from None
+        _run(uv, "venv", "--quiet", "--clear", "--python", python, str(self.directory))
         _run(
             *(uv, "pip", "install", "--quiet", "--python", str(self.directory)),
             *("--require-hashes", "-r", str(self.lock)),
