@@ -118,10 +118,14 @@ class CatchUp:
 
         It comes from memory whenever that reaches back, at once and without Redis.
         """
-        request = Request([connection], Place(since, Whose.FIRST))
         if self._history.floor <= since:
-            self._give(request, self._history.of_channel(request.channel, since))
+            missed = self._history.of_channel(connection.channel, since)
+            if missed:
+                self._give(Request([connection], Place(since, Whose.FIRST)), missed)
+            else:  # nearly everybody
+                self._hub.subscribe(connection, connection.channel)
             return
+        request = Request([connection], Place(since, Whose.FIRST))
         waiting = self._first.get(request.channel)
         if waiting is None or request.came_at - waiting.waits_since > MERGE_TIME:
             self._first[request.channel] = request

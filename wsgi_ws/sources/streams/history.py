@@ -109,7 +109,9 @@ class History:
             self._indexed.append(chunk)
             for kept in chunk[0]:
                 self._by_channel.setdefault(kept[1], deque()).append(kept)
-        entries = list(self._by_channel.get(channel, ()))
+        if channel not in self._by_channel:
+            return []
+        entries = list(self._by_channel[channel])
         first = bisect_right(entries, after, key=_place)
         return [
             Entry(StreamId.parse(entry_id), channel, data) for entry_id, _, data in entries[first:]
