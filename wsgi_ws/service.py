@@ -227,13 +227,20 @@ class Service:
             return Refusal("closed", "this server is stopping")
         if transport is not None:
             return self._why_closed(self._lanes[transport])
-        refusals = [self._why_closed(lane) for lane in self._lanes.values()]
-        return refusals[0] if all(refusals) else None
+        refusals: list[Refusal] = []
+        for lane in self._lanes.values():
+            refusal = self._why_closed(lane)
+            if refusal is None:
+                return None  # usually the first lane says so
+            refusals.append(refusal)
+        return refusals[0]
 
     def _why_closed(self, lane: Lane) -> Refusal | None:
-        link, name = lane.source.link, lane.transport.value
+        link = lane.source.link
         if link.is_off:
-            problem = f"the transport {name} is switched off, since {link.forbidden}"
+            problem = (
+                f"the transport {lane.transport.value} is switched off, since {link.forbidden}"
+            )
             refusal = Refusal("transport_off", problem)
         elif self._settings.redis_down_policy == "refuse" and not link.connected.is_set():
             refusal = Refusal("closed", "Redis can't be read (redisDownPolicy: refuse)")

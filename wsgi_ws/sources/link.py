@@ -121,8 +121,9 @@ class Link:
     def is_off(self) -> bool:
         """Whether the transport is not permitted and never was, nobody has asked for it by name,
         and the other one is enough: if that is not permitted either, neither is off."""
-        is_other_enough = self.other is None or not self.other._is_refused
-        return bool(self.forbidden) and self._is_refused and is_other_enough
+        if not (self.forbidden and self._is_refused):
+            return False
+        return self.other is None or not self.other._is_refused
 
     @property
     def is_flapping(self) -> bool:
