@@ -5,10 +5,11 @@ An opening handshake gets the 101 or a refusal; the WSGI server answers the rest
 serves all, in turn, and gives way to the loop by time: a storm of clients that come back costs a
 third less than with a greenlet for each, and delays an event by a slice at most.
 
-Those who come at once are served in stages: all are decided about, then all are taken over, then
-all get their 101, and so on. Each stage's code stays in the processor's caches, which a write to a
-socket empties: it is the kernel that then runs, and its way to the reader is long. And the first
-101 wakes the clients' machine, or process, for all of them.
+Those who come at once are served in stages: the heads of all are read, then all are decided about,
+then all are taken over, then all get their 101, and so on. Each stage's code stays in the
+processor's caches, which the next one's code would push out; a write to a socket empties them: it
+is the kernel that then runs, and its way to the reader is long. And the first 101 wakes the
+clients' machine, or process, for all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import logging
 import time
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
 from collections import deque
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from gevent.event import Event
 
@@ -46,6 +48,12 @@ from wsgi_ws.observe.log_lines import (
 from wsgi_ws.transport import Transport
 
 log = logging.getLogger(__name__)
+
+# Seconds for reading heads before decisions are made. To read one takes a third of the time that a
+# decision takes, so those that are read in this time can be decided about in the rest.
+READING_TIME = SLICE / 8
+
+Subject = TypeVar("Subject")
 
 
 class Owner(Protocol):
@@ -100,6 +108,18 @@ class Newcomer(Protocol):
         """Give it what it is due behind the 101. Its socket is closed when this raises."""
 
 
+class _Read(NamedTuple):
+    """A request whose head has been read.
+
+    :ivar rest: what came behind the head.
+    """
+
+    pending: PendingRequest
+    request: Request
+    head: bytes
+    rest: bytes
+
+
 class _Handshake(NamedTuple):
     """One that is to be answered with the 101."""
 
@@ -119,6 +139,7 @@ class Dispatcher:
         self._plain = plain
         self._lines = HandshakeLog(owner)
         self._waiting: deque[PendingRequest] = deque()
+        self._read: deque[_Read] = deque()  # not decided about yet
         self._admitted: list[_Handshake] = []  # decided about, not taken over yet
         self._some = Event()
 
@@ -132,46 +153,60 @@ class Dispatcher:
         while True:
             self._some.wait()
             self._some.clear()
-            while self._waiting:
+            while self._waiting or self._read:
                 self._serve_some()
                 give_way()
 
     def _serve_some(self) -> None:
-        """Serve those who are there, as many as can be decided about in half a slice.
-
-        A defect here must not be a way to end the worker: it costs one client its connection.
-        """
-        end = time.monotonic() + SLICE / 2
-        while self._waiting:
-            pending = self._waiting.popleft()
-            try:
-                self._direct(pending)
-            except Exception:
-                self._note_defect()
-                pending.reject("500 Internal Server Error", "see the server's log")
-            if time.monotonic() >= end:
+        """Serve those who are there, as many as can be decided about in half a slice."""
+        begin = time.monotonic()
+        if not self._read:
+            self._read_some(begin + READING_TIME)
+        while self._read:
+            read = self._read.popleft()
+            self._attempt(self._hand_on, read, read.pending)
+            if time.monotonic() >= begin + SLICE / 2:
                 break
         if self._admitted:
             self._open_all()
+
+    def _read_some(self, end: float) -> None:
+        """Read heads until a time of `time.monotonic`, one at least."""
+        while self._waiting:
+            pending = self._waiting.popleft()
+            self._attempt(self._read_head, pending, pending)
+            if time.monotonic() >= end:
+                break
+
+    def _attempt(
+        self, step: Callable[[Subject], None], subject: Subject, pending: PendingRequest
+    ) -> None:
+        """A defect here must not be a way to end the worker: it costs one client its connection."""
+        try:
+            try:
+                step(subject)
+            except BadHead as error:
+                self._owner.on_bad_request()
+                self._lines.bad_request(_host_of(pending.peer), error)
+                pending.reject(error.status, str(error))
+        except Exception:
+            self._note_defect()
+            pending.reject("500 Internal Server Error", "see the server's log")
 
     def _note_defect(self) -> None:
         self._owner.log_limiter.write(
             log.exception, "defect", time.monotonic(), "a request could not be served"
         )
 
-    def _direct(self, pending: PendingRequest) -> None:
+    def _read_head(self, pending: PendingRequest) -> None:
         head, rest = pending.head_and_rest()
-        try:
-            check_protocol(head + rest)
-            head = origin_form(head)
-            request = Request(head, _host_of(pending.peer), self._max_head_bytes)
-            self._hand_on(pending, request, head, rest)
-        except BadHead as error:
-            self._owner.on_bad_request()
-            self._lines.bad_request(_host_of(pending.peer), error)
-            pending.reject(error.status, str(error))
+        check_protocol(head + rest)
+        head = origin_form(head)
+        request = Request(head, _host_of(pending.peer), self._max_head_bytes)
+        self._read.append(_Read(pending, request, head, rest))
 
-    def _hand_on(self, pending: PendingRequest, request: Request, head: bytes, rest: bytes) -> None:
+    def _hand_on(self, read: _Read) -> None:
+        pending, request, head, rest = read
         if pending.endpoint.takes_upgrades:
             if wants_upgrade(request.environ):
                 self._decide(pending, request, rest)
@@ -183,8 +218,11 @@ class Dispatcher:
         if self._plain.is_full:  # to wait for a place would hold up every handshake behind this
             pending.reject("503 Service Unavailable", "too many open requests", RETRY_LATER)
             return
-        with pending.handing_over() as sock:
-            self._plain.serve(sock, pending.peer, head + rest, pending.endpoint.environ)
+        pending.hand_over(
+            lambda sock: self._plain.serve(
+                sock, pending.peer, head + rest, pending.endpoint.environ
+            )
+        )
 
     def _decide(self, pending: PendingRequest, request: Request, early: bytes) -> None:
         owner = self._owner
@@ -225,8 +263,7 @@ class Dispatcher:
         except Refusal as refusal:
             self._refuse(pending, request, refusal)
             return None
-        with pending.handing_over() as sock:
-            return self._owner.take_over(sock, admitted, early)
+        return pending.hand_over(lambda sock: self._owner.take_over(sock, admitted, early))
 
     def _refuse(self, pending: PendingRequest, request: Request, refusal: Refusal) -> None:
         self._owner.on_refused(refusal)
@@ -307,6 +344,8 @@ def _check_body(request: Request) -> None:
 def _shown_path(request: Request) -> str:
     """The path, and what a page asks for by its name only: the rest of a query may be a secret."""
     query = request.environ["QUERY_STRING"]
+    if not query:
+        return printable(request.environ["PATH_INFO"])
     marks = "&".join(f"{name}=…" for name in ("last_id", "tab_id") if f"{name}=" in query)
     return printable(request.path) + (marks and f"?{marks}")
 

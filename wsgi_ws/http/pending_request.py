@@ -13,13 +13,15 @@ import sys
 import time
 from _socket import SHUT_WR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from wsgi_ws.http.request import end_of_head, is_tls
 from wsgi_ws.loop import READ
 
 RECEIVE_BYTES = 65536  # no head may be longer
+
+Taker = TypeVar("Taker")
 
 
 class Endpoint(NamedTuple):
@@ -69,6 +71,7 @@ class PendingRequest:
 
     __slots__ = (
         "_data",
+        "_end",
         "_left",
         "_owner",
         "_sock",
@@ -90,6 +93,7 @@ class PendingRequest:
         self._owner = owner
         self._sock = sock
         self._data = b""
+        self._end: int | None = None  # of the head, once that has come
         self._left = False
         self._watcher: Any = None  # while the head has not come
         self._timer: Any = None
@@ -111,15 +115,17 @@ class PendingRequest:
 
     def head_and_rest(self) -> tuple[bytes, bytes]:
         """The head with its empty line, as far as there is one, and what came behind it."""
-        end = end_of_head(self._data)
+        end = self._end
         return self._data[:end], b"" if end is None else self._data[end:]
 
-    @contextlib.contextmanager
-    def handing_over(self) -> Iterator[RawSocket]:
-        """Hand the socket to its next owner; the socket is closed when that fails."""
+    def hand_over(self, take: Callable[[RawSocket], Taker]) -> Taker:
+        """Hand the socket to its next owner; the socket is closed when that fails.
+
+        :returns: what `take` makes of the socket.
+        """
         self._leave()
         try:
-            yield self._sock
+            return take(self._sock)
         except BaseException:
             self._sock.close()
             raise
@@ -162,8 +168,12 @@ class PendingRequest:
             self._owner.on_head(self)
 
     def _is_complete(self, looked_through: int) -> bool:
-        end = end_of_head(self._data, looked_through)
-        return end is not None or len(self._data) > self._owner.max_head_bytes or is_tls(self._data)
+        self._end = end_of_head(self._data, looked_through)
+        return (
+            self._end is not None
+            or len(self._data) > self._owner.max_head_bytes
+            or is_tls(self._data)
+        )
 
     def _stop_waiting(self) -> None:
         if self._watcher is not None:

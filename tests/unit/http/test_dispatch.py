@@ -275,6 +275,29 @@ def test_clients_that_come_at_once_are_served_in_their_order(bench: Bench) -> No
     assert [early for _, early in bench.owner.opened] == [bytes([n]) for n in range(5)]
 
 
+def test_a_malformed_head_harms_nobody_who_comes_at_once_with_it(bench: Bench) -> None:
+    _, malformed, _ = bench.ask_together(HANDSHAKE, TLS, HANDSHAKE)
+    assert answer(malformed).startswith(b"HTTP/1.1 400 ")
+    assert bench.owner.steps == [*["taken over"] * 2, *["answered"] * 2, *["welcomed"] * 2]
+
+
+def test_a_defect_in_reading_a_head_harms_nobody_who_comes_at_once_with_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "check_protocol", HANDSHAKE.index)
+    _, defective, _ = bench.ask_together(HANDSHAKE, HANDSHAKE + b"x", HANDSHAKE)
+    assert answer(defective).startswith(b"HTTP/1.1 500 ")
+    assert len(bench.owner.opened) == 2
+
+
+def test_who_has_been_read_is_served_before_more_are_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "READING_TIME", 0.0)
+    bench.ask_together(HANDSHAKE, HANDSHAKE)
+    assert bench.owner.steps == ["taken over", "answered", "welcomed"] * 2
+
+
 def test_clients_that_come_at_once_do_not_share_the_last_place(bench: Bench) -> None:
     bench.owner.capacity = 1
     _, refused = bench.ask_together(HANDSHAKE, HANDSHAKE)
