@@ -14,7 +14,6 @@ sends is counted (`allowance`) from its first byte on; a connection keeps no cou
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
@@ -40,11 +39,6 @@ from wsgi_ws.websocket.frames import (
 )
 
 RECEIVE_BYTES = 16384  # more than a client of this protocol sends in its life
-
-# What the kernel takes for a client beyond what is on its way; the backlog has the rest. Without
-# this bound it takes 4 MB (tcp_wmem) for each client that does not read, and every send(), to the
-# others too, was seen to cost up to six times as much while the kernel looked for that memory.
-UNSENT_BYTES = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +138,6 @@ class Connection:
         self._write_watcher: Any = None
         self._deadline: Any = None
         self._ending: Ending | None = None
-        with contextlib.suppress(OSError):  # a Unix socket, or a sandbox without the option
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._read_watcher = owner.loop.io(sock.fileno(), READ)
         self._read_watcher.start(self._on_readable)
 

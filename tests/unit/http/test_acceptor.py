@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import os
 import socket
@@ -16,7 +17,7 @@ import pytest
 
 from testbed.servers import DEADLINE
 from wsgi_ws.http import acceptor as module
-from wsgi_ws.http.acceptor import BUSY, Acceptor, accept
+from wsgi_ws.http.acceptor import BUSY, UNSENT_BYTES, Acceptor, accept
 from wsgi_ws.http.pending_request import Endpoint, PendingRequest
 
 HEAD = b"GET / HTTP/1.1\r\n\r\n"
@@ -50,6 +51,14 @@ class Listening:
         self._clients.append(client)
         client.sendall(data)
         return client
+
+    def connect_without_reading(self) -> None:
+        """A client whose kernel takes little that nobody reads."""
+        client = gevent.socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(self._address)
+        self._clients.append(client)
+        client.sendall(HEAD)
 
     def close(self) -> None:
         self.acceptor.close()
@@ -91,6 +100,18 @@ def test_a_complete_request_is_handed_on_and_pending_until_it_is_served(listen: 
     assert len(listening.acceptor) == 1
     pending.close()
     assert len(listening.acceptor) == 0
+
+
+def test_the_kernel_holds_little_for_a_client_that_does_not_read(listen: Listen) -> None:
+    listening = listen()
+    listening.connect_without_reading()
+    until(lambda: bool(listening.complete))
+    accepted = listening.complete[0].hand_over(contextlib.closing)
+    taken = 0
+    with accepted as sock, contextlib.suppress(BlockingIOError):
+        while taken < 64 * UNSENT_BYTES:
+            taken += sock.send(bytes(4096))
+    assert taken <= 2 * UNSENT_BYTES
 
 
 def test_a_client_that_leaves_is_forgotten(listen: Listen) -> None:

@@ -17,7 +17,7 @@ import pytest
 from testbed.wire import BINARY, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 from wsgi_ws.websocket.allowance import Allowances
 from wsgi_ws.websocket.closing import Ending, State
-from wsgi_ws.websocket.connection import UNSENT_BYTES, Connection, Limits
+from wsgi_ws.websocket.connection import Connection, Limits
 from wsgi_ws.websocket.frames import ping_frame
 
 FRAMES, BYTES = 10, 1000
@@ -334,18 +334,6 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
         theirs.connect(listener.getsockname())
         ours, _ = listener.accept()
     return ours, theirs
-
-
-def test_the_kernel_holds_little_for_a_tcp_client_that_does_not_read(
-    peers: list[socket.socket],
-) -> None:
-    client = Client(peers, tcp_pair)
-    message, taken = bytes(4096), 0
-    while not client.connection.backlog_bytes and taken < 64 * UNSENT_BYTES:
-        client.connection.send(message)
-        taken += len(message)
-    client.connection.terminate("the test is over")
-    assert taken <= 2 * UNSENT_BYTES
 
 
 def test_who_is_told_of_a_slow_client_is_told_from_the_loop_and_before_its_end(
