@@ -97,7 +97,8 @@ class Request:
         :param max_bytes: how long it may be.
         :raises BadHead: 400, 414 for the URL, or 431 when it is too large otherwise.
         """
-        request_line, *lines = data.decode("latin-1").split("\n")
+        text = data.decode("latin-1")
+        request_line, *lines = text.split("\n")
         self._read_request_line(request_line)
         if len(data) > max_bytes:
             raise _too_large(_too_many_bytes(lines, max_bytes))
@@ -107,8 +108,7 @@ class Request:
             raise BadHead("the request ends within its header section")
         self.peer = peer
         self.environ: dict[str, str] = {}
-        for line in lines[:-2]:
-            self._add(line)
+        self._add(lines[:-2], is_clean="\0" not in text and text.count("\r") == text.count("\r\n"))
         length = self.environ.get("CONTENT_LENGTH", "0")
         if not length.isdecimal() or len(length) > MAX_LENGTH_DIGITS:
             raise BadHead("Content-Length is not a number, or too large")
@@ -126,20 +126,23 @@ class Request:
             raise BadHead("control characters in the URL")
         self.method, self.target, self.version = words
 
-    def _add(self, line: str) -> None:
-        name, colon, value = line.partition(":")
-        key = _USUAL_NAMES.get(name)
-        if not colon or (key is None and not _is_token(name)):
-            raise BadHead("a header line is not of the form `name: value`")
-        text = value.strip(" \t\r")
-        if "\0" in text or "\r" in text:
-            raise BadHead(f"control characters in the header {name}")
-        key = key or _wsgi_name(name)
-        if key is None:
-            return
-        if key in self.environ:
-            text = self.environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
-        self.environ[key] = text
+    def _add(self, lines: list[str], *, is_clean: bool) -> None:
+        """:param is_clean: whether each CR is before an LF, and there is no NUL."""
+        environ = self.environ
+        for line in lines:
+            name, colon, value = line.partition(":")
+            key = _USUAL_NAMES.get(name)
+            if not colon or (key is None and not _is_token(name)):
+                raise BadHead("a header line is not of the form `name: value`")
+            text = value.strip(" \t\r")
+            if not is_clean and ("\0" in text or "\r" in text):
+                raise BadHead(f"control characters in the header {name}")
+            key = key or _wsgi_name(name)
+            if key is None:
+                continue
+            if key in environ:
+                text = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
+            environ[key] = text
 
     @property
     def path(self) -> str:
