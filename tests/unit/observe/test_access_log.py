@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Iterator
 
 import gevent
@@ -61,6 +63,19 @@ def test_without_another_line_they_are_written_by_themselves(
         while not shown.names:
             gevent.sleep(0.01)
     assert shown.names == ["wsgi_ws.access"]
+
+
+def test_each_line_has_a_record_of_its_own_with_the_time_at_which_it_was_handed_in(
+    access_log: AccessLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines, begin = (LINE, LINE._replace(socket=8)), time.time()
+    for line in lines:
+        access_log.write(line)
+    end = time.time()
+    access_log.flush()
+    assert [record.msg for record in caplog.records] == [*lines]
+    assert all(begin <= record.created <= end for record in caplog.records)
+    assert {record.process for record in caplog.records} == {os.getpid()}
 
 
 class Output(LineHandler):
