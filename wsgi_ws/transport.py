@@ -14,6 +14,10 @@ class Transport(Enum):
     STREAMS = "streams"  # Redis Streams: Superset up to 6.1
     REALTIME = "realtime"  # a Redis Pub/Sub channel: Superset 7
 
+    # Enum's own, which is written in Python, is called at each look-up in a dict by transport: five
+    # times per handshake. Members are equal only to themselves.
+    __hash__ = object.__hash__
+
 
 _USUAL_COOKIES = {
     Transport.STREAMS: DEFAULTS[SIX.cookie_name],

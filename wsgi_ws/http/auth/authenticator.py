@@ -85,21 +85,21 @@ class Authenticator:
         :raises Refusal: when none does; told is the problem of the first that Superset has signed,
             since others may be anybody's, else of the first.
         """
-        signed: list[Refusal] = []
-        others: list[Refusal] = []
+        signed: Refusal | None = None  # the first of each kind
+        other: Refusal | None = None
         for _, pattern, meant in self._cookies[asked]:
             for token in islice(values_of(cookie_header, pattern), MAX_TOKENS):
-                refusals = others
+                payload = None
                 try:
                     payload = self._payload(token, meant)
-                    refusals = signed
                     return self._identity(payload, now, meant)
-                except Refusal as error:
-                    error.transport = self._whose(token, meant)
-                    refusals.append(error)
-        if signed or others:
-            raise (signed or others)[0]
-        raise self._missing(cookie_header, asked)
+                except Refusal as refusal:
+                    refusal.transport = self._whose(token, meant)
+                    if payload is None:
+                        other = other or refusal
+                    else:
+                        signed = signed or refusal
+        raise signed or other or self._missing(cookie_header, asked)
 
     def _cookies_for(self, asked: Transport | None) -> list[_Cookie]:
         cookies: dict[str, _Cookie] = {}
