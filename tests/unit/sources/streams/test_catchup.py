@@ -280,6 +280,16 @@ def test_a_first_connection_gets_what_is_remembered_without_redis(scene: Scene) 
     assert scene.archive.batches == []
 
 
+def test_a_first_connection_that_has_missed_nothing_is_live_at_once(scene: Scene) -> None:
+    remember(scene, 2000)
+    one, of_another_channel = scene.socket(), scene.socket("d")
+    scene.catch_up.welcome(one, StreamId(2000, 0))
+    scene.catch_up.welcome(of_another_channel, StreamId(1500, 0))
+    for socket in (one, of_another_channel):
+        assert (socket.chunks, scene.is_live(socket)) == ([], True)
+    assert (scene.archive.batches, len(scene.catch_up)) == ([], 0)
+
+
 def test_a_first_connection_waits_for_redis_when_memory_does_not_reach_back(scene: Scene) -> None:
     one = scene.socket()
     scene.catch_up.welcome(one, FLOOR.predecessor())
