@@ -27,10 +27,10 @@ FRAME_BYTES = 300  # about what an event is on the wire
 
 # Limits of CPU over that of a bare send(): 4 times what was measured when they were set. On shared
 # machines the floor, which is one system call, was seen to move by 1.7 between two quiet minutes.
-DELIVERY = 6.5  # an event of a backlog, for a socket here
+DELIVERY = 5.0  # an event of a backlog, for a socket here
 MISS = 2.5  # an event of a backlog, for nobody here
 WAKE_UP = 200.0  # an event that comes alone
-HANDSHAKE = 500.0
+HANDSHAKE = 400.0
 
 Cost = Callable[[], float]
 
