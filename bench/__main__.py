@@ -64,7 +64,10 @@ def curves(names: Sequence[str], save: bool) -> None:
 def compare(names: Sequence[str], rounds: int, save: bool) -> None:
     """Measure CASES beside other servers that are found here: see bench/peers.py."""
     chosen = _chosen(names, COMPARED)
-    others = list(peers.found())
+    try:
+        others = list(peers.found())
+    except peers.PeerNotFound as error:
+        raise click.ClickException(str(error)) from None
     where = record.surroundings()
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in chosen}
     for _ in range(rounds):

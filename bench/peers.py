@@ -36,18 +36,35 @@ class Peer(NamedTuple):
 
 # The least that a server in Python can do: for latencies only, always there.
 STRAIGHT_LINE = Peer("straight line", (sys.executable, "-m", "bench.straight_line"))
+NODE_PROGRAM = "dist/index.js"
 NODE_SERVERS = {
     "NODE_SERVER": Transport.STREAMS,
     "NODE_SERVER_REALTIME": Transport.REALTIME,
 }
 
 
+class PeerNotFound(Exception):
+    """A variable names a server that is not there. The text says what to do."""
+
+
 def found() -> Iterator[Peer]:
-    """Those that are on this machine."""
+    """Those that are on this machine.
+
+    :raises PeerNotFound: when a variable names one that is not: a table without it would mislead.
+    """
     bun = os.environ.get("BUN") or shutil.which("bun")
     if bun:
+        if shutil.which(bun) is None:
+            raise PeerNotFound(f"BUN={bun} is no program: name the executable of Bun")
         yield Peer("bun", (bun, str(HERE / "bun.ts")))
     for variable, transport in NODE_SERVERS.items():
         tree = os.environ.get(variable)
         if tree:
-            yield Peer("node", ("node", "dist/index.js", "start"), Path(tree), (transport,))
+            if not Path(tree, NODE_PROGRAM).is_file():
+                raise PeerNotFound(
+                    f"{variable}={tree} has no {NODE_PROGRAM}: name the directory of the server, "
+                    "after `npm ci && npm run build` there"
+                )
+            if shutil.which("node") is None:
+                raise PeerNotFound(f"{variable} needs node, which is not on PATH")
+            yield Peer("node", ("node", NODE_PROGRAM, "start"), Path(tree), (transport,))

@@ -96,7 +96,14 @@ class Rig:
             port = free_port()
             process = stack.enter_context(start(self._peer, port, redis_port))
             stack.callback(process.kill)
-            until(lambda: answers(port), "it accepts connections")
+            until(
+                lambda: answers(port) or process.poll() is not None,
+                f"{self._peer.name} accepts connections",
+            )
+            if process.poll() is not None:
+                raise RuntimeError(
+                    f"{self._peer.name} ended with exit code {process.returncode} while starting"
+                )
             return port, process.pid
         server = Server(
             directory,
