@@ -4,10 +4,11 @@ what its tabs have got, so it must not be written by anybody who sees a socket."
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -56,13 +57,26 @@ class Ledger:
         """
         with self._lock:
             at = time.time() * 1000
-            try:
+            with self._refusals_counted():
                 entry_id = publish()
-            except Exception:
-                self.refused += 1
-                raise
             self._count += 1
             self._entries.append(Entry(self._count, transport, user, key, entry_id, at))
+
+    def publish_to_all(self, publish: Callable[[], object]) -> None:
+        """Publish something that is no entry, since each tab gets it, or its like.
+
+        :param publish: puts it into Redis. Its exceptions pass.
+        """
+        with self._lock, self._refusals_counted():
+            publish()
+
+    @contextlib.contextmanager
+    def _refusals_counted(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.refused += 1
+            raise
 
     def after(self, number: int) -> list[Entry]:
         """The entries behind the one with this number, in their order.

@@ -36,6 +36,8 @@ class Runner:
         """
         self._publish_event = publish_event
         self._publish_message = publish_message
+        self._failing = False  # since the last thing that Redis has taken
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(MAX_AT_ONCE)
         self._numbers = itertools.count(1)
@@ -63,16 +65,32 @@ class Runner:
         try:
             run(session, user, job_id, number)
         except (redis.RedisError, OSError) as error:
-            log.error("query %s was not published: %s", job_id, error)
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """One line for an outage: the terminal is for the server's log, and the page counts."""
+        with self._lock:
+            first, self._failing = not self._failing, True
+        if first:
+            log.error("demo: queries can't be published: %s", error)
+
+    def _succeeded(self) -> None:
+        with self._lock:
+            self._failing = False
 
     def _run_query(self, session: Session, user: str, job_id: str, number: int) -> None:
+        def publish(event: Event) -> str:
+            entry_id = self._publish_event(event)
+            self._succeeded()
+            return entry_id
+
         def send(event: Event) -> None:
             if not self._stopping.is_set():
                 session.ledger.publish(
                     Transport.STREAMS,
                     user,
                     f"{job_id} {event['status']}",
-                    lambda: self._publish_event(event),
+                    lambda: publish(event),
                 )
 
         channel = session.channels[user]
@@ -82,14 +100,15 @@ class Runner:
         def send(message: Message) -> None:
             if self._stopping.is_set():
                 return
-            if message.topic != TASK_STATUS:  # for everybody: each tab gets it, or its like
-                self._publish_message(message)
+            if message.topic != TASK_STATUS:
+                session.ledger.publish_to_all(lambda: self._publish_message(message))
                 return
             status = message.payload["status"]
             session.ended[user][job_id] = status  # committed before anybody is told
 
             def publish() -> str:
                 self._publish_message(message)
+                self._succeeded()
                 return ""
 
             session.ledger.publish(Transport.REALTIME, user, f"{job_id} {status}", publish)
