@@ -99,6 +99,8 @@ class Gunicorn:
     def wait_for_health(self, stop: threading.Event) -> None:
         """Return when it answers, or when told to stop.
 
+        Another server on the port may answer too. Ours has workers only when the port is its own.
+
         :raises DemoError: when it ends instead or takes too long.
         """
         url = f"http://127.0.0.1:{self._port}/health"
@@ -107,8 +109,9 @@ class Gunicorn:
             if self._process.poll() is not None:
                 code = self._process.returncode
                 raise DemoError(f"The server ended with exit code {code} while starting.")
-            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
-                return
+            if self.workers():
+                with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+                    return
             if time.monotonic() > deadline:
                 raise DemoError(f"The server does not answer {url}.")
 
