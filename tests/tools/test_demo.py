@@ -339,6 +339,14 @@ def test_ends_with_a_message_when_redis_dies_by_itself(own_demo: Demo) -> None:
     assert "demo: Redis ended with exit code" in own_demo.output
 
 
+def test_a_port_that_is_no_number_is_told_in_a_line(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, DEMO_PORT="abc")
+    assert demo.process.wait(DEADLINE) == 1
+    last = demo.output.splitlines()[-1]
+    assert last == "demo: DEMO_PORT=abc is no port: choose a number up to 65535"
+    assert "Traceback" not in demo.output
+
+
 def test_nothing_is_left_in_the_file_system(tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()

@@ -59,7 +59,7 @@ def run(stop: threading.Event) -> None:
     """Start, watch and stop everything."""
     environment = dict(os.environ, JWT_ALGORITHMS="HS256")
     settings = _settings(environment)
-    page_port = _free_port(int(os.environ.get("DEMO_PORT") or DEFAULT_PAGE_PORT))
+    page_port = _free_port(_page_port(os.environ.get("DEMO_PORT", "")))
     port = _free_port(settings.port, taken=page_port)
     if port != settings.port:
         _say(f"Port {settings.port} is taken, the server gets {port}.")
@@ -141,6 +141,16 @@ def _served(app: object, port: int) -> Iterator[None]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _page_port(text: str) -> int:
+    """The value of DEMO_PORT, or the default for a blank one."""
+    if not text.strip():
+        return DEFAULT_PAGE_PORT
+    try:
+        return int(text)
+    except ValueError:
+        raise DemoError(f"DEMO_PORT={text} is no port: choose a number up to 65535") from None
 
 
 def _free_port(first: int, taken: int | None = None) -> int:
