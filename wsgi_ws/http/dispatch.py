@@ -190,8 +190,12 @@ class Dispatcher:
                 self._lines.bad_request(_host_of(pending.peer), error)
                 pending.reject(error.status, str(error))
         except Exception:
-            self._note_defect()
-            pending.reject("500 Internal Server Error", "see the server's log")
+            self._end_with_defect(pending)
+
+    def _end_with_defect(self, pending: PendingRequest) -> None:
+        """What has been handed over is its new owner's, and gets no answer here."""
+        self._note_defect()
+        pending.reject("500 Internal Server Error", "see the server's log")
 
     def _note_defect(self) -> None:
         self._owner.log_limiter.write(
@@ -242,7 +246,7 @@ class Dispatcher:
             try:
                 newcomer = self._take_over(handshake)
             except Exception:
-                self._note_defect()
+                self._end_with_defect(handshake.pending)
             else:
                 if newcomer is not None:
                     taken.append((handshake, newcomer))

@@ -345,6 +345,14 @@ def test_a_client_that_can_not_be_taken_over_is_closed(
     assert answer(bench.ask(HANDSHAKE)) == b""
 
 
+def test_a_client_for_whom_no_place_can_be_looked_for_is_answered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.owner, "check_room", fail)
+    assert answer(bench.ask(HANDSHAKE)).startswith(b"HTTP/1.1 500 ")
+    assert not bench.pending
+
+
 def test_a_client_that_can_not_be_welcomed_costs_no_other_its_connection(bench: Bench) -> None:
     bench.owner.unwelcome = {1}
     bench.ask_together(HANDSHAKE, HANDSHAKE)
