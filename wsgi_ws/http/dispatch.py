@@ -53,6 +53,8 @@ log = logging.getLogger(__name__)
 # decision takes, so those that are read in this time can be decided about in the rest.
 READING_TIME = SLICE / 8
 
+FIRST = 4  # clients served together while it is not known how long that takes
+
 Subject = TypeVar("Subject")
 
 
@@ -141,6 +143,7 @@ class Dispatcher:
         self._waiting: deque[PendingRequest] = deque()
         self._read: deque[_Read] = deque()  # not decided about yet
         self._admitted: list[_Handshake] = []  # decided about, not taken over yet
+        self._at_once = FIRST  # clients to serve together
         self._some = Event()
 
     def put(self, pending: PendingRequest) -> None:
@@ -153,22 +156,24 @@ class Dispatcher:
         while True:
             self._some.wait()
             self._some.clear()
+            self._at_once = FIRST
             while self._waiting or self._read:
                 self._serve_some()
                 give_way()
 
     def _serve_some(self) -> None:
-        """Serve those who are there, as many as can be decided about in half a slice."""
+        """Serve those who are there, as many as can be decided about in half a slice, and as take
+        no longer than a slice to be welcomed, judged by those before."""
         begin = time.monotonic()
         if not self._read:
             self._read_some(begin + READING_TIME)
         while self._read:
             read = self._read.popleft()
             self._attempt(self._hand_on, read, read.pending)
-            if time.monotonic() >= begin + SLICE / 2:
+            if time.monotonic() >= begin + SLICE / 2 or len(self._admitted) >= self._at_once:
                 break
         if self._admitted:
-            self._open_all()
+            self._open_in_time()
 
     def _read_some(self, end: float) -> None:
         """Read heads until a time of `time.monotonic`, one at least."""
@@ -236,6 +241,14 @@ class Dispatcher:
             self._refuse(pending, request, refusal)
         else:
             self._admitted.append(_Handshake(pending, request, admitted, early))
+
+    def _open_in_time(self) -> None:
+        """What a welcome costs is not known before: a client may get no event, or a thousand. So
+        there are twice as many clients next time if these took less than a slice, or half."""
+        begin, count = time.monotonic(), len(self._admitted)
+        self._open_all()
+        in_time = time.monotonic() - begin < SLICE
+        self._at_once = 2 * count if in_time else max(1, count // 2)
 
     def _open_all(self) -> None:
         """Open the sockets of those who are admitted. Nothing else runs meanwhile: who is taken

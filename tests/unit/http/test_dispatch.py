@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import _socket
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, NamedTuple, cast
 
 import gevent
@@ -18,6 +20,7 @@ from wsgi_ws.http.handshake import Admission, Admitted, check_request
 from wsgi_ws.http.pending_request import Endpoint, PendingRequest
 from wsgi_ws.http.plain import PlainServer
 from wsgi_ws.http.refusals import Refusal
+from wsgi_ws.loop import SLICE
 from wsgi_ws.observe.access_log import AccessLog
 from wsgi_ws.observe.log_limiter import LogLimiter
 from wsgi_ws.transport import Transport
@@ -50,6 +53,7 @@ class Newcomer(NamedTuple):
     def welcome(self) -> None:
         if self.number in self.owner.unwelcome:
             raise RuntimeError("a defect")
+        time.sleep(self.owner.welcome_takes)
         self.owner.steps.append("welcomed")
 
 
@@ -67,6 +71,7 @@ class Owner:
         self.bad_requests = 0
         self.defect: Exception | None = None
         self.unwelcome: set[int] = set()  # whose welcome fails, by their numbers
+        self.welcome_takes = 0.0  # seconds
         self.capacity = 1000
         self.places = 0
         self.steps: list[str] = []
@@ -311,6 +316,13 @@ def test_a_storm_does_not_keep_the_loop_from_its_work(
     monkeypatch.setattr(dispatch, "SLICE", 0.0)
     bench.ask_together(HANDSHAKE, HANDSHAKE)
     assert bench.owner.steps == ["taken over", "answered", "welcomed"] * 2
+
+
+def test_clients_whose_welcome_takes_long_are_served_one_by_one_in_the_end(bench: Bench) -> None:
+    bench.owner.welcome_takes = 2 * SLICE
+    bench.ask_together(*[HANDSHAKE] * 10)
+    together = [len([*group]) for step, group in groupby(bench.owner.steps) if step == "taken over"]
+    assert (sum(together), max(together[-3:])) == (10, 1)
 
 
 # --- defects -------------------------------------------------------------------------------------
