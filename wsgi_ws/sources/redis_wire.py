@@ -15,7 +15,7 @@ import ssl
 import time
 from _socket import MSG_PEEK, SHUT_RDWR
 from _socket import socket as RawSocket  # noqa: N812  a class, and gevent's patch must not reach it
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import gevent
@@ -27,7 +27,10 @@ from wsgi_ws.sources.redis_client import IDLE_MAX, MasterClient, connect_outside
 from wsgi_ws.sources.redis_replies import FORM_OF, MalformedReply, will_pass
 
 RECEIVE_BYTES = 65536
-AHEAD = 64  # commands sent at once: some KiB, which the kernel takes from whoever reads at all
+# Commands sent at once, and their bytes (or one long command): two lots of them are on their way,
+# which the kernel takes from whoever reads at all.
+AHEAD = 64
+AHEAD_BYTES = 16384
 
 
 Command = tuple[str | bytes | int, ...]
@@ -64,7 +67,7 @@ class RedisWire:
         """The same as Redis wants it on the wire."""
         self._socket.send(command)
 
-    def ask(self, commands: Sequence[Any]) -> list[Any]:
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands; returns the reply to each, errors among them.
 
         Redis works on some commands while the replies to those before are taken.
@@ -72,13 +75,12 @@ class RedisWire:
         :raises OSError: as `send` and `reply`.
         """
         replies: list[Any] = []
-        asked = 0
-        while len(replies) < len(commands):
-            ahead = commands[asked : asked + AHEAD]
-            if ahead:
-                self._socket.send(b"".join(map(hiredis.pack_command, ahead)))
-            replies += [self.next() for _ in range(asked - len(replies))]
-            asked += len(ahead)
+        before = 0  # commands of the last lot
+        for count, lot in _lots(commands):
+            self._socket.send(lot)
+            replies += [self.next() for _ in range(before)]
+            before = count
+        replies += [self.next() for _ in range(before)]
         return replies
 
     def reply(self) -> Any:
@@ -299,6 +301,21 @@ class _PlainSocket:
                 return
         self._late = True
         self.interrupt()
+
+
+def _lots(commands: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
+    """Commands as they go out together, and how many they are."""
+    lot: list[bytes] = []
+    size = 0
+    for command in commands:
+        packed = hiredis.pack_command(command)
+        if lot and (len(lot) == AHEAD or size + len(packed) > AHEAD_BYTES):
+            yield len(lot), b"".join(lot)
+            lot, size = [], 0
+        lot.append(packed)
+        size += len(packed)
+    if lot:
+        yield len(lot), b"".join(lot)
 
 
 def _copy_of(sock: Any) -> RawSocket:

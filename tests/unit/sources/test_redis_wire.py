@@ -141,6 +141,19 @@ def test_no_more_commands_are_sent_ahead_than_the_kernel_takes(
     assert (asking.get(timeout=10), seen) == ([1] * 7, [4, 2, 1, 0])
 
 
+def test_no_more_bytes_are_sent_ahead_than_the_kernel_takes(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AHEAD_BYTES", 1000)
+    asking = gevent.spawn(peer.wire.ask, [("P" * 400,)] * 5)
+    seen = []
+    for answers in (2, 2, 1):
+        gevent.idle()  # until it waits
+        seen.append(commands_in(all_of(peer.other)))
+        peer.other.sendall(b":1\r\n" * answers)
+    assert (asking.get(timeout=10), seen) == ([1] * 5, [4, 1, 0])
+
+
 @pytest.mark.parametrize(
     ("said", "expected"), [(b"", True), (b":2\r\n", False), (b"*1\r\n", False)]
 )
