@@ -5,11 +5,8 @@ what they say and obey nobody else."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,41 +18,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.sync.client import ClientConnection, connect
 
-from testbed.servers import DEADLINE, ROOT, RedisServer, eventually, free_port
+from testbed.demo import Demo
+from testbed.servers import DEADLINE, RedisServer, eventually
 from wsgi_ws.demo.guard import TOKEN_HEADER
-
-
-class Demo:
-    """A running demo on ports of its own, with its output in a file."""
-
-    def __init__(self, directory: Path, redis_port: int = 1, **environ: str) -> None:
-        """
-        :param redis_port: nothing listens on 1, so that the demo has to start a Redis.
-        """
-        self._log = directory / "demo.log"
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("REDIS_", "JWT_"))}
-        port = str(free_port())  # whichever comes second takes the next free one
-        own = {"PYTHONPATH": str(ROOT), "PORT": port, "DEMO_PORT": port}
-        own["REDIS_PORT"] = str(redis_port)
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "wsgi_ws.demo"],
-                cwd=directory,  # the repository's own config.json, if there is one, has no say
-                env=inherited | own | environ,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text()
-
-    def url(self) -> str:
-        """The printed address, once everything is up."""
-        eventually(lambda: "Ctrl-C" in self.output or self.process.poll() is not None, "the URL")
-        found = re.search(r"http://localhost:\d+/", self.output)
-        assert found, self.output
-        return found[0]
 
 
 @pytest.fixture
@@ -63,8 +28,7 @@ def own_demo(tmp_path: Path) -> Iterator[Demo]:
     """A demo that the test stops itself."""
     demo = Demo(tmp_path)
     yield demo
-    demo.process.terminate()
-    demo.process.wait(DEADLINE)
+    demo.stop()
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +36,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a demo that the tests share."""
     demo = Demo(tmp_path_factory.mktemp("demo"))
     yield demo.url()
-    demo.process.terminate()
-    assert demo.process.wait(DEADLINE) == 0, demo.output
+    assert demo.stop() == 0, demo.output
 
 
 Json = dict[str, Any]
@@ -300,8 +263,7 @@ def test_a_configured_redis_is_never_stopped(tmp_path: Path) -> None:
         assert page.refused("POST", "api/redis/stop") == 409
         assert server.client.ping()
     finally:
-        demo.process.terminate()
-        demo.process.wait(DEADLINE)
+        demo.stop()
         server.close()
 
 
@@ -354,6 +316,5 @@ def test_nothing_is_left_in_the_file_system(tmp_path: Path) -> None:
     page = Page(demo.url())
     page.call("POST", "api/redis/stop")
     assert list(temporary.glob("**/*.rdb"))
-    demo.process.terminate()
-    assert demo.process.wait(DEADLINE) == 0
+    assert demo.stop() == 0
     assert list(temporary.iterdir()) == []
