@@ -16,6 +16,7 @@ Never part of the service: its process starts the server and is not started by i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import PurePosixPath
 
@@ -48,9 +49,15 @@ def create_app(
     :param token: what the page is served with and the API asks for.
     """
     app = Flask(__name__, static_folder=None)
-    page = _read_page()
-    page["index.html"] = page["index.html"].replace("{{token}}", token)
-    policy = _content_security_policy(websocket_port)
+    _guard(app, token, _content_security_policy(websocket_port))
+    _serve_page(app, token)
+    _add_superset(app, sessions, runner, transports, websocket_port)
+    _add_buttons(app, sessions, server, own_redis)
+    return app
+
+
+def _guard(app: Flask, token: str, policy: str) -> None:
+    """Requests of others are refused, and answers name what a browser may do with them."""
 
     @app.before_request
     def guarded() -> tuple[Response, int] | None:
@@ -66,6 +73,11 @@ def create_app(
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
+
+def _serve_page(app: Flask, token: str) -> None:
+    page = _read_page()
+    page["index.html"] = page["index.html"].replace("{{token}}", token)
+
     @app.get("/")
     def index() -> Response:
         return part("index.html")
@@ -75,10 +87,15 @@ def create_app(
         kind = CONTENT_TYPES.get(PurePosixPath(name).suffix, "")
         return Response(page.get(name) or abort(404), content_type=f"{kind}; charset=utf-8")
 
-    # --- Superset's part --------------------------------------------------------------------------
 
-    def found(name: str) -> Session:
-        return sessions.find(name) or abort(404)
+def _add_superset(
+    app: Flask,
+    sessions: Sessions,
+    runner: Runner,
+    transports: Sequence[Transport],
+    websocket_port: int,
+) -> None:
+    """What a page of Superset asks for: cookies, queries, and which of them have ended."""
 
     @app.post("/api/sessions")
     def open_session() -> Answer:
@@ -93,7 +110,7 @@ def create_app(
 
     @app.post("/api/sessions/<name>/queries")
     def run_queries(name: str) -> Answer:
-        session, count = found(name), request.args.get("count", 1, int)
+        session, count = _found(sessions, name), request.args.get("count", 1, int)
         if not 1 <= count <= MAX_QUERIES:
             abort(400)
         started: list[dict[str, str]] = []
@@ -104,38 +121,32 @@ def create_app(
                 started.append({"transport": transport.value, "user": user, "job_id": job_id})
         return jsonify(started=started), 202
 
-    @app.get("/api/sessions/<name>/published")
-    def published(name: str) -> Response:
-        session = found(name)
-        entries = session.ledger.after(request.args.get("after", 0, int))
-        answer = jsonify(
-            entries=[
-                {
-                    "number": entry.number,
-                    "transport": entry.transport.value,
-                    "user": entry.user,
-                    "key": entry.key,
-                    "id": entry.id,
-                    "at": entry.at,
-                }
-                for entry in entries
-            ],
-            refused=session.ledger.refused,
-            redis="configured" if own_redis is None else _state(own_redis),
-            workers=server.workers(),
-        )
-        return _with_cookies(answer, sessions.due_cookies(session))
-
     @app.get("/api/sessions/<name>/<user>/tasks")
     def ended_tasks(name: str, user: str) -> Response:
         """As Superset 7, whose answers renew the cookie too."""
-        session = found(name)
+        session = _found(sessions, name)
         ended = session.ended.get(user)
         if ended is None:
             abort(404)
         return _with_cookies(jsonify(ended=ended.copy()), sessions.cookies(session))
 
-    # --- the buttons ------------------------------------------------------------------------------
+
+def _add_buttons(
+    app: Flask, sessions: Sessions, server: Gunicorn, own_redis: OwnRedis | None
+) -> None:
+    """What the page does to the processes, and the look at them and into the ledger."""
+
+    @app.get("/api/sessions/<name>/published")
+    def published(name: str) -> Response:
+        session = _found(sessions, name)
+        entries = session.ledger.after(request.args.get("after", 0, int))
+        answer = jsonify(
+            entries=[asdict(entry) | {"transport": entry.transport.value} for entry in entries],
+            refused=session.ledger.refused,
+            redis="configured" if own_redis is None else _state(own_redis),
+            workers=server.workers(),
+        )
+        return _with_cookies(answer, sessions.due_cookies(session))
 
     @app.post("/api/redis/<action>")
     def switch_redis(action: str) -> Answer:
@@ -158,7 +169,9 @@ def create_app(
     def cannot(error: DemoError) -> Answer:
         return jsonify(error=str(error)), 409
 
-    return app
+
+def _found(sessions: Sessions, name: str) -> Session:
+    return sessions.find(name) or abort(404)
 
 
 def _read_page() -> dict[str, str]:
