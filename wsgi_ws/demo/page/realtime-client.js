@@ -11,6 +11,8 @@ export const CHANCE_MAX_MS = 1000;
 export const UNHEALTHY_FROM = 3; // closes since the last open
 export const TOKEN_LIFETIME_MS = 900_000;
 const KEEPALIVE_AT = 0.6; // of the token's life
+export const PATIENCE_MS = 600_000; // a chart waits for so long, and up to
+const PATIENCE_CHANCE_MS = 5000; // so much longer
 
 export class RealtimeClient extends EventTarget {
   state = "stopped";
@@ -36,7 +38,8 @@ export class RealtimeClient extends EventTarget {
   // ask() resolves to {task id: status} of the tasks that have ended; renew() renews the cookie.
   constructor({ url, tabId, ask, renew, lifetimeMs = TOKEN_LIFETIME_MS }) {
     super();
-    this.#url = `${url}?tab_id=${tabId}`;
+    this.#url = new URL(url);
+    this.#url.searchParams.set("tab_id", tabId);
     this.#ask = ask;
     this.#renew = renew;
     this.#lifetimeMs = lifetimeMs;
@@ -48,6 +51,7 @@ export class RealtimeClient extends EventTarget {
 
   waitFor(taskId) {
     this.waiting.add(taskId);
+    setTimeout(() => this.#giveUp(taskId), PATIENCE_MS + Math.random() * PATIENCE_CHANCE_MS);
   }
 
   // End the connection, as the network might: what follows is the client's usual way back.
@@ -58,6 +62,7 @@ export class RealtimeClient extends EventTarget {
   // Close the tab.
   stop() {
     this.#detach()?.close(1000);
+    this.waiting.clear();
     this.#become("stopped");
   }
 
@@ -71,11 +76,14 @@ export class RealtimeClient extends EventTarget {
     this.#keepaliveTimer = setTimeout(() => this.#keepalive(), KEEPALIVE_AT * this.#lifetimeMs);
   }
 
-  // The real one closes the old socket first and then opens the next: a gap of one handshake.
+  // The real one closes the old socket first and then opens the next: a gap of one handshake. A
+  // socket that ends by itself comes back by itself, and as a "reconnect".
   async #keepalive() {
     const socket = this.#socket;
+    const isOpen = () => socket === this.#socket && socket.readyState === WebSocket.OPEN;
+    if (!isOpen()) return;
     await this.#renew().catch(() => {});
-    if (socket !== this.#socket) return; // closed meanwhile
+    if (!isOpen()) return;
     this.#detach().close();
     this.#opening = "keepalive";
     this.#connect();
@@ -119,8 +127,9 @@ export class RealtimeClient extends EventTarget {
   }
 
   #take(text) {
-    const message = JSON.parse(text);
-    if (message.topic === "task.status") this.waiting.delete(message.payload.task_id);
+    const message = readMessage(text);
+    if (!message) return;
+    if (message.topic === "task.status") this.waiting.delete(message.payload?.task_id);
     this.dispatchEvent(new CustomEvent("message", { detail: message }));
   }
 
@@ -142,8 +151,26 @@ export class RealtimeClient extends EventTarget {
     }
   }
 
+  // One last question, for a chart that nobody has told of its task.
+  async #giveUp(taskId) {
+    if (!this.waiting.has(taskId)) return;
+    this.#catchUp();
+    await this.#asking;
+    if (this.waiting.delete(taskId)) this.failed.push(taskId);
+  }
+
   #become(state) {
     this.state = state;
     this.dispatchEvent(new Event("state"));
+  }
+}
+
+// Whatever is no message with a topic is ignored.
+function readMessage(text) {
+  try {
+    const message = JSON.parse(text);
+    return typeof message?.topic === "string" ? message : null;
+  } catch {
+    return null;
   }
 }

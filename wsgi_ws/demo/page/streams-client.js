@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One tab of Superset up to 6.1: how its front end opens, loses and reopens its socket.
 //
-// State: "connecting", "open", "waiting" (for the next attempt), "polling" (it has given up: the
-// real one polls once and does nothing more until the page is reloaded) or "stopped".
+// State: "connecting", "open", "waiting" (for the next attempt, or to give up), "polling" (it has
+// given up: the real one polls once and does nothing more until the page is reloaded) or "stopped".
 // Events: "state", "closed" with {code, reason}, and "event" with what the server has sent.
 
 export const RETRY_MS = 2500;
@@ -70,7 +70,12 @@ export class StreamsClient extends EventTarget {
   }
 
   #take(text) {
-    const event = JSON.parse(text);
+    let event;
+    try {
+      event = JSON.parse(text);
+    } catch {
+      return; // the real one names it in the console
+    }
     this.lastId = event.id;
     try {
       this.#storage.setItem(STORAGE_KEY, event.id);
@@ -83,15 +88,20 @@ export class StreamsClient extends EventTarget {
   #closed({ code, reason }) {
     this.#socket = null;
     this.closes = [...this.closes.slice(-19), { code, reason }];
+    this.#become("waiting");
+    this.#timer = setTimeout(() => this.#retry(), RETRY_MS);
+    this.dispatchEvent(new CustomEvent("closed", { detail: { code, reason } }));
+  }
+
+  // Also to give up takes its time: the real one counts when it is about to try.
+  #retry() {
     this.retries += 1;
-    if (this.retries > RETRIES) {
+    if (this.retries <= RETRIES) {
+      this.#connect();
+    } else {
       this.fellBack = true;
       this.#become("polling");
-    } else {
-      this.#become("waiting");
-      this.#timer = setTimeout(() => this.#connect(), RETRY_MS);
     }
-    this.dispatchEvent(new CustomEvent("closed", { detail: { code, reason } }));
   }
 
   #become(state) {
