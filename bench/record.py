@@ -29,7 +29,7 @@ def surroundings() -> dict[str, Any]:
     """Where and with what it is measured; to be taken before the first figure."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "revision": _output("git", "describe", "--always", "--dirty"),
+        "revision": _revision(),
         "load_before": [round(x, 2) for x in os.getloadavg()],
         "machine": {
             "cpu": _cpu_model(),
@@ -70,6 +70,12 @@ def rounded(figures: dict[str, Any]) -> dict[str, Any]:
         name: float(f"{value:.4g}") if isinstance(value, float) else value
         for name, value in figures.items()
     }
+
+
+def _revision() -> str:
+    """The commit; what other measurements have recorded since is no change of it."""
+    changed = _output("git", "status", "--porcelain", "-uno", "--", ".", f":!{RESULTS}")
+    return _output("git", "rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 
 def _version(name: str) -> str:
