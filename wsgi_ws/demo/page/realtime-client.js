@@ -19,6 +19,7 @@ export class RealtimeClient extends EventTarget {
   closesSinceOpen = 0;
   opens = { initial: 0, reconnect: 0, keepalive: 0 };
   openedAt = null; // Date.now() of the last open
+  sockets = 0; // made so far
   closes = []; // {code, reason} of the latest ones, the newest last
   waiting = new Set(); // the tasks that charts of this tab wait for
   failed = []; // the tasks whose charts have shown an error
@@ -69,6 +70,7 @@ export class RealtimeClient extends EventTarget {
   #connect() {
     if (this.state !== "unhealthy") this.#become("connecting");
     const socket = (this.#socket = new WebSocket(this.#url));
+    this.sockets += 1;
     const current = (listener) => (event) => socket === this.#socket && listener(event);
     socket.addEventListener("open", current(() => this.#opened()));
     socket.addEventListener("message", current(({ data }) => this.#take(data)));

@@ -14,6 +14,7 @@ export class StreamsClient extends EventTarget {
   retries = 0; // since the last open
   opens = 0;
   openedAt = null; // Date.now() of the last open
+  sockets = 0; // made so far
   closes = []; // {code, reason} of the latest ones, the newest last
   lastId = null;
   fellBack = false; // whether it has ever given up
@@ -56,6 +57,7 @@ export class StreamsClient extends EventTarget {
     this.#become("connecting");
     const query = this.lastId ? `?last_id=${this.lastId}` : "";
     const socket = (this.#socket = new WebSocket(this.#url + query));
+    this.sockets += 1;
     const current = (listener) => (event) => socket === this.#socket && listener(event);
     socket.addEventListener("open", current(() => this.#opened()));
     socket.addEventListener("message", current(({ data }) => this.#take(data)));

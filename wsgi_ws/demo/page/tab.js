@@ -96,10 +96,10 @@ class Tab extends EventTarget {
   delivered(id, status, key) {
     const at = now();
     const line = this.line(id, status, "");
-    const { openedAt } = this.client;
+    const { openedAt, sockets } = this.client;
     this.dispatchEvent(new CustomEvent("delivered", { detail: at }));
     if (key === null) return;
-    this.truth.arrived(key, this.closes, at, (entry) => {
+    this.truth.arrived(key, sockets, at, (entry) => {
       const live = entry.at >= openedAt;
       if (live) this.dispatchEvent(new CustomEvent("took", { detail: { at, ms: at - entry.at } }));
       if (line.dataset.key === `${id} ${status}`)
