@@ -107,3 +107,22 @@ def test_what_comes_again_on_a_renewed_socket_is_no_repeat(page: Page) -> None:
     assert truth(page, "repeated", "again") == [0, 1]
     page.evaluate("(message) => bring(1, message)", message)
     assert truth(page, "repeated", "again") == [1, 1]
+
+
+def test_an_event_that_this_page_has_not_run_is_misdelivered(page: Page) -> None:
+    """It is of another page, whose ledger this one doesn't see."""
+    begin(page, "StreamsTab")
+    bring(page, 1)
+    assert truth(page, "foreign") == [0]  # the ledger may tell of it soon
+    page.clock.run_for(60_000)
+    assert truth(page, "foreign") == [1]
+
+
+def test_what_redis_has_not_confirmed_is_neither_due_nor_misdelivered(page: Page) -> None:
+    begin(page, "StreamsTab")
+    publish(page, entry(1, confirmed=False), entry(2), entry(3, confirmed=False))
+    for number in (2, 1):
+        bring(page, number)
+    page.clock.run_for(60_000)
+    assert truth(page, "due", "got", "foreign", "outOfOrder") == [1, 1, 0, 0]
+    assert page.evaluate("[ledger.published, ledger.last]") == [1, 3]

@@ -19,12 +19,14 @@ REMEMBERED = 50_000  # entries; a page asks for what is new several times a seco
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that each tab of one user should get.
+    """Something that each tab of one user should get, if it is confirmed.
 
     :ivar number: its place in the ledger, from 1.
     :ivar key: what a tab sees of it, once only: the query and its status.
     :ivar id: the ID in the global stream; empty in realtime, which has none.
     :ivar at: when writing it began, in milliseconds since 1970.
+    :ivar confirmed: whether Redis has said that it has it. Of the rest nobody can say whether it
+        will arrive; but when it does, it is no stranger's.
     """
 
     number: int
@@ -33,13 +35,13 @@ class Entry:
     key: str
     id: str
     at: float
+    confirmed: bool
 
 
 class Ledger:
     """The entries of one page, for several threads.
 
-    :ivar refused: what Redis has not taken, or not confirmed. It is no entry: nobody can say
-        whether it will arrive.
+    :ivar refused: how much Redis has not taken, or not confirmed.
     """
 
     def __init__(self) -> None:
@@ -57,10 +59,15 @@ class Ledger:
         """
         with self._lock:
             at = time.time() * 1000
-            with self._refusals_counted():
-                entry_id = publish()
-            self._count += 1
-            self._entries.append(Entry(self._count, transport, user, key, entry_id, at))
+            entry_id, confirmed = "", False
+            try:
+                with self._refusals_counted():
+                    entry_id = publish()
+                confirmed = True
+            finally:
+                self._count += 1
+                entry = Entry(self._count, transport, user, key, entry_id, at, confirmed)
+                self._entries.append(entry)
 
     def publish_to_all(self, publish: Callable[[], object]) -> None:
         """Publish something that is no entry, since each tab gets it, or its like.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger has what Redis has taken, in Redis's order, and nothing else."""
+"""The ledger has what Redis has taken, in Redis's order, and knows it from what it has not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_whoever_asks_again_gets_what_is_new() -> None:
     assert keys(ledger, after=3) == []
 
 
-def test_what_redis_refuses_is_counted_and_is_no_entry() -> None:
+def test_what_redis_refuses_is_counted_and_not_confirmed() -> None:
     def fail() -> str:
         raise ConnectionError
 
@@ -49,7 +49,8 @@ def test_what_redis_refuses_is_counted_and_is_no_entry() -> None:
         ledger.publish(Transport.STREAMS, "ana", "a", fail)
     publish(ledger, "b")
     assert ledger.refused == 1
-    assert [(entry.number, entry.key) for entry in ledger.after(0)] == [(1, "b")]
+    entries = [(entry.number, entry.key, entry.confirmed) for entry in ledger.after(0)]
+    assert entries == [(1, "a", False), (2, "b", True)]
 
 
 def test_numbers_have_the_order_in_which_redis_was_written_to() -> None:

@@ -74,7 +74,7 @@ async function look() {
     ledger.add(news.entries);
     for (const tab of tabs) news.entries.forEach((entry) => tab.truth.published(entry));
     showProcesses(news);
-    showVerdict(settled(), ledger.last, news.refused);
+    showVerdict(settled(), ledger.published, news.refused);
     unreachable = "";
   } catch (error) {
     if (error.message !== unreachable) activity.say(error.message, "bad");

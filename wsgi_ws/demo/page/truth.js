@@ -4,7 +4,7 @@
 // A delivery may be seen before the ledger tells of it, so arrivals wait in a queue for their entry.
 
 const LATE_MS = 10_000; // missing for so long, with everything up: lost
-const UNKNOWN_MS = 5000; // Redis has not confirmed it: not in the ledger, now or ever
+const UNKNOWN_MS = 20_000; // longer than the demo waits for Redis: the ledger will never have it
 const REMEMBERED = 50_000;
 
 export class Truth {
@@ -42,7 +42,7 @@ export class Truth {
 
   // The ledger has a new entry.
   published(entry) {
-    if (!this.#isMine(entry) || !this.#isDue(entry)) return;
+    if (!entry.confirmed || !this.#isMine(entry) || !this.#isDue(entry)) return;
     this.due += 1;
     if (!this.#known.has(entry.key)) this.#missing.set(entry.key, entry);
   }
@@ -73,6 +73,7 @@ export class Truth {
       if (!entry && at - arrival.at < UNKNOWN_MS) return;
       this.#arrivals.shift();
       if (entry) this.#place(entry, arrival);
+      else this.foreign += 1; // this page's users have run no such query
     }
   }
 
@@ -91,10 +92,15 @@ export class Truth {
       this.foreign += 1;
       return;
     }
-    const fresh = this.#orderedPerSocket && socket !== this.#newest.socket;
-    if (!fresh && entry.number < this.#newest.number) this.outOfOrder += 1;
-    else this.#newest = { socket, number: entry.number };
+    if (entry.confirmed) this.#checkOrder(entry.number, socket);
     placed(entry);
+  }
+
+  // What Redis has not confirmed has no place in its order.
+  #checkOrder(number, socket) {
+    const fresh = this.#orderedPerSocket && socket !== this.#newest.socket;
+    if (!fresh && number < this.#newest.number) this.outOfOrder += 1;
+    else this.#newest = { socket, number };
   }
 }
 
