@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FILES = ROOT / "wsgi_ws" / "demo" / "page"
 URL = "http://page.test/"  # no such host is asked: the test answers
 KEEPALIVE_MS = 540_000  # 0.6 of a token's life
+AT = 20_000  # ms since 1970: after the page's beginning
 
 # A page with one tab, whose sockets do what the test says.
 BEGIN = """async ({ kind, lastId }) => {
@@ -74,7 +75,7 @@ def begin(page: Page, kind: str, last_id: str = "") -> None:
 
 def entry(number: int, **members: Any) -> dict[str, Any]:
     """An entry of the ledger, of the streams' tabs of Ana."""
-    usual = {"number": number, "transport": "streams", "user": "ana", "at": 0, "confirmed": True}
+    usual = {"number": number, "transport": "streams", "user": "ana", "at": AT, "confirmed": True}
     return usual | {"key": f"job-{number} done", "id": f"{number}-0"} | members
 
 
@@ -126,3 +127,24 @@ def test_what_redis_has_not_confirmed_is_neither_due_nor_misdelivered(page: Page
     page.clock.run_for(60_000)
     assert truth(page, "due", "got", "foreign", "outOfOrder") == [1, 1, 0, 0]
     assert page.evaluate("[ledger.published, ledger.last]") == [1, 3]
+
+
+def test_what_a_reloaded_tab_has_missed_is_due_to_it(page: Page) -> None:
+    begin(page, "StreamsTab", last_id="1-0")
+    publish(page, entry(1), entry(2), entry(3), entry(4, user="ben"))
+    page.evaluate("tab.reload()")
+    assert truth(page, "due", "missing") == [2, 2]
+    page.evaluate("sockets[1].dispatchEvent(new Event('open'))")
+    bring(page, 2, socket=1)
+    page.clock.run_for(60_000)
+    assert truth(page, "due", "missing") == [2, 1]
+    assert page.evaluate("tab.lost(Date.now(), 0)") == 1
+
+
+def test_a_browser_that_has_kept_nothing_is_due_what_comes_from_now_on(page: Page) -> None:
+    begin(page, "StreamsTab")
+    publish(page, entry(1))
+    page.clock.run_for(60_000)
+    page.evaluate("tab.reload()")
+    publish(page, entry(2, at=AT + 60_000))
+    assert truth(page, "due") == [1]

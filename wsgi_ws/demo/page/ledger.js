@@ -21,6 +21,10 @@ export class Ledger {
     }
   }
 
+  get entries() {
+    return this.#entries.values();
+  }
+
   find(key) {
     return this.#entries.get(key);
   }

@@ -38,12 +38,14 @@ class Tab extends EventTarget {
   client = null;
   truth = null;
   closes = 0;
+  ledger;
 
   #node;
   #lines;
 
-  constructor({ transport, user, number, node }) {
+  constructor({ transport, user, number, node, ledger }) {
     super();
+    this.ledger = ledger;
     this.transport = transport;
     this.user = user;
     this.name = `${user[0].toUpperCase()}${user.slice(1)}, tab ${number}`;
@@ -73,6 +75,8 @@ class Tab extends EventTarget {
   reload() {
     this.client?.stop();
     [this.client, this.truth] = this.make();
+    // What it has missed before is due to it too.
+    for (const entry of this.ledger.entries) this.truth.published(entry);
     this.client.addEventListener("state", () => this.#showState());
     this.client.addEventListener("closed", ({ detail }) => this.#closed(detail));
     this.client.start();
@@ -137,25 +141,24 @@ class Tab extends EventTarget {
 
 export class StreamsTab extends Tab {
   #url;
-  #ledger;
 
-  constructor({ url, ledger, ...rest }) {
+  constructor({ url, ...rest }) {
     super({ transport: "streams", ...rest });
     this.#url = url;
-    this.#ledger = ledger;
   }
 
   make() {
     const client = new StreamsClient({ url: this.#url });
+    const begunAt = Date.now();
     let since = null;
     try {
       since = localStorage.getItem(STORAGE_KEY);
     } catch {
       /* as a first visit */
     }
-    const truth = new Truth(this.#ledger, {
+    const truth = new Truth(this.ledger, {
       isMine: (entry) => entry.transport === "streams" && entry.user === this.user,
-      isDue: (entry) => since === null || isAfter(entry.id, since),
+      isDue: (entry) => (since === null ? entry.at >= begunAt : isAfter(entry.id, since)),
       orderedPerSocket: false,
     });
     client.addEventListener("event", ({ detail }) => {
@@ -168,15 +171,13 @@ export class StreamsTab extends Tab {
 
 export class RealtimeTab extends Tab {
   #url;
-  #ledger;
   #number;
   #ask;
   #waitedFor = new Set();
 
-  constructor({ url, ledger, ask, ...rest }) {
+  constructor({ url, ask, ...rest }) {
     super({ transport: "realtime", ...rest });
     this.#url = url;
-    this.#ledger = ledger;
     this.#number = rest.number;
     this.#ask = ask;
   }
@@ -191,7 +192,7 @@ export class RealtimeTab extends Tab {
     const waitedFor = (this.#waitedFor = new Set());
     const ask = this.#ask;
     const client = new RealtimeClient({ url: this.#url, tabId: this.#number, ask, renew: ask });
-    const truth = new Truth(this.#ledger, {
+    const truth = new Truth(this.ledger, {
       isMine: (entry) => entry.transport === "realtime" && entry.user === this.user,
       isDue: (entry) => waitedFor.has(entry.key.split(" ")[0]),
       orderedPerSocket: true,
