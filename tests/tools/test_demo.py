@@ -301,6 +301,14 @@ def test_ends_with_a_message_when_redis_dies_by_itself(own_demo: Demo) -> None:
     assert "demo: Redis ended with exit code" in own_demo.output
 
 
+def test_a_proxy_in_the_environment_is_not_asked_for_the_loopback(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, http_proxy="http://127.0.0.1:1", no_proxy="")
+    try:
+        assert demo.url()
+    finally:
+        demo.stop()
+
+
 def test_a_port_that_is_no_number_is_told_in_a_line(tmp_path: Path) -> None:
     demo = Demo(tmp_path, DEMO_PORT="abc")
     assert demo.process.wait(DEADLINE) == 1

@@ -25,6 +25,10 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0  # longer than the server's own time-out for draining
 
 
+# The loopback is not behind the proxy that the environment may name.
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 class DemoError(Exception):
     """The demo can't go on, or do what a button asks for; the text is for the user."""
 
@@ -110,7 +114,7 @@ class Gunicorn:
                 code = self._process.returncode
                 raise DemoError(f"The server ended with exit code {code} while starting.")
             if self.workers():
-                with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+                with contextlib.suppress(OSError), _DIRECTLY.open(url, timeout=2):
                     return
             if time.monotonic() > deadline:
                 raise DemoError(f"The server does not answer {url}.")
