@@ -309,11 +309,12 @@ def test_a_proxy_in_the_environment_is_not_asked_for_the_loopback(tmp_path: Path
         demo.stop()
 
 
-def test_a_port_that_is_no_number_is_told_in_a_line(tmp_path: Path) -> None:
-    demo = Demo(tmp_path, DEMO_PORT="abc")
+@pytest.mark.parametrize("port", ["abc", "-1", "0", "65536"])
+def test_what_is_no_port_is_told_in_a_line(tmp_path: Path, port: str) -> None:
+    demo = Demo(tmp_path, DEMO_PORT=port)
     assert demo.process.wait(DEADLINE) == 1
     last = demo.output.splitlines()[-1]
-    assert last == "demo: DEMO_PORT=abc is no port: choose a number up to 65535"
+    assert last == f"demo: DEMO_PORT={port} is no port: choose a number from 1 to 65535"
     assert "Traceback" not in demo.output
 
 

@@ -147,10 +147,9 @@ def _page_port(text: str) -> int:
     """The value of DEMO_PORT, or the default for a blank one."""
     if not text.strip():
         return DEFAULT_PAGE_PORT
-    try:
+    if text.strip().isdecimal() and 0 < int(text) < 65536:
         return int(text)
-    except ValueError:
-        raise DemoError(f"DEMO_PORT={text} is no port: choose a number up to 65535") from None
+    raise DemoError(f"DEMO_PORT={text} is no port: choose a number from 1 to 65535")
 
 
 def _free_port(first: int, taken: int | None = None) -> int:
