@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -252,6 +253,19 @@ def test_redis_comes_back_with_its_data_and_tabs_miss_nothing(page: Page) -> Non
     assert again[:2] == ["pending", "running"]
     with page.socket("ana", f"?last_id={first[0]['id']}") as back:
         assert [receive(back)["id"] for _ in range(2)] == [event["id"] for event in first[1:]]
+
+
+def test_a_redis_that_does_not_start_again_is_told(tmp_path: Path) -> None:
+    demo = Demo(tmp_path)
+    try:
+        page = Page(demo.url())
+        (port,) = re.findall(r"started one on port (\d+)", demo.output)
+        page.call("POST", "api/redis/stop")
+        with socket.create_server(("127.0.0.1", int(port))):
+            assert page.refused("POST", "api/redis/start") == 409
+        assert page.call("POST", "api/redis/start") == {"redis": "running"}
+    finally:
+        demo.stop()
 
 
 def test_a_configured_redis_is_never_stopped(tmp_path: Path) -> None:

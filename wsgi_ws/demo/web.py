@@ -24,6 +24,7 @@ from flask import Flask, Response, abort, jsonify, request
 
 from wsgi_ws.demo import guard
 from wsgi_ws.demo.processes import DemoError, Gunicorn, OwnRedis
+from wsgi_ws.demo.redis_finder import RedisNotFound
 from wsgi_ws.demo.runner import Runner
 from wsgi_ws.demo.sessions import USERS, Cookie, Session, Sessions
 from wsgi_ws.transport import Transport
@@ -166,7 +167,8 @@ def _add_buttons(
         return jsonify(reloading=True)
 
     @app.errorhandler(DemoError)
-    def cannot(error: DemoError) -> Answer:
+    @app.errorhandler(RedisNotFound)
+    def cannot(error: DemoError | RedisNotFound) -> Answer:
         return jsonify(error=str(error)), 409
 
 
