@@ -7,6 +7,7 @@ any path. So each user of each page has a path, and several users can be watched
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 import time
@@ -21,7 +22,7 @@ from wsgi_ws.superset.producer import new_channel
 from wsgi_ws.superset.token import RealtimeSigner, Signer
 
 USERS = ("ana", "ben")
-REMEMBERED = 50  # pages; the oldest is forgotten
+REMEMBERED = 50  # pages; the one that was not heard of for longest is forgotten
 RENEW_AFTER_S = DEFAULTS[LIFETIME] / 2  # as Superset 7 does, with any answer
 
 
@@ -88,7 +89,11 @@ class Sessions:
 
     def find(self, name: str) -> Session | None:
         """The one of this name, if it is remembered."""
-        return self._sessions.get(name)
+        session = self._sessions.get(name)
+        if session is not None:
+            with contextlib.suppress(KeyError):  # forgotten this moment, by another thread
+                self._sessions.move_to_end(name)
+        return session
 
     def cookies(self, session: Session) -> list[Cookie]:
         """New ones, of both generations of Superset, for each user."""

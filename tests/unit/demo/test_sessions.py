@@ -69,6 +69,17 @@ def test_users_take_turns(sessions: Sessions) -> None:
     assert [session.next_user() for _ in range(3)] == ["ana", "ben", "ana"]
 
 
+def test_a_page_that_asks_is_not_forgotten(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 2)
+    first, second = sessions.open(), sessions.open()
+    assert sessions.find(first.name) is first
+    sessions.open()
+    assert sessions.find(first.name) is first
+    assert sessions.find(second.name) is None
+
+
 def test_the_oldest_page_is_forgotten(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMEMBERED", 1)
     first, second = sessions.open(), sessions.open()
