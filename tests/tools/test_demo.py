@@ -268,14 +268,21 @@ def test_a_redis_that_does_not_start_again_is_told(tmp_path: Path) -> None:
         demo.stop()
 
 
-def test_a_configured_redis_is_never_stopped(tmp_path: Path) -> None:
+def test_a_configured_redis_is_never_stopped_or_trimmed(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
+    server.client.config_set("slowlog-log-slower-than", 0)
+    server.client.config_set("slowlog-max-len", 100_000)
     demo = Demo(tmp_path, redis_port=server.port)
     try:
         page = Page(demo.url())
         assert page.published()["redis"] == "configured"
         assert page.refused("POST", "api/redis/stop") == 409
-        assert server.client.ping()
+        page.run()
+        eventually(lambda: page.published()["entries"], "something is written")
+        commands = [entry["command"] for entry in server.client.slowlog_get(-1)]
+        written = [command for command in commands if command.startswith(b"XADD")]
+        assert written
+        assert not any(b"MAXLEN" in command for command in written)
     finally:
         demo.stop()
         server.close()

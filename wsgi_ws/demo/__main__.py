@@ -82,8 +82,11 @@ def run(stop: threading.Event) -> None:
         server.wait_for_health(stop)
 
         client = cleanup.enter_context(redis_client.connect(redis_settings, read_timeout=5))
+        prefix = settings.redis_stream_prefix
+        # Superset's default limits would remove others' entries where theirs is higher.
+        trimmed = own_redis is not None
         runner = Runner(
-            lambda event: producer.publish(client, settings.redis_stream_prefix, event),
+            lambda event: producer.publish(client, prefix, event, trimmed=trimmed),
             lambda m: realtime.publish(client, settings.realtime_channel_prefix, *m),
         )
         cleanup.callback(runner.stop)
