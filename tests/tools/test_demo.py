@@ -295,11 +295,28 @@ def test_a_configured_redis_is_never_stopped_or_trimmed(tmp_path: Path) -> None:
 def test_signal_stops_all_that_was_started(own_demo: Demo, number: signal.Signals) -> None:
     own_demo.url()
     children = psutil.Process(own_demo.process.pid).children(recursive=True)
-    assert len(children) >= 3, "gunicorn, its worker, Redis"
+    assert len(children) >= 4, "gunicorn, its worker, Redis, the cleaner"
     own_demo.process.send_signal(number)
     assert own_demo.process.wait(DEADLINE) == 0
     assert psutil.wait_procs(children, DEADLINE)[1] == []
     assert "Traceback" not in own_demo.output
+
+
+def test_a_demo_that_is_killed_leaves_nothing_running_and_no_file(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    demo = Demo(tmp_path, TMPDIR=str(temporary))
+    page = Page(demo.url())
+    page.call("POST", "api/redis/stop")
+    page.call("POST", "api/redis/start")
+    children = psutil.Process(demo.process.pid).children(recursive=True)
+    demo.process.kill()
+    demo.process.wait(DEADLINE)
+    left = psutil.wait_procs(children, DEADLINE)[1]
+    for process in left:
+        process.kill()
+    assert left == []
+    assert [*temporary.glob("wsgi_ws-demo-*")] == []
 
 
 def test_ends_with_a_message_when_the_server_dies(own_demo: Demo) -> None:

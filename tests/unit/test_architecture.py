@@ -325,7 +325,7 @@ def test_nothing_imports_from_a_file_of_tests(folder: str) -> None:
 
 # --- no state of modules -------------------------------------------------------------------------
 
-PROGRAMS = {"__main__", "demo.__main__", "demo.redis_finder"}
+PROGRAMS = {"__main__", "demo.__main__", "demo.cleaner", "demo.redis_finder"}
 HARMLESS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 
 

@@ -21,6 +21,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import ConfigError, load
 from wsgi_ws.demo import redis_finder
+from wsgi_ws.demo.cleaner import Cleaner
 from wsgi_ws.demo.guard import HOSTS
 from wsgi_ws.demo.processes import DemoError, Gunicorn, OwnRedis
 from wsgi_ws.demo.runner import Runner
@@ -67,17 +68,19 @@ def run(stop: threading.Event) -> None:
     environment["ALLOWED_ORIGINS"] = ",".join(f"http://{host}:{page_port}" for host in HOSTS)
 
     with contextlib.ExitStack() as cleanup:
+        cleaner = Cleaner()
+        cleanup.callback(cleaner.close)
         redis_settings, own_redis = settings.redis, None
         if redis_finder.answers(redis_settings):
             _say(f"Redis: the one at {redis_client.describe(redis_settings)}.")
         else:
-            own_redis = OwnRedis()
+            own_redis = OwnRedis(cleaner)
             cleanup.callback(own_redis.close)
             redis_settings = own_redis.settings
             environment.update(redis_finder.environment(redis_settings))
             _say(f"Redis: none configured answers, started one on port {redis_settings.port}.")
 
-        server = Gunicorn(environment, port)
+        server = Gunicorn(environment, port, cleaner)
         cleanup.callback(server.close)
         server.wait_for_health(stop)
 

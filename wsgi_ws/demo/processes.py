@@ -18,11 +18,11 @@ from pathlib import Path
 import redis
 
 from wsgi_ws.demo import redis_finder
+from wsgi_ws.demo.cleaner import STOP_TIMEOUT_S, Cleaner
 from wsgi_ws.sources import redis_client
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 15.0  # longer than the server's own time-out for draining
 
 
 # The loopback is not behind the proxy that the environment may name.
@@ -36,13 +36,16 @@ class DemoError(Exception):
 class OwnRedis:
     """A redis-server for this run. It has the same port, password and data after each start."""
 
-    def __init__(self) -> None:
+    def __init__(self, cleaner: Cleaner) -> None:
         """Start it.
 
+        :param cleaner: ends it if the demo can't.
         :raises redis_finder.RedisNotFound: when that doesn't work.
         """
         self.settings = redis_finder.new_settings()
+        self._cleaner = cleaner
         self._directory = tempfile.TemporaryDirectory(prefix="wsgi_ws-demo-")
+        cleaner.watch_directory(self._directory.name)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         try:
@@ -61,6 +64,7 @@ class OwnRedis:
         with self._lock:
             if self._process is None:
                 self._process = redis_finder.start(self.settings, Path(self._directory.name))
+                self._cleaner.watch_process(self._process)
 
     def stop(self) -> None:
         """Stop it, unless it is stopped. It keeps its data, as one in production would."""
@@ -90,7 +94,11 @@ class OwnRedis:
 class Gunicorn:
     """The server under demonstration, started as in production."""
 
-    def __init__(self, environment: Mapping[str, str], port: int) -> None:
+    def __init__(self, environment: Mapping[str, str], port: int, cleaner: Cleaner) -> None:
+        """Start it.
+
+        :param cleaner: ends it if the demo can't.
+        """
         command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
         command += ["--bind", f"127.0.0.1:{port}", "wsgi:app"]
         path = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
@@ -99,6 +107,7 @@ class Gunicorn:
         self._process = subprocess.Popen(
             command, env={**environment, "PYTHONPATH": path}, start_new_session=True
         )
+        cleaner.watch_process(self._process)
 
     def wait_for_health(self, stop: threading.Event) -> None:
         """Return when it answers, or when told to stop.

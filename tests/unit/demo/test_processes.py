@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from wsgi_ws.demo.cleaner import Cleaner
 from wsgi_ws.demo.processes import DemoError, Gunicorn
 
 
@@ -34,9 +35,12 @@ def taken_port() -> Iterator[int]:
 
 
 def test_another_server_on_the_port_is_not_taken_for_ours(taken_port: int) -> None:
-    server = Gunicorn(os.environ | {"JWT_SECRET": "s" * 32, "REDIS_PORT": "1"}, taken_port)
+    cleaner = Cleaner()
+    environment = os.environ | {"JWT_SECRET": "s" * 32, "REDIS_PORT": "1"}
+    server = Gunicorn(environment, taken_port, cleaner)
     try:
         with pytest.raises(DemoError, match="ended with exit code 1 while starting"):
             server.wait_for_health(threading.Event())
     finally:
         server.close()
+        cleaner.close()
