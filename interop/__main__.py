@@ -33,6 +33,11 @@ PICTURES = BUILD / "pictures"
 @click.option("-k", "chosen", default="", help="Only scenarios whose name has this.")
 @click.option("--save/--no-save", "keep", default=False, help="Keep it, for docs/interop.md.")
 def main(versions: tuple[str, ...], chosen: str, keep: bool) -> None:
+    every = (*scenarios.ON_TWO_PORTS, *scenarios.BEHIND_NGINX)
+    if not _wanted(every, chosen):
+        raise click.UsageError(f"no scenario's name has {chosen!r}")
+    if chosen and keep:
+        raise click.UsageError("--save is for whole runs")
     # Also then everything that runs is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     where = record.surroundings()
@@ -89,4 +94,5 @@ def _all_but_logs(directory: str, names: list[str]) -> set[str]:
     return {n for n in names if not n.endswith(".log") and not os.path.isdir(f"{directory}/{n}")}
 
 
-main()
+if __name__ == "__main__":
+    main()
