@@ -76,7 +76,7 @@ class Producer:
                 if batch:
                     await self._publish(batch)
         finally:
-            await self._redis.aclose()
+            await self._redis.connection_pool.disconnect()
 
     def _somebody(self) -> User[Channel]:
         others = self._rng.random() < OTHERS

@@ -106,7 +106,7 @@ class Producers:
             self._happened["events of several producers"] += len(whole[name])
             halves = await self._entries(client, channel_stream(self._prefix, name))
             channel.settle(whole[name], [written for _, written in halves], self._excused)
-        await client.aclose()
+        await client.connection_pool.disconnect()
 
     async def _entries(self, client: Any, stream: str) -> list[tuple[str, Written]]:
         """Channel and event of each."""

@@ -89,7 +89,7 @@ class RealtimePublisher:
         await self._publish([self._changed(next(self._numbers))])
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
 
     def _happenings(self, now: float) -> list[Message]:
         """A task begins, and now and then something else happens."""

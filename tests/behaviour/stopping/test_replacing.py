@@ -185,4 +185,4 @@ async def produce(
         number += 1
         first_round_done.set()
         await asyncio.sleep(0.1)
-    await client.aclose()
+    await client.connection_pool.disconnect()
