@@ -92,13 +92,14 @@ LOWEST_PYTHON := >=3.10,<3.12
 # What requirements.txt names comes at its lowest version, all else (the tests' tools, dependencies of
 # dependencies) as in the development lock: uv keeps what stands in the output file and still fits.
 # But greenlet is that of Superset 5.0 and 6.1: with a newer one the lowest gevent ends in a traceback.
+# And the lowest Flask has a client for tests that Werkzeug 3 warns of, and 3.1 breaks.
 $(LOWEST)/.installed: requirements.txt requirements-dev.txt requirements-dev.lock | $(BIN)/uv
 	@echo 'Installing the lowest versions into $(LOWEST) …'
 	@$(BIN)/uv venv --quiet --clear --no-python-downloads --python '$(or $(PYTHON),$(LOWEST_PYTHON))' $(LOWEST)
 	@cp requirements-dev.lock $(LOWEST)/requirements.lock
 	@$(BIN)/uv pip compile --quiet --python $(LOWEST) --no-deps --resolution lowest-direct \
 	  -o $(LOWEST)/direct.txt requirements.txt
-	@echo 'greenlet==3.1.1' >>$(LOWEST)/direct.txt
+	@printf '%s\n' greenlet==3.1.1 werkzeug==2.3.8 >>$(LOWEST)/direct.txt
 	@$(BIN)/uv pip compile --quiet --python $(LOWEST) --generate-hashes -c $(LOWEST)/direct.txt \
 	  -o $(LOWEST)/requirements.lock requirements-dev.txt
 	@$(BIN)/uv pip install --quiet --python $(LOWEST) --require-hashes -r $(LOWEST)/requirements.lock

@@ -38,7 +38,7 @@ LIBRARIES: Mapping[str, str] = {
     "gevent-websocket": "0.10.1",
     "gunicorn": "22",
     "hiredis": "2.3.2",
-    "msgspec": "0.18",
+    "msgspec": "0.19",
     "orjson": "3.9.15",
     "packaging": "22",
     "prometheus-client": "0.17",
