@@ -37,7 +37,6 @@ compliance: $(VENV)/.installed-requirements-dev.lock  ## Run the Autobahn test s
 	@$(BIN)/python -m compliance.run $(ARGS)
 
 interop: $(VENV)/.installed-requirements-dev.lock  ## Run the real Superset and Chromium with this server between.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r interop/requirements.txt
 	@$(BIN)/python -m interop $(ARGS)
 
 soak: $(VENV)/.installed-requirements-dev.lock  ## Twenty minutes of churn, faults and waves of load; a verdict.

@@ -18,12 +18,12 @@ import click
 
 from bench import record
 from interop import report, scenarios
-from interop.browser import chromium
 from interop.browser import version as version_of_browser
 from interop.environment import BUILD, VERSIONS, Environment
 from interop.report import Result
 from interop.scenarios import Scenario, World
 from interop.stack import Stack
+from testbed.browser import chromium
 
 PICTURES = BUILD / "pictures"
 

@@ -1,57 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chromium, and what a page of Superset does in it: its sockets, frames, jobs and polls."""
+"""What a page of Superset does in Chromium: its sockets, frames, jobs and polls."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import (  # type: ignore[import-not-found,unused-ignore]
-    Browser,
+from playwright.sync_api import (
     BrowserContext,
     Page,
     Response,
     WebSocket,
-    sync_playwright,
 )
 
 from interop.environment import BUILD
+from testbed.browser import executable
 
 DEADLINE = 60.0  # seconds for a page to draw its charts
 STEP_MS = 100
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = {"width": 1400, "height": 860}
 # A chart that is drawn has one of these; one that waits has a spinner only.
 _DRAWN = """containers => containers.filter(container =>
     container.querySelector('canvas, table, .header-line')).length"""
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
-    with sync_playwright() as playwright:
-        # Its sandbox does not run as root, as machines of tests do.
-        browser = playwright.chromium.launch(executable_path=_program(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 def version() -> str:
     """What Chromium says of itself."""
-    done = subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([executable(), "--version"], capture_output=True, text=True, check=True)
     return " ".join(done.stdout.split()[:2])
-
-
-def _program() -> str:
-    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    assert found, "no Chromium: on Debian, apt-get install chromium"
-    return found
 
 
 def sign_in(context: BrowserContext, url: str, user: str, password: str) -> None:
