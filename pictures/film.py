@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image  # type: ignore[import-not-found,unused-ignore]
 
 FRAME_S = 0.4
 LAST_FRAME_MS = 3000  # to read the end before it begins again
