@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from testbed import browser
+from testbed.absent import absent
 from testbed.browser import NoBrowser
 from testbed.demo import Demo
 
@@ -24,7 +24,7 @@ def pytest_runtest_setup() -> None:
     try:
         browser.executable()
     except NoBrowser as error:
-        without_a_browser(str(error))
+        absent(str(error))
 
 
 # Of a module and no longer: while Playwright runs, the thread has an event loop that others would
@@ -35,7 +35,7 @@ def chromium() -> Iterator[Browser]:
         try:
             found = cleanup.enter_context(browser.chromium())
         except NoBrowser as error:
-            without_a_browser(str(error))
+            absent(str(error))
         yield found
 
 
@@ -48,8 +48,3 @@ def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         code = demo.stop()
     assert code == 0, demo.output
-
-
-def without_a_browser(reason: str) -> None:
-    """End the test: a developer's machine may lack a browser, CI may not (CI=true)."""
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
