@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The WSGI entry point of `gunicorn -c gunicorn.conf.py wsgi:app`."""
+"""The WSGI entry point of `gunicorn -c gunicorn.conf.py wsgi:app` in a checkout."""
 
-from gevent import monkey
+from wsgi_ws.server.entry.wsgi import app
 
-monkey.patch_all()
-
-from wsgi_ws.http.app import create_app  # noqa: E402  everything else is imported patched
-
-app = create_app()
+__all__ = ["app"]

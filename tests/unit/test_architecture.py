@@ -53,7 +53,7 @@ RULES: dict[str, set[str]] = {
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
     *("addresses", "event", "http.origin", "transport", "wording"),
-    *("server.listening", "server.log_file", "server.open_files"),
+    *("server.entry.launch", "server.listening", "server.log_file", "server.open_files"),
     *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
     *(
         "sources.redis_client",
@@ -67,7 +67,7 @@ FOR_THE_CLI = {
 }
 # Library → the only modules that may import it.
 KNOWN_BY = {
-    "gunicorn": {"server.worker"},
+    "gunicorn": {"server.entry.launch", "server.entry.program", "server.worker"},
     "geventwebsocket": {"server.worker"},
     "flask": {"demo.web", "http.app"},
     "redis": {
@@ -194,8 +194,11 @@ def test_importing_the_package_loads_nothing() -> None:
 @pytest.mark.parametrize(
     ("entry_point", "allowed"),
     [
-        ("wsgi.py", {"http.app"}),
-        ("gunicorn.conf.py", {"observe.log_formats", "server.master", "server.worker_tmp"}),
+        ("wsgi.py", {"server.entry.wsgi"}),
+        ("gunicorn.conf.py", {"server.settings"}),
+        ("wsgi_ws/server/entry/wsgi.py", {"http.app"}),
+        ("wsgi_ws/server/entry/gunicorn_conf.py", {"server.settings"}),
+        ("wsgi_ws/server/entry/program.py", set()),
     ],
 )
 def test_an_entry_point_hands_over_to_what_it_starts(entry_point: str, allowed: set[str]) -> None:
@@ -227,7 +230,7 @@ def test_the_reader_of_supersets_settings_needs_the_standard_library_only() -> N
 
 
 def test_the_entry_point_patches_before_it_imports_anything_else() -> None:
-    first, second, *_ = ast.parse((ROOT / "wsgi.py").read_text()).body[1:]
+    first, second, *_ = tree_of("server.entry.wsgi").body[1:]
     assert (ast.unparse(first), ast.unparse(second)) == (
         "from gevent import monkey",
         "monkey.patch_all()",
@@ -325,7 +328,10 @@ def test_nothing_imports_from_a_file_of_tests(folder: str) -> None:
 
 # --- no state of modules -------------------------------------------------------------------------
 
-PROGRAMS = {"__main__", "demo.__main__", "demo.cleaner", "demo.redis_finder"}
+PROGRAMS = {
+    *("__main__", "demo.__main__", "demo.cleaner", "demo.redis_finder"),
+    *("server.entry.gunicorn_conf", "server.entry.program", "server.entry.wsgi"),
+}
 HARMLESS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 
 

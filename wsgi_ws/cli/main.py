@@ -32,6 +32,7 @@ from wsgi_ws.cli.redis_errors import (
 from wsgi_ws.cli.socket_client import Ended, Refused, Trust, Unreachable
 from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable, is_page
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.server.entry import launch
 from wsgi_ws.sources.redis_client import connect
 from wsgi_ws.superset import realtime
 from wsgi_ws.superset.producer import STATUSES, new_channel
@@ -53,17 +54,52 @@ def cli(context: click.Context, config: str | None) -> None:
 
     \b
     Nothing arrives in the browser?
-      python -m wsgi_ws check
-      python -m wsgi_ws check --superset /app/pythonpath/superset_config.py
-      python -m wsgi_ws check --url wss://superset.example.com/ws
-      python -m wsgi_ws tail
+      wsgi-ws check
+      wsgi-ws check --superset /app/pythonpath/superset_config.py
+      wsgi-ws check --url wss://superset.example.com/ws
+      wsgi-ws tail
 
-    The server itself is started with: gunicorn -c gunicorn.conf.py wsgi:app
+    The server itself is started with: wsgi-ws serve
     """
     environ = dict(os.environ)
     if config:
         environ[CONFIG_PATH_VARIABLE] = config
     context.obj = environ
+
+
+@cli.command(
+    short_help="Start the server.",
+    add_help_option=False,  # or click finds its -h in options of gunicorn's, like -bhost:8080
+    options_metavar="",
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("arguments", metavar="[OPTIONS OF GUNICORN]...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def serve(context: click.Context, arguments: tuple[str, ...]) -> None:
+    """Start the server: gunicorn, with the settings and the application of this package.
+
+    This process becomes gunicorn's master, so gunicorn's signals go to its process ID: TERM ends
+    it, HUP reads the configuration anew, USR2 starts a second master. It listens on all addresses,
+    at `port` of the configuration. A wrong configuration ends it with exit status 1.
+
+    Options are gunicorn's own (gunicorn --help) and win. Useful are --workers N (processes, by
+    default 1), --bind HOST:PORT and --pid FILE. Those that make no sense here are refused, or named
+    in a warning.
+
+    \b
+    Examples:
+      wsgi-ws serve
+      wsgi-ws serve --workers 2 --bind 127.0.0.1:8080
+      wsgi-ws --config /etc/wsgi-ws/config.json serve
+    """
+    if {"-h", "--help"} & {*arguments}:
+        click.echo(context.get_help())
+        return
+    try:
+        line = launch.command_line(arguments)
+    except launch.Unsuitable as error:
+        raise click.UsageError(str(error)) from None
+    os.execve(line[0], line, context.obj)
 
 
 def _with_trust(command: Callable[..., None]) -> Callable[..., None]:
@@ -130,10 +166,10 @@ def check(
 
     \b
     Examples:
-      python -m wsgi_ws check
-      python -m wsgi_ws check --superset superset_config.py --page https://bi.example.com
-      python -m wsgi_ws check --url wss://bi.example.com/ws --hold 65
-      python -m wsgi_ws check --json | jq '.findings[] | select(.level == "red")'
+      wsgi-ws check
+      wsgi-ws check --superset superset_config.py --page https://bi.example.com
+      wsgi-ws check --url wss://bi.example.com/ws --hold 65
+      wsgi-ws check --json | jq '.findings[] | select(.level == "red")'
     """
     if hold and not url:
         raise click.UsageError("--hold needs --url")
@@ -181,11 +217,11 @@ def token_command(
 
     \b
     Examples:
-      python -m wsgi_ws token                  # for a new channel
-      curl -i -N -H "Cookie: $(python -m wsgi_ws token)" -H "Connection: Upgrade" \\
+      wsgi-ws token                  # for a new channel
+      curl -i -N -H "Cookie: $(wsgi-ws token)" -H "Connection: Upgrade" \\
         -H "Upgrade: websocket" -H "Sec-WebSocket-Version: 13" \\
         -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" http://127.0.0.1:8080/
-      python -m wsgi_ws token --transport realtime --principal user:42
+      wsgi-ws token --transport realtime --principal user:42
     """
     of_seven = transport == Transport.REALTIME.value
     if of_seven and (channel or not _is_principal(principal)):
@@ -236,10 +272,10 @@ def tail_command(
 
     \b
     Examples:
-      python -m wsgi_ws tail                   # does Superset write anything?
-      python -m wsgi_ws tail --since 0 --json
-      python -m wsgi_ws tail 8d6c… --url ws://127.0.0.1:8080/
-      python -m wsgi_ws tail user:42 --transport realtime
+      wsgi-ws tail                   # does Superset write anything?
+      wsgi-ws tail --since 0 --json
+      wsgi-ws tail 8d6c… --url ws://127.0.0.1:8080/
+      wsgi-ws tail user:42 --transport realtime
     """
     of_seven = transport == Transport.REALTIME.value
     if since and of_seven:
@@ -319,9 +355,9 @@ def send(
 
     \b
     Examples:
-      python -m wsgi_ws send 8d6c2f4e-… --status error
-      python -m wsgi_ws send user:42 --transport realtime
-      python -m wsgi_ws send --transport realtime --topic entity.changed
+      wsgi-ws send 8d6c2f4e-… --status error
+      wsgi-ws send user:42 --transport realtime
+      wsgi-ws send --transport realtime --topic entity.changed
     """
     loaded = _load(environ)
     if transport == Transport.REALTIME.value:

@@ -11,7 +11,7 @@ from wsgi_ws import __version__
 from wsgi_ws.cli.main import cli
 
 SECRET = "a-secret-of-tests-with-more-than-32-bytes"
-COMMANDS = ["check", "send", "tail", "token", "version"]
+COMMANDS = ["check", "send", "serve", "tail", "token", "version"]
 
 
 def output(*arguments: str, **environ: str) -> str:
@@ -23,12 +23,12 @@ def output(*arguments: str, **environ: str) -> str:
 def test_the_help_says_where_to_begin() -> None:
     text = output("--help")
     assert all(f"\n  {name}  " in text for name in COMMANDS)
-    assert "python -m wsgi_ws check" in text
+    assert "wsgi-ws check" in text
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "version"])
 def test_each_command_has_an_example(command: str) -> None:
-    assert f"python -m wsgi_ws {command}" in output(command, "--help")
+    assert f"wsgi-ws {command}" in output(command, "--help")
 
 
 def test_version_names_the_server_and_its_libraries() -> None:

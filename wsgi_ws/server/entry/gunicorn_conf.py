@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gunicorn's settings file of `wsgi-ws serve`."""
+
+import os
+
+from wsgi_ws.server.settings import gunicorn_settings
+
+globals().update(gunicorn_settings(os.environ))
