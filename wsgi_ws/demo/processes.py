@@ -99,8 +99,7 @@ class Gunicorn:
 
         :param cleaner: ends it if the demo can't.
         """
-        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
-        command += ["--bind", f"127.0.0.1:{port}", "wsgi:app"]
+        command = [sys.executable, "-m", "wsgi_ws", "serve", "--bind", f"127.0.0.1:{port}"]
         path = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
         self._port = port
         # In a session of its own, so that Ctrl-C reaches only us and things stop in order.
