@@ -17,6 +17,7 @@ import gevent
 from gevent import Greenlet
 
 from wsgi_ws.clients import Clients, Newcomer
+from wsgi_ws.command import command
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.http.acceptor import Acceptor
 from wsgi_ws.http.auth.authenticator import Authenticator
@@ -125,9 +126,10 @@ class Service:
             gevent.sleep(START_STEP)
         if self._awaits_redis():
             log.warning(
-                "Redis at %s is not there yet; sockets are accepted and held; python -m wsgi_ws "
-                "check tells what is wrong with it",
+                "Redis at %s is not there yet; sockets are accepted and held; %s check tells what "
+                "is wrong with it",
                 describe(self._settings.redis),
+                command(),
             )
 
     def unreadiness(self) -> str | None:

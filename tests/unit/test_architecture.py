@@ -21,13 +21,14 @@ RULES: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
     "cli": {
-        *("wording", "", "addresses", "config", "event", "http", "server", "sources", "superset"),
-        "transport",
+        *("wording", "", "addresses", "command", "config", "event", "http", "server", "sources"),
+        *("superset", "transport"),
     },
     "demo": {"config", "sources", "superset", "transport"},
-    "server": {"config", "http", "observe", "service"},
+    "server": {"command", "config", "http", "observe", "service"},
     "service": {
-        *("wording", "transport", "clients", "config", "http", "hub", "observe", "sources"),
+        *("wording", "transport", "clients", "command", "config", "http", "hub", "observe"),
+        "sources",
     },
     "clients": {
         *("wording", "transport", "config", "http", "hub", "loop", "observe", "sources"),
@@ -35,8 +36,8 @@ RULES: dict[str, set[str]] = {
     },
     "http": {"addresses", "loop", "observe", "superset", "transport", "web_origin"},
     "sources": {
-        *("wording", "transport", "config", "event", "hub", "loop", "observe", "superset"),
-        "websocket",
+        *("wording", "transport", "command", "config", "event", "hub", "loop", "observe"),
+        *("superset", "websocket"),
     },
     "hub": {"websocket"},
     "event": {"websocket"},
@@ -46,13 +47,14 @@ RULES: dict[str, set[str]] = {
     "superset": set(),
     "loop": set(),
     "addresses": set(),
+    "command": set(),
     "wording": set(),
     "transport": {"superset"},
     "web_origin": {"addresses"},
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("addresses", "event", "http.origin", "transport", "wording"),
+    *("addresses", "command", "event", "http.origin", "transport", "wording"),
     *("server.entry.launch", "server.listening", "server.log_file", "server.open_files"),
     *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
     *(

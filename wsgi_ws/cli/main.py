@@ -31,6 +31,7 @@ from wsgi_ws.cli.redis_errors import (
 )
 from wsgi_ws.cli.socket_client import Ended, Refused, Trust, Unreachable
 from wsgi_ws.cli.socket_errors import bad_url, explain_refused, explain_unreachable, is_page
+from wsgi_ws.command import NAME
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
 from wsgi_ws.server.entry import launch
 from wsgi_ws.sources.redis_client import connect
@@ -42,7 +43,19 @@ from wsgi_ws.wording import counted
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=CONTEXT)
+class _Command(click.Command):
+    """Its examples have the name by which the program was called."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        name = ctx.find_root().info_name or NAME
+        return super().get_help(ctx).replace(f"{NAME} ", f"{name} ")
+
+
+class _Commands(_Command, click.Group):
+    command_class = _Command
+
+
+@click.group(context_settings=CONTEXT, cls=_Commands)
 @click.option("-c", "--config", metavar="FILE", help="Configuration file, like WSGI_WS_CONFIG.")
 @click.pass_context
 def cli(context: click.Context, config: str | None) -> None:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wsgi_ws.command import command
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.config.load import ConfigError, Loaded, load
 from wsgi_ws.observe.log_output import STDERR, STDOUT, begin_in_worker, standard_stream
@@ -221,7 +222,7 @@ def _load(environ: Mapping[str, str]) -> tuple[Loaded | None, tuple[str, ...]]:
         return None, error.problems
     except Exception as error:  # gunicorn would end the service; the text may hold a secret
         return None, (
-            f"it can't be loaded ({type(error).__name__}): `python -m wsgi_ws check` shows where",
+            f"it can't be loaded ({type(error).__name__}): {command()} check shows where",
         )
     problem = log_file.problem_with(loaded)
     return (None, (problem,)) if problem else (loaded, ())

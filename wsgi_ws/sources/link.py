@@ -17,6 +17,7 @@ from collections import deque
 import gevent
 from gevent.event import Event
 
+from wsgi_ws.command import command
 from wsgi_ws.observe.log_lines import printable
 from wsgi_ws.sources.redis_replies import Permission, is_forbidden, told
 from wsgi_ws.transport import Transport
@@ -32,7 +33,6 @@ LASTING = 10.0  # seconds after which a connection counts as good
 TOLD_IN_FULL = 3  # connections in a row that do not last, before lines are held back
 KINDS_TOLD = 8  # errors of one outage, before lines are held back
 TROUBLE_SHOWN = 500  # characters
-CHECK = ": python -m wsgi_ws check names the setting, if one is wrong"
 ALIKE_INTERVAL = 60.0  # seconds between two lines about what follows
 
 
@@ -225,7 +225,8 @@ class Link:
     def _whereabouts(self) -> str:
         """The end of a line: which Redis it is, and what names a wrong setting. They were right
         once it has been read."""
-        hint = "" if self._was_up or self.forbidden else CHECK
+        advice = f": {command()} check names the setting, if one is wrong"
+        hint = "" if self._was_up or self.forbidden else advice
         return f"; Redis is {self._address}{hint}"
 
     def _take_lost(self) -> str:

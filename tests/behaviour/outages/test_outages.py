@@ -21,6 +21,7 @@ from testbed.busy import busy
 from testbed.servers import DEADLINE, RedisServer, Server, eventually
 from testbed.superset import cookie, event, new_channel, publish
 from testbed.tcp_proxy import TcpProxy
+from wsgi_ws.command import command
 from wsgi_ws.sources.streams.replay import TWIN_GRACE_MS
 
 StartServer = Callable[..., Server]
@@ -373,7 +374,7 @@ def test_a_wrong_setting_of_redis_is_told_with_the_address_and_who_names_it(
     await_log(server, DOWN)
     (line,) = (line for line in server.log_text().splitlines() if DOWN in line)
     assert cause in line
-    assert f"Redis is {address}: python -m wsgi_ws check names the setting" in line
+    assert f"Redis is {address}: {command()} check names the setting" in line
     eventually(server.is_ready, "it answers")
     assert f"Redis at {address} can't be read: {cause}" in not_ready_because(server)
     assert "none-of-its" not in server.log_text() + not_ready_because(server)

@@ -15,7 +15,8 @@ COMMANDS = ["check", "send", "serve", "tail", "token", "version"]
 
 
 def output(*arguments: str, **environ: str) -> str:
-    result = CliRunner().invoke(cli, arguments, env={"JWT_SECRET": SECRET} | environ)
+    env = {"JWT_SECRET": SECRET} | environ
+    result = CliRunner().invoke(cli, arguments, env=env, prog_name="wsgi-ws")
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -29,6 +30,12 @@ def test_the_help_says_where_to_begin() -> None:
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "version"])
 def test_each_command_has_an_example(command: str) -> None:
     assert f"wsgi-ws {command}" in output(command, "--help")
+
+
+def test_the_examples_have_the_name_by_which_the_program_was_called() -> None:
+    result = CliRunner().invoke(cli, ["check", "--help"], prog_name="python -m wsgi_ws")
+    assert "  python -m wsgi_ws check --superset" in result.output
+    assert "wsgi-ws check" not in result.output
 
 
 def test_version_names_the_server_and_its_libraries() -> None:

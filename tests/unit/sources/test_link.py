@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.servers import DEADLINE
+from wsgi_ws.command import command
 from wsgi_ws.sources import link as module
 from wsgi_ws.sources.link import (
-    CHECK,
     KINDS_TOLD,
     RETRY_DELAY_MAX,
     RETRY_DELAY_MIN,
@@ -162,7 +162,7 @@ def test_before_the_first_connection_the_line_names_what_finds_a_wrong_setting(
 ) -> None:
     for error in (GONE, redis.AuthenticationError("invalid username-password pair")):
         link.down(error)
-    assert [ADDRESS + CHECK in line for line in caplog.messages] == [True, True]
+    assert [f"{ADDRESS}: {command()} check" in line for line in caplog.messages] == [True, True]
 
 
 def test_the_line_about_a_permission_names_the_remedy_itself(
@@ -170,7 +170,7 @@ def test_the_line_about_a_permission_names_the_remedy_itself(
 ) -> None:
     link.down(FORBIDDEN)
     (line,) = caplog.messages
-    assert (PERMISSION.rules in line, CHECK in line) == (True, False)
+    assert (PERMISSION.rules in line, f"{command()} check" in line) == (True, False)
 
 
 def test_the_trouble_is_that_of_the_last_attempt(link: Link) -> None:

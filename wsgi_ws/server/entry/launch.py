@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from wsgi_ws.command import command
+
 PROGRAM = str(Path(__file__).with_name("program.py"))
 SETTINGS = str(Path(__file__).with_name("gunicorn_conf.py"))
 APPLICATION = "wsgi_ws.server.entry.wsgi:app"
@@ -40,7 +42,7 @@ def command_line(arguments: Sequence[str]) -> list[str]:
         if given.config:
             raise Unsuitable(
                 f"{given.config}: serve has gunicorn's settings itself, so leave out --config "
-                f"(from {source}). The service's own file: wsgi-ws --config FILE serve, or "
+                f"(from {source}). The service's own file: {command()} --config FILE serve, or "
                 "WSGI_WS_CONFIG"
             )
     # The application before the options: an option without its value must not take it for one.

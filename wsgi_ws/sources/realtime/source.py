@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import gevent
 
+from wsgi_ws.command import command
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.loop import SLICE, give_way
@@ -292,10 +293,11 @@ class RealtimeSource:
         log.warning(
             "%s open, but nothing has been published on channel %s for %.0f s: does Superset's "
             "DISTRIBUTED_COORDINATION_CONFIG name this Redis (%s), and is its "
-            "REALTIME_CHANNEL_PREFIX our realtimeChannelPrefix? python -m wsgi_ws check --superset "
+            "REALTIME_CHANNEL_PREFIX our realtimeChannelPrefix? %s check --superset "
             "superset_config.py compares them",
             *(counted(len(self._hub), "realtime socket"), self._channel, SILENCE_PATIENCE),
             describe(self._settings.redis),
+            command(),
         )
 
 

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from wsgi_ws.command import command
 from wsgi_ws.config.keys import Settings
 from wsgi_ws.hub import Hub
 from wsgi_ws.observe.log_limiter import LogLimiter
@@ -151,11 +152,12 @@ class StreamSource:
         redis, prefix = self._settings.redis, self._settings.redis_stream_prefix
         log.warning(
             "%d sockets are open, but there is no stream %sfull at %s%s; "
-            "python -m wsgi_ws check --superset superset_config.py compares the settings",
+            "%s check --superset superset_config.py compares the settings",
             len(self._hub),
             prefix,
             describe(redis),
             finder.hint(finder.find(redis, prefix), redis, prefix),
+            command(),
         )
 
     # --- parts -----------------------------------------------------------------------------------
