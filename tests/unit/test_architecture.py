@@ -54,7 +54,7 @@ RULES: dict[str, set[str]] = {
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("addresses", "command", "event", "http.origin", "transport", "wording"),
+    *("addresses", "command", "event", "http.origin", "http.paths", "transport", "wording"),
     *("server.entry.launch", "server.listening", "server.log_file", "server.open_files"),
     *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
     *(

@@ -22,6 +22,7 @@ from wsgi_ws.cli.checks.report import print_report
 from wsgi_ws.cli.checks.url import UrlOptions
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level, is_followed
+from wsgi_ws.cli.health import Unhealthy, ask
 from wsgi_ws.cli.redis_errors import (
     TIMEOUT,
     explain,
@@ -113,6 +114,28 @@ def serve(context: click.Context, arguments: tuple[str, ...]) -> None:
     except launch.Unsuitable as error:
         raise click.UsageError(str(error)) from None
     os.execve(line[0], line, context.obj)
+
+
+@cli.command(short_help="Ask the server on this machine whether it is well.")
+@click.option("--ready", is_flag=True, help="Whether events reach its sockets, not just: it lives.")
+@click.pass_obj
+def health(environ: Mapping[str, str], ready: bool) -> None:
+    """Ask the server on this machine whether it is well. One line; exit status 1 when it is not.
+
+    For health checks, of Docker and others, where there is no curl. It asks 127.0.0.1 at `port` of
+    the configuration, and needs nothing else of it. Of a server with another --bind, give the port
+    in the environment.
+
+    \b
+    Examples:
+      wsgi-ws health
+      wsgi-ws health --ready
+      PORT=9000 wsgi-ws health
+    """
+    try:
+        click.echo(ask(environ, ready=ready))
+    except Unhealthy as error:
+        _fail(str(error))
 
 
 def _with_trust(command: Callable[..., None]) -> Callable[..., None]:

@@ -6,6 +6,7 @@ Done once, in gunicorn's master. No message contains the value of a secret key.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,11 +83,9 @@ def load(environ: Mapping[str, str], directory: Path | None = None) -> Loaded:
     :param directory: where the file's path starts from; the working directory by default.
     :raises ConfigError: when the service must not start like this.
     """
-    named = environ.get(CONFIG_PATH_VARIABLE, "").strip()
-    path = (directory or Path()) / (named or DEFAULT_CONFIG_PATH)
     draft = Draft()
     try:
-        lay_file(draft, read_file(path, named_by=CONFIG_PATH_VARIABLE if named else ""), path)
+        _lay_file(draft, environ, directory or Path())
     except FileError as error:
         raise ConfigError([str(error)]) from None
     below = spell_out_url(draft)
@@ -109,3 +108,23 @@ def load(environ: Mapping[str, str], directory: Path | None = None) -> Loaded:
     if draft.problems:
         raise ConfigError(list(draft.problems.values()), loaded)
     return loaded
+
+
+def port_of(environ: Mapping[str, str]) -> tuple[int, SetBy]:
+    """The port alone, and who has set it, however wrong all else is.
+
+    For a probe that comes often, beside a service that runs and that a slip in its file does not
+    end: a file that can't be read is left out. Superset's settings, a program, never have the port.
+    """
+    draft = Draft()
+    with contextlib.suppress(FileError):
+        _lay_file(draft, environ, Path())
+    lay_environment(draft, environ)
+    return draft.settings().port, draft.set_by("port")
+
+
+def _lay_file(draft: Draft, environ: Mapping[str, str], directory: Path) -> None:
+    """:raises FileError: when the file can't be read."""
+    named = environ.get(CONFIG_PATH_VARIABLE, "").strip()
+    path = directory / (named or DEFAULT_CONFIG_PATH)
+    lay_file(draft, read_file(path, named_by=CONFIG_PATH_VARIABLE if named else ""), path)

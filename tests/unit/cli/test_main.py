@@ -11,7 +11,7 @@ from wsgi_ws import __version__
 from wsgi_ws.cli.main import cli
 
 SECRET = "a-secret-of-tests-with-more-than-32-bytes"
-COMMANDS = ["check", "send", "serve", "tail", "token", "version"]
+COMMANDS = ["check", "health", "send", "serve", "tail", "token", "version"]
 
 
 def output(*arguments: str, **environ: str) -> str:

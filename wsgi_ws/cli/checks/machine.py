@@ -7,7 +7,6 @@ Knows the settings, but neither Redis nor Superset.
 from __future__ import annotations
 
 import errno
-import http.client
 import platform
 import resource
 import socket
@@ -19,15 +18,16 @@ from typing import NamedTuple
 
 from packaging.version import InvalidVersion, Version
 
+from wsgi_ws.cli import health
 from wsgi_ws.cli.checks.words import Finding, green, red, yellow
 from wsgi_ws.config.keys import StatsdSettings
 from wsgi_ws.config.load import Loaded
+from wsgi_ws.http.paths import HEALTH, READY
 from wsgi_ws.server import log_file, open_files
 from wsgi_ws.server.listening import bind_error
 from wsgi_ws.wording import counted
 
 FEW_DESCRIPTORS = 4096
-HTTP_TIMEOUT = 3.0  # seconds
 EVERYWHERE = ("", "0.0.0.0", "::")
 UDP_PATIENCE = 0.1  # seconds for an ICMP message to come back
 # The least versions, as in requirements.txt.
@@ -101,12 +101,12 @@ def check_port(place: Place) -> Finding:
         return red("port", f"{where} is for root only: set {variable} to one above 1023")
     if error.errno != errno.EADDRINUSE:
         return red("port", f"{where} can't be used ({errno.errorcode.get(error.errno or 0)})")
-    health, ready = _get(place, "/health"), _readiness(place)
-    if health == (200, "OK") and ready == "OK":
+    lives, ready = _get(place, HEALTH) == (200, "OK"), _readiness(place)
+    if lives and ready == "OK":
         return green("port", f"this server answers on {where} and is ready")
-    if health == (200, "OK") and ready is not None:
+    if lives and ready is not None:
         return yellow("port", f"this server answers on {where}, but says: {ready}")
-    if health == (200, "OK"):
+    if lives:
         return red(
             "port",
             f"another server with a health check answers on {where}, perhaps the Node server: "
@@ -117,23 +117,14 @@ def check_port(place: Place) -> Finding:
 
 def _readiness(place: Place) -> str | None:
     """What /ready says; None when it is not this server's."""
-    status, text = _get(place, "/ready")
+    status, text = _get(place, READY)
     if (status, text) == (200, "OK") or (status == 503 and text.startswith("not ready: ")):
         return text
     return None
 
 
 def _get(place: Place, path: str) -> tuple[int, str]:
-    host = "127.0.0.1" if place.host in EVERYWHERE else place.host
-    connection = http.client.HTTPConnection(host, place.port, timeout=HTTP_TIMEOUT)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read(1000).decode("utf-8", "replace").strip()
-    except (OSError, http.client.HTTPException):
-        return 0, ""
-    finally:
-        connection.close()
+    return health.get(health.LOOPBACK if place.host in EVERYWHERE else place.host, place.port, path)
 
 
 # --- the log file --------------------------------------------------------------------------------
@@ -232,17 +223,16 @@ def installed() -> dict[str, str | None]:
 def check_libraries(found: Mapping[str, str | None]) -> Finding:
     """No library may be missing or too old."""
     missing = [name for name, version in found.items() if version is None]
-    old = [
-        f"{name} {version} (needs {LIBRARIES[name]})"
+    old = {
+        name: f"{name} {version} (needs {LIBRARIES[name]})"
         for name, version in found.items()
         if version and is_older(version, LIBRARIES[name])
-    ]
+    }
     if missing or old:
         complaints = [f"missing: {', '.join(missing)}"] if missing else []
-        complaints += [f"too old: {', '.join(old)}"] if old else []
-        return red(
-            "libraries", f"{'; '.join(complaints)}: pip install -r requirements.txt installs them"
-        )
+        complaints += [f"too old: {', '.join(old.values())}"] if old else []
+        wanted = " ".join(f"'{name}>={LIBRARIES[name]}'" for name in (*missing, *old))
+        return red("libraries", f"{'; '.join(complaints)}: pip install {wanted}")
     versions = ", ".join(f"{name} {version}" for name, version in found.items())
     return green("libraries", f"Python {platform.python_version()}, {versions}")
 

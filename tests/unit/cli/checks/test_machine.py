@@ -82,6 +82,7 @@ def test_what_is_missing_or_too_old_is_named() -> None:
     assert finding.level is Level.RED
     assert "missing: flask" in finding.sentence
     assert "redis 4.5.9 (needs 4.6)" in finding.sentence
+    assert finding.sentence.endswith(": pip install 'flask>=2.2.5' 'redis>=4.6'")
 
 
 @pytest.mark.parametrize(
