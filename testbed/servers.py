@@ -126,7 +126,7 @@ class RedisServer:
 
 
 class Server:
-    """gunicorn with this project's configuration, as an operator runs it."""
+    """gunicorn with this project's configuration, as an operator runs it in a checkout."""
 
     def __init__(
         self,
@@ -142,6 +142,7 @@ class Server:
         port: int | None = None,
         max_files: int | None = None,
         console: int | None = None,
+        program: Iterable[str] | None = None,
     ) -> None:
         """
         :param directory: where config.json and the log are put.
@@ -150,6 +151,7 @@ class Server:
         :param max_files: limit of open descriptors, soft and hard.
         :param wait: until it answers; False for servers that are not meant to start.
         :param console: a descriptor for its output, which is then not in `log_text`.
+        :param program: another command that takes gunicorn's options.
         """
         self.port = port or free_port()
         # 0 where a test doesn't set one.
@@ -167,12 +169,10 @@ class Server:
             path = directory / f"config-{self.port}.json"
             path.write_text(json.dumps(config))
             own["WSGI_WS_CONFIG"] = str(path)
-        command = [
-            # Not `python -m gunicorn`, which can't start itself again at a SIGUSR2.
-            str(Path(sys.executable).with_name("gunicorn")),
-            *("-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"),
-            *("--workers", str(workers), *arguments),
-        ]
+        # Not `python -m gunicorn`, which can't start itself again at a SIGUSR2.
+        gunicorn = str(Path(sys.executable).with_name("gunicorn"))
+        checkout = (gunicorn, "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app")
+        command = [*(program or checkout), "--workers", str(workers), *arguments]
         if max_files:
             command = ["sh", "-c", f'ulimit -n {max_files}; exec "$@"', "sh", *command]
         with self.log_path.open("wb") as log:
