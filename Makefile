@@ -1,11 +1,13 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lowest check compliance interop soak bench compare curves plots pictures lock clean
+.PHONY: help run test lowest check compliance interop soak bench compare curves plots pictures dist audit lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
+RELEASE := .venv-dist
+RUNTIME := $(RELEASE)/runtime
 # Extra arguments: make test ARGS='-k demo -x', make lock ARGS=--upgrade
 ARGS ?=
 # Test files at a time: most wait for servers, so more than there are cores.
@@ -61,6 +63,30 @@ pictures: $(VENV)/.installed-requirements-dev.lock  ## Photograph and film the p
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-pictures.txt
 	@$(BIN)/python -m pictures
 
+# The bill of materials and the licences are those of an environment that has nothing but the wheel and
+# what the lock file names, for this Python and machine.
+dist: $(VENV)/.installed-requirements-dev.lock $(RELEASE)/.installed  ## Build wheel and sdist, with hashes, SBOM and licences.
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build -d dist
+	@$(RELEASE)/bin/twine check --strict dist/*
+	@$(BIN)/uv venv --quiet --clear --no-python-downloads --python $(BIN)/python $(RUNTIME)
+	@$(BIN)/uv pip install --quiet --python $(RUNTIME) --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(RUNTIME) --no-deps --no-index dist/*.whl
+	@cp requirements.lock dist
+	@$(RELEASE)/bin/cyclonedx-py environment --output-reproducible -o dist/sbom.cdx.json $(RUNTIME)
+	@$(RELEASE)/bin/pip-licenses --python $(RUNTIME)/bin/python --from all --with-urls \
+	  --format markdown --output-file dist/licenses.md >/dev/null
+	@cd dist && sha256sum * >SHA256SUMS && cat SHA256SUMS
+
+# pip-audit ends with 1 both when it finds something and when it can't ask.
+audit: $(RELEASE)/.installed  ## Ask whether a locked version of the service has a known vulnerability.
+	@$(RELEASE)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock \
+	  2>$(RELEASE)/audit.log || { \
+	  grep -q '^Found .* known vulnerabilit' $(RELEASE)/audit.log || { tail -n 1 $(RELEASE)/audit.log; \
+	  echo 'Nothing was audited: PyPI does not tell from here what is known of these versions.'; } >&2; \
+	  exit 1; }
+	@tail -n 1 $(RELEASE)/audit.log
+
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 	$(ARGS)
@@ -68,11 +94,12 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-p
 lock: $(BIN)/uv  ## Renew the lock files after a change of requirements*.txt.
 	$(COMPILE) -o requirements.lock requirements.txt
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock requirements-dev.txt
+	$(COMPILE) -o requirements-dist.lock requirements-dist.txt
 	$(COMPILE) -o interop/requirements-6.1.lock interop/requirements-6.1.txt
 	$(COMPILE) -o interop/requirements-5.0.lock interop/requirements-5.0.txt
 
 clean:  ## Remove the virtual environment and all caches.
-	rm -rf $(VENV) $(LOWEST) .venv-compliance .venv-interop-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(RELEASE) .venv-compliance .venv-interop-* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up ---------------------------------------------------------------------------------------
@@ -84,6 +111,12 @@ $(VENV)/.installed-%: % $(VENV)/.created
 
 $(BIN)/uv: $(VENV)/.created
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(RELEASE)/.installed: requirements-dist.lock | $(BIN)/uv
+	@echo 'Installing requirements-dist.lock into $(RELEASE) …'
+	@$(BIN)/uv venv --quiet --clear --no-python-downloads --python $(BIN)/python $(RELEASE)
+	@$(BIN)/uv pip install --quiet --python $(RELEASE) --require-hashes -r requirements-dist.lock
+	@touch $@
 
 # The old releases have wheels for these two Pythons only.
 LOWEST_PYTHON := >=3.10,<3.12
