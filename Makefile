@@ -71,7 +71,8 @@ dist: $(VENV)/.installed-requirements-dev.lock $(RELEASE)/.installed  ## Build w
 	@$(RELEASE)/bin/twine check --strict dist/*
 	@$(BIN)/uv venv --quiet --clear --no-python-downloads --python $(BIN)/python $(RUNTIME)
 	@$(BIN)/uv pip install --quiet --python $(RUNTIME) --require-hashes -r requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(RUNTIME) --no-deps --no-index dist/*.whl
+	@# By its name: a path would be written into the bill of materials.
+	@$(BIN)/uv pip install --quiet --python $(RUNTIME) --no-deps --no-index --find-links dist --no-cache wsgi-ws
 	@cp requirements.lock dist
 	@$(RELEASE)/bin/cyclonedx-py environment --output-reproducible -o dist/sbom.cdx.json $(RUNTIME)
 	@$(RELEASE)/bin/pip-licenses --python $(RUNTIME)/bin/python --from all --with-urls \
