@@ -1,7 +1,7 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lowest check compliance interop soak bench compare curves plots pictures dist audit lock clean
+.PHONY: help run test lowest check compliance interop soak scale bench compare curves plots pictures dist audit lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -44,6 +44,9 @@ interop: $(VENV)/.installed-requirements-dev.lock  ## Run the real Superset and 
 soak: $(VENV)/.installed-requirements-dev.lock  ## Twenty minutes of churn, faults and waves of load; a verdict.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@$(BIN)/python -m soak $(ARGS)
+
+scale: $(VENV)/.installed-requirements-dev.lock  ## 30,000 sockets behind HAProxy, instances restarted and killed (needs HAProxy).
+	@$(BIN)/python -m scale $(ARGS)
 
 bench: $(VENV)/.installed-requirements-dev.lock  ## Measure each case, for docs/performance.md.
 	@$(BIN)/python -m bench run $(ARGS)

@@ -18,6 +18,9 @@ SLOW_PAUSE = 0.5  # seconds between two reads of a slow reader
 SLOW_BUFFER = 4096  # bytes that its kernel takes in advance
 # Of its TCP connection: the server's kernel then buffers some KiB for it instead of some MiB.
 SLOW_SEGMENT = 536
+# Of <linux/in.h>; the socket module has it from Python 3.12 on. The port is chosen at connect(),
+# when the kernel knows the other end: one port then serves for several destinations.
+IP_BIND_ADDRESS_NO_PORT = 24
 
 
 @dataclass
@@ -172,10 +175,12 @@ async def open_socket(
     on_text: OnText,
     *,
     slow: bool = False,
+    source: str | None = None,
 ) -> Socket:
     """Connect and send the handshake.
 
     :param slow: it will read too little.
+    :param source: the address to connect from. One has 28,000 ports for each destination.
     :raises OSError: when there is no connection.
     """
     loop = asyncio.get_running_loop()
@@ -185,6 +190,9 @@ async def open_socket(
         if slow:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SLOW_SEGMENT)
+        if source is not None:
+            raw.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            raw.bind((source, 0))
         await loop.sock_connect(raw, ("127.0.0.1", port))
         _, protocol = await loop.create_connection(
             lambda: Socket(census, request, on_open, on_text), sock=raw

@@ -98,7 +98,7 @@ def verdict(outcome: Outcome) -> list[Check]:
 def correctness(outcome: Outcome) -> list[Check]:
     """What must be right however short a run is."""
     nothing = [
-        Check(kind.replace("_", " "), not found, _first_of(found))
+        Check(kind.replace("_", " "), not found, first_of(found))
         for kind, found in outcome.problems.items()
     ]
     both = outcome.happened, outcome.happened_to_pages
@@ -119,8 +119,8 @@ def correctness(outcome: Outcome) -> list[Check]:
             " and ".join(f"{times:,}" for times in delivered) + " times",
         ),
         Check("every kind of trouble happened", not missing or None, _absent(missing)),
-        Check("misdeeds are answered and ended", not unanswered, _first_of(unanswered)),
-        Check("the log has no tracebacks", not unhealthy, _first_of(unhealthy)),
+        Check("misdeeds are answered and ended", not unanswered, first_of(unanswered)),
+        Check("the log has no tracebacks", not unhealthy, first_of(unhealthy)),
         Check("the server stops when told to", not outcome.exit_code, f"exit {outcome.exit_code}"),
         descriptors_are_given_back(outcome.idle_descriptors, outcome.left_descriptors),
     ]
@@ -232,14 +232,15 @@ def growth(points: Sequence[float]) -> float:
     return statistics.median(b - a for a, b in pairwise(points)) * (len(points) - 1)
 
 
+def first_of(found: Sequence[str]) -> str:
+    """How many there are, and some of them."""
+    shown = ", ".join(found[:3])
+    return f"{len(found)}: {shown}{' …' if len(found) > 3 else ''}" if found else "0"
+
+
 def _at_most(value: float, bound: float) -> bool | None:
     return None if math.isnan(value) else value <= bound
 
 
 def _absent(missing: Sequence[str]) -> str:
     return f"not: {', '.join(missing)}" if missing else "all"
-
-
-def _first_of(found: Sequence[str]) -> str:
-    shown = ", ".join(found[:3])
-    return f"{len(found)}: {shown}{' …' if len(found) > 3 else ''}" if found else "0"

@@ -305,12 +305,13 @@ def test_a_pure_module_has_no_io_no_clock_and_no_loop(module: str) -> None:
 TOOLS: dict[str, set[str]] = {
     "testbed": set(),
     "bench": {"testbed"},
+    "scale": {"bench", "soak", "testbed"},
     "soak": {"bench", "testbed"},
     "deploy": {"testbed"},
     "compliance": set(),
     "pictures": {"testbed"},
     "tests": {"testbed"},
-    "tests/tools": {"soak", "testbed", "tests"},
+    "tests/tools": {"scale", "soak", "testbed", "tests"},
 }
 
 
