@@ -12,6 +12,7 @@ import click
 
 from bench import cases, peers, realtime, record
 from bench.curves import CURVES
+from bench.readers import READERS, by_readers
 from wsgi_ws.transport import Transport
 
 CASES = cases.CASES | realtime.CASES
@@ -78,6 +79,22 @@ def compare(names: Sequence[str], rounds: int, save: bool) -> None:
                 _show(f"{name} {server}", figures)
     if save:
         click.echo(record.save("peers", where, {"peers": runs}))
+
+
+@main.command()
+@click.argument("counts", nargs=-1, type=int, metavar="[COUNTS]...")
+@click.option("--save/--no-save", default=True, help="Keep the results in bench/results.")
+def readers(counts: Sequence[int], save: bool) -> None:
+    """Measure what COUNTS of workers cost Redis, for docs/scaling.md."""
+    where = record.surroundings()
+    points: dict[str, list[dict[str, Any]]] = {}
+    for point in by_readers(counts or READERS):
+        figures = record.rounded(point)
+        points.setdefault(str(point["readers"]), []).append(figures)
+        click.echo("  ".join(f"{name} {value}" for name, value in figures.items()))
+    if save:
+        points = _with_older("readers", points, where)
+        click.echo(record.save("readers", where, {"readers": points}))
 
 
 @main.command()

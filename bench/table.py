@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generated parts of docs/performance.md, from the newest recorded results."""
+"""The generated parts of docs/performance.md and docs/scaling.md, from the newest results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from bench import record
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+SCALING = PAGE.with_name("scaling.md")
 
 
 class Row(NamedTuple):
@@ -77,15 +78,25 @@ ROWS = (
     Row("realtime: 200 targeted per second: p99", "realtime_storm", "p99_us_calm", "µs"),
     Row("… while 10,000 get broadcasts", "realtime_storm", "p99_us_stormy", "µs"),
 )
+SHAPES = ("alone", "backlog")
+READERS = (
+    ("Redis's CPU per event that comes alone, µs", "alone", "redis_cpu_us_per_event"),
+    ("… in a backlog", "backlog", "redis_cpu_us_per_event"),
+    ("bytes from Redis per event that comes alone", "alone", "redis_bytes_per_event"),
+    ("… in a backlog", "backlog", "redis_bytes_per_event"),
+    ("a worker's CPU per event of others, alone, µs", "alone", "cpu_us_per_event_and_worker"),
+    ("… in a backlog", "backlog", "cpu_us_per_event_and_worker"),
+)
 
 
 def refresh() -> Path:
-    """Replace every block of it."""
+    """Replace every block of the page, and the readers' of docs/scaling.md."""
     cases, curves = record.newest("cases"), record.newest("curves")
     replace_block(PAGE, "conditions", _conditions(cases))
     replace_block(PAGE, "cases", _cases(cases["cases"]))
     replace_block(PAGE, "compared", _compared(record.newest("peers")))
     replace_block(PAGE, "sizing", _sizing(cases["cases"], curves["curves"]))
+    replace_block(SCALING, "readers", _readers(record.newest("readers")))
     return PAGE
 
 
@@ -190,6 +201,45 @@ def _rules(cases: dict[str, list[dict[str, Any]]], workers: list[dict[str, Any]]
         f"- **Redis.** Workers × events/s below {_round(HALF / _redis_us(cases))}: then the "
         "readers take half of its one core, and the producers' XADDs have the other half."
     )
+
+
+def _readers(result: dict[str, Any]) -> str:
+    """What each reading worker costs, and what a further one adds."""
+    points = {
+        (point["transport"], point["shape"], int(count)): point
+        for count, of in result["readers"].items()
+        for point in of
+    }
+    counts = sorted({count for _, _, count in points})
+    lines = [
+        f"Measured {result['date'][:10]} at revision {result['revision']}.",
+        "",
+        "| workers that read | " + " | ".join(map(str, counts)) + " |",
+        "|---" * (len(counts) + 1) + "|",
+    ]
+    rules = []
+    for transport in ("streams", "realtime"):
+        for label, shape, figure in READERS:
+            values = [points[transport, shape, count][figure] for count in counts]
+            cells = " | ".join(_number(value) if value else "–" for value in values)
+            lines.append(f"| {transport}: {label} | {cells} |")
+        more = {shape: _per_reader(points, transport, shape, counts) for shape in SHAPES}
+        rules.append(
+            f"- **{transport}**: each worker costs Redis {_number(more['alone'])} µs for an event "
+            f"that comes alone, {_number(more['backlog'])} µs for one in a backlog."
+        )
+    return "\n".join([*lines, "", *rules]) + "\n"
+
+
+def _per_reader(
+    points: dict[tuple[str, str, int], dict[str, Any]],
+    transport: str,
+    shape: str,
+    counts: list[int],
+) -> float:
+    """Redis's CPU for each of the most readers, beyond that without any: microseconds."""
+    first, *_, last = (points[transport, shape, n]["redis_cpu_us_per_event"] for n in counts)
+    return float(last - first) / (counts[-1] - counts[0])
 
 
 def _miss_us(cases: dict[str, list[dict[str, Any]]]) -> float:
