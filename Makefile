@@ -1,7 +1,7 @@
 # `make run` and `make test` work on a bare clone: each sets up what it needs, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lowest check compliance interop soak scale bench compare curves plots pictures dist audit lock clean
+.PHONY: help run test lowest check compliance interop soak scale bench compare curves plots pictures dist audit image lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -82,6 +82,9 @@ dist: $(VENV)/.installed-requirements-dev.lock $(RELEASE)/.installed  ## Build w
 	  --format markdown --output-file dist/licenses.md >/dev/null
 	@cd dist && sha256sum * >SHA256SUMS && cat SHA256SUMS
 
+image:  ## Build the container image with docker, podman or buildah.
+	@$(firstword $(PYTHONS)) deploy/image/build.py $(ARGS)
+
 # pip-audit ends with 1 both when it finds something and when it can't ask.
 audit: $(RELEASE)/.installed  ## Ask whether a locked version of the service has a known vulnerability.
 	@$(RELEASE)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock \
@@ -99,6 +102,7 @@ lock: $(BIN)/uv  ## Renew the lock files after a change of requirements*.txt.
 	$(COMPILE) -o requirements.lock requirements.txt
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock requirements-dev.txt
 	$(COMPILE) -o requirements-dist.lock requirements-dist.txt
+	$(COMPILE) -o deploy/image/requirements-build.lock -c requirements-dev.lock deploy/image/requirements-build.txt
 	$(COMPILE) -o interop/requirements-6.1.lock interop/requirements-6.1.txt
 	$(COMPILE) -o interop/requirements-5.0.lock interop/requirements-5.0.txt
 
