@@ -129,7 +129,7 @@ def guest_in_an_iframe(world: World) -> Figures:
 
 
 def behind_nginx(world: World) -> Figures:
-    """README's nginx, Superset's default Content Security Policy"""
+    """the documented nginx, Superset's default Content Security Policy"""
     with _signed_in(world, "alice") as context:
         tab = _open(world, context)
         _wait_drawn(tab)

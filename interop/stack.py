@@ -15,7 +15,7 @@ import redis
 
 from interop.environment import Environment
 from interop.seed import PASSWORD, USERS
-from testbed.nginx import Nginx, documented_server
+from testbed.nginx import Nginx, documented_with_superset
 from testbed.servers import ROOT, SECRET, RedisServer, Server, eventually, free_port
 
 PATIENCE = 120.0  # seconds until Superset answers: importing it alone takes ten
@@ -64,12 +64,10 @@ class Stack:
         self._start_web(f"ws://localhost:{self.server.port}/ws", INTEROP_OTHER_ORIGINS="1")
 
     def serve_through_nginx(self) -> None:
-        """Both behind the nginx of README, with Superset's own Content Security Policy."""
+        """Both behind the nginx of deploy/proxies, with Superset's own Content Security Policy."""
         self._web.close()
-        body = documented_server(self.server.port).replace(
-            "http://127.0.0.1:8088", f"http://127.0.0.1:{self.http_port}"
-        )
-        nginx = Nginx(self.home / "nginx", server=body)
+        upstreams, body = documented_with_superset(self.server.port, self.http_port)
+        nginx = Nginx(self.home / "nginx", upstream=upstreams, server=body)
         self._web.callback(nginx.stop)
         self.url = f"http://localhost:{nginx.port}"
         self._start_web(nginx.url())

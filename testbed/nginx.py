@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trustme
 
+from testbed.proxies import FIRST, SECOND, SUPERSET, with_second_instance
 from testbed.servers import DEADLINE, ROOT, eventually, free_port
 
 UPGRADE = """
@@ -102,31 +103,27 @@ class Nginx:
             pem.write_to_path(str(directory / "chain.pem"), append=True)
 
 
-def documented_server(port: int) -> str:
-    """The body of nginx's `server` of README, with this port for the server's."""
-    return _nginx_block("README.md", "## In production").replace(
-        "http://127.0.0.1:8080", f"http://127.0.0.1:{port}"
-    )
-
-
 def documented(first: int, second: int) -> tuple[str, str]:
-    """nginx's `upstream` and `location` of the documentation, with these ports for its names."""
-    whole = _nginx_block("README.md", "## In production")
-    for_two = _nginx_block("docs/operations.md", "## Two instances")
-    upstream, location = (_braces(for_two, name) for name in ("upstream", "location"))
-    (rest,) = re.findall(r"proxy_pass http://127.*?;\n(.*)", _braces(whole, "location /ws"), re.S)
-    location = location.replace("# and the rest of README's\n}", rest)
-    upstream = upstream.replace("a:8080", f"127.0.0.1:{first}")
-    return upstream.replace("b:8080", f"127.0.0.1:{second}"), location
+    """nginx's `upstream` and `location` of deploy/proxies for two instances, with these ports."""
+    text = with_second_instance(_documented()).replace(SECOND, f"127.0.0.1:{second}")
+    text = text.replace(FIRST, f"127.0.0.1:{first}")
+    return _braces(text, "upstream superset_websocket"), _braces(text, "location /ws")
 
 
-def _nginx_block(file: str, heading: str) -> str:
-    text = (ROOT / file).read_text(encoding="utf-8")
-    _, found, section = text.partition(f"{heading}\n")
-    assert found, f"{file} has {heading}"
-    return section.split("```nginx\n")[1].split("```")[0]
+def documented_with_superset(server: int, superset: int) -> tuple[str, str]:
+    """Likewise both `upstream` and the body of `server`, for one instance and Superset."""
+    text = _documented().replace(FIRST, f"127.0.0.1:{server}")
+    text = text.replace(SUPERSET, f"127.0.0.1:{superset}")
+    upstreams = ("upstream superset", "upstream superset_websocket")
+    (cookies,) = re.findall(r"^ *large_client_header_buffers.*$", text, re.M)
+    locations = (_braces(text, name) for name in ("location /ws", "location /"))
+    return "\n".join(_braces(text, name) for name in upstreams), "\n".join((cookies, *locations))
 
 
-def _braces(block: str, name: str) -> str:
-    (found,) = re.findall(rf"^{name}.*?^}}", block, re.S | re.M)
-    return str(found)
+def _documented() -> str:
+    return (ROOT / "deploy/proxies/nginx/superset.conf").read_text(encoding="utf-8")
+
+
+def _braces(text: str, name: str) -> str:
+    (found,) = re.findall(rf"^( *){name} {{(.*?)^\1}}", text, re.S | re.M)
+    return f"{name} {{{found[1]}}}"

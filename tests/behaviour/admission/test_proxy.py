@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from testbed.nginx import Nginx, documented_server
+from testbed.nginx import Nginx
 from testbed.servers import DEADLINE, RedisServer, Server
 from testbed.superset import cookie, new_channel, publish
 
@@ -106,18 +106,3 @@ def test_the_forwarded_host_of_a_proxy_that_changes_the_host_counts_if_trusted(
     else:
         with pytest.raises(InvalidStatus):
             proxy.tab("c")
-
-
-def test_the_documented_proxy_lets_cookies_through_as_long_as_this_server_takes(
-    start_server: StartServer, tmp_path: Path
-) -> None:
-    """Those of all applications on the host name come with each handshake."""
-    server = start_server()
-    nginx = Nginx(tmp_path, server=documented_server(server.port))
-    try:
-        cookies = f"of-others={'x' * 20 * 1024}; {cookie(new_channel())}"
-        headers = {"Cookie": cookies, "Origin": f"http://localhost:{nginx.port}"}
-        with connect(nginx.url(), additional_headers=headers) as tab:
-            tab.ping().wait(DEADLINE)
-    finally:
-        nginx.stop()
