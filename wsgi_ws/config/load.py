@@ -123,8 +123,17 @@ def port_of(environ: Mapping[str, str]) -> tuple[int, SetBy]:
     return draft.settings().port, draft.set_by("port")
 
 
-def _lay_file(draft: Draft, environ: Mapping[str, str], directory: Path) -> None:
-    """:raises FileError: when the file can't be read."""
+def file_of(environ: Mapping[str, str], directory: Path) -> tuple[Path, str]:
+    """The configuration file, which need not exist unless it is named.
+
+    :returns: its path, and the variable that names it, or nothing.
+    """
     named = environ.get(CONFIG_PATH_VARIABLE, "").strip()
     path = directory / (named or DEFAULT_CONFIG_PATH)
-    lay_file(draft, read_file(path, named_by=CONFIG_PATH_VARIABLE if named else ""), path)
+    return path, CONFIG_PATH_VARIABLE if named else ""
+
+
+def _lay_file(draft: Draft, environ: Mapping[str, str], directory: Path) -> None:
+    """:raises FileError: when the file can't be read."""
+    path, named_by = file_of(environ, directory)
+    lay_file(draft, read_file(path, named_by=named_by), path)

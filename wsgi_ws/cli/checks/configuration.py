@@ -7,12 +7,15 @@ Knows the environment and the file, but neither Redis nor Superset. Secrets are 
 from __future__ import annotations
 
 import difflib
+import shlex
+import stat
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from wsgi_ws.cli.checks.report import Value
 from wsgi_ws.cli.checks.words import Finding, green, red, text_of, yellow
 from wsgi_ws.config.keys import Key, keys
-from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, load
+from wsgi_ws.config.load import CONFIG_PATH_VARIABLE, ConfigError, Loaded, file_of, load
 from wsgi_ws.config.meanings import only_around
 from wsgi_ws.config.set_by import Kind
 
@@ -21,9 +24,12 @@ NEAR = 0.9  # of 1, for one letter or two; REDIS_USER and REDIS_USERNAME are 0.8
 USUAL_PROXY_TIMEOUT_MS = 60_000  # nginx, Apache, AWS's balancers; HAProxy's examples have 50 s
 
 
-def check_configuration(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:
+def check_configuration(
+    environ: Mapping[str, str], *, container: bool = False
+) -> tuple[Loaded | None, list[Finding]]:
     """Load it as the server does.
 
+    :param container: whether this is one, where no other users are.
     :returns: the settings, as far as they are right, and what is to be said about them.
     """
     loaded, findings = _load(environ)
@@ -33,7 +39,10 @@ def check_configuration(environ: Mapping[str, str]) -> tuple[Loaded | None, list
     findings += check_environment(environ, loaded)
     findings += check_names(environ)
     findings += check_pings(loaded)
-    findings += check_overridden_secrets(loaded, _file_alone(environ))
+    file = _file_alone(environ)
+    findings += check_overridden_secrets(loaded, file)
+    if file and not container:
+        findings += check_readers(file_of(environ, Path())[0], file)
     return loaded, findings
 
 
@@ -114,6 +123,35 @@ def check_overridden_secrets(loaded: Loaded, file: Loaded | None) -> Iterator[Fi
                 f"{key.path} in {file.sources[key.path]} differs{how} from {key.env} in the "
                 "environment, which wins: remove the one that is not meant",
             )
+
+
+def check_readers(path: Path, file: Loaded) -> Iterator[Finding]:
+    """A file with secrets must not be open to every user of this machine.
+
+    :param file: what the file alone sets.
+    """
+    secrets = [
+        key.path
+        for key in keys()
+        if key.secret
+        and file.set_by(key.path).kind in (Kind.FILE, Kind.URL)
+        and file.value(key.path)
+    ]
+    if secrets and _is_open_to_all(path):
+        yield yellow(
+            WHAT,
+            f"{path} holds {' and '.join(secrets)}, and every user of this machine may read it: "
+            f"chmod o= {shlex.quote(str(path))}, and let the server's user own it or be in its "
+            "group",
+        )
+
+
+def _is_open_to_all(path: Path) -> bool:
+    """Whether other users may read it; a folder above it that they may not enter keeps them out."""
+    whole = path.resolve()
+    return bool(whole.stat().st_mode & stat.S_IROTH) and all(
+        folder.stat().st_mode & stat.S_IXOTH for folder in whole.parents
+    )
 
 
 def _load(environ: Mapping[str, str]) -> tuple[Loaded | None, list[Finding]]:

@@ -60,7 +60,8 @@ class CheckOptions:
 
 def check_all(environ: Mapping[str, str], options: CheckOptions) -> Report:
     """Look at all parts whose keys can be used."""
-    loaded, findings = check_configuration(environ)
+    container = in_container(environ)
+    loaded, findings = check_configuration(environ, container=container)
     if loaded is None:
         return Report((), findings)
     findings += check_machine(loaded)
@@ -69,7 +70,7 @@ def check_all(environ: Mapping[str, str], options: CheckOptions) -> Report:
     )
     needed = frozenset(map(transport_of, compared(superset)) if superset else ())
     findings += _unless_wrong(
-        loaded, _READING, REDIS, lambda: _look_at_redis(environ, loaded, needed)
+        loaded, _READING, REDIS, lambda: _look_at_redis(loaded, needed, container=container)
     )
     findings += reading
     if superset:
@@ -126,12 +127,11 @@ def _unless_wrong(
 
 
 def _look_at_redis(
-    environ: Mapping[str, str], loaded: Loaded, needed: Collection[Transport]
+    loaded: Loaded, needed: Collection[Transport], *, container: bool
 ) -> list[Finding]:
     """
     :param needed: what Superset uses; empty when that is not known.
     """
-    container = in_container(environ)
     usable, findings = check_redis(loaded, needed, container=container)
     if usable.client:
         with usable.client as client:
