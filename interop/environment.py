@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,24 @@ class Environment:
     def frozen(self) -> str:
         """What is installed, as `name==version` lines."""
         return _run(_uv(), "pip", "freeze", "--quiet", "--python", str(self.directory))
+
+    def with_wheel(self, wheel: Path) -> Environment:
+        """A copy of it with this server's wheel on top, as docs/deployment/colocated.md says.
+
+        :raises UvFailed: the package index can't be reached.
+        """
+        copy = Environment(self.version)
+        copy.directory = directory = BUILD / f"with-wheel-{self.version}"
+        copy.python = copy.program("python")
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.copytree(self.directory, directory, symlinks=True, copy_function=os.link)
+        constraints = directory / "superset.txt"
+        constraints.write_text(self.frozen())
+        _run(
+            *(_uv(), "pip", "install", "--quiet", "--python", str(directory)),
+            *("--constraint", str(constraints), str(wheel)),
+        )
+        return copy
 
     def resolve(self, requirements: Path, resolution: str) -> str:
         """Requirements as they would be installed here, with no version of what is here moved.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Superset and this server in one container: supervisord runs both from one superset_config.py.
 
-A small application under gunicorn stands in for Superset. That the wheel installs beside Superset's
-own packages is tests/behaviour/delivery/test_real_superset.py's business.
+A small application under gunicorn stands in for Superset. That the wheel runs in Superset's own
+environment is tests/behaviour/delivery/test_real_superset.py's business.
 """
 
 from __future__ import annotations

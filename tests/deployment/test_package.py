@@ -20,17 +20,15 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from packaging.version import Version
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from testbed.absent import absent
+from testbed.distribution import PACKED, build
 from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server, eventually, free_port
 from testbed.superset import cookie, new_channel, publish
 from wsgi_ws import __version__
@@ -38,7 +36,6 @@ from wsgi_ws import __version__
 pytestmark = pytest.mark.timeout(300)  # libraries may have to be downloaded
 
 OTHER_SECRET = SECRET[::-1]
-PACKED = f"wsgi_ws-{__version__}"
 
 
 def run(*command: str | Path, directory: Path, **environ: str) -> str:
@@ -56,17 +53,8 @@ def run(*command: str | Path, directory: Path, **environ: str) -> str:
     return done.stdout
 
 
-def build(source: Path, target: Path) -> tuple[Path, Path]:
-    """Wheel and sdist of a source tree."""
-    run(sys.executable, "-m", "hatchling", "build", "-d", target, directory=source)
-    return target / f"{PACKED}-py3-none-any.whl", target / f"{PACKED}.tar.gz"
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    (needed,) = re.findall('"hatchling>=(.*?)"', (ROOT / "pyproject.toml").read_text())
-    if Version(version("hatchling")) < Version(needed):  # the lowest packaging fits an older one
-        absent(f"wheel and sdist are built with hatchling {needed} or newer")
     return build(ROOT, tmp_path_factory.mktemp("dist"))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from websockets.sync.client import connect
 
 from interop.environment import VERSIONS, Environment, NoPythonFits, UvFailed
 from testbed.absent import absent
+from testbed.distribution import build
 from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server
+from testbed.superset import cookie, new_channel, publish
 
 pytestmark = pytest.mark.timeout(900)  # the first run installs some 300 packages
 
@@ -103,3 +106,26 @@ def test_requirements_fit_beside_superset_without_moving_a_version_of_its(
 ) -> None:
     resolved = environment.resolve(ROOT / "requirements.txt", resolution)
     assert "gevent-websocket==" in resolved, resolved
+
+
+def test_its_wheel_serves_from_superset_s_own_environment_and_moves_no_version_there(
+    environment: Environment, redis_server: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    wheel, _ = build(ROOT, tmp_path / "dist")
+    together = environment.with_wheel(wheel)
+    assert set(environment.frozen().splitlines()) < set(together.frozen().splitlines())
+    server = Server(
+        tmp_path,
+        redis_server.port,
+        prefix=prefix,
+        program=[together.program("wsgi-ws"), "serve"],
+        environ={"PYTHONPATH": ""},  # the installed package, not the checkout's
+    )
+    try:
+        channel = new_channel()
+        headers = {"Cookie": cookie(channel)}
+        with connect(server.url(), additional_headers=headers, compression=None) as socket:
+            entry, _ = publish(redis_server.client, prefix, channel)
+            assert json.loads(socket.recv(timeout=DEADLINE))["id"] == entry
+    finally:
+        server.stop()
