@@ -19,8 +19,9 @@ import psutil
 from bench.native import Load
 from bench.peers import Peer
 from bench.producer import PREFIX, Producer
+from testbed.ports import free_port
 from testbed.processes import cpu_us
-from testbed.servers import SECRET, RedisServer, Server, free_port
+from testbed.servers import SECRET, RedisServer, Server
 from testbed.superset import cookie
 
 PATIENCE = 60.0  # seconds to wait for what should have come long ago

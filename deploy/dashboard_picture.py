@@ -33,7 +33,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from testbed.servers import ROOT, RedisServer, Server, free_port
+from testbed.ports import free_port
+from testbed.servers import ROOT, RedisServer, Server
 from testbed.superset import cookie, event, new_channel
 from wsgi_ws.superset.producer import xadds
 

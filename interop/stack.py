@@ -16,7 +16,8 @@ import redis
 from interop.environment import Environment
 from interop.seed import PASSWORD, USERS
 from testbed.nginx import Nginx, documented_with_superset
-from testbed.servers import ROOT, SECRET, RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import ROOT, SECRET, RedisServer, Server, eventually
 
 PATIENCE = 120.0  # seconds until Superset answers: importing it alone takes ten
 RESULTS_DB = 1  # where superset_config.py puts the results of queries

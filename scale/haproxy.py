@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.server import answers
-from testbed.servers import DEADLINE, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, eventually
 
 # Why each line is as it is: docs/scaling.md, "The proxy".
 _CONFIGURATION = """\

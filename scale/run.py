@@ -23,7 +23,8 @@ from scale.haproxy import Haproxy
 from scale.meter import Meter, kernel_mib, memory_mib
 from scale.plan import Plan
 from scale.verdict import Outcome, Wave
-from testbed.servers import RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import RedisServer, Server, eventually
 
 LOOK = 0.25  # seconds between two looks at the tabs
 PATIENCE = 60.0  # seconds until all sockets are surely open again

@@ -26,7 +26,8 @@ from soak.samples import Sample
 from soak.sockets import Census
 from soak.tabs import Population
 from soak.verdict import DESCRIPTORS_LEFT, Outcome, missing_troubles
-from testbed.servers import RedisServer, Server, free_port
+from testbed.ports import free_port
+from testbed.servers import RedisServer, Server
 from wsgi_ws.superset.realtime import channel_name
 
 PREFIX = "async-events-"

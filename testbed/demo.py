@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from testbed.servers import DEADLINE, ROOT, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, ROOT, eventually
 
 
 class Demo:

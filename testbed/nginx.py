@@ -10,8 +10,9 @@ from pathlib import Path
 
 import trustme
 
+from testbed.ports import free_port
 from testbed.proxies import FIRST, SECOND, SUPERSET, with_second_instance
-from testbed.servers import DEADLINE, ROOT, eventually, free_port
+from testbed.servers import DEADLINE, ROOT, eventually
 
 UPGRADE = """
     proxy_http_version 1.1;

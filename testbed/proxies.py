@@ -17,8 +17,9 @@ from pathlib import Path
 
 import trustme
 
+from testbed.ports import free_port
 from testbed.programs import required
-from testbed.servers import DEADLINE, ROOT, eventually, free_port
+from testbed.servers import DEADLINE, ROOT, eventually
 
 HOST = "bi.example.com"  # the files' public host name
 SUPERSET, FIRST, SECOND = ("127.0.0.1:8088", "127.0.0.1:8080", "127.0.0.1:8081")  # and addresses

@@ -283,7 +283,8 @@ class Browsers:
         """In the end nobody waits, no list is out of date, and nobody has ever seen an error."""
         with contextlib.suppress(AssertionError):
             eventually(lambda: not self._troubles(), "all is well")
-        assert self._troubles() == []
+        troubles = self._troubles()
+        assert not troubles, troubles
 
     def _troubles(self) -> list[str]:
         found = []

@@ -10,7 +10,8 @@ from typing import Any
 
 import redis
 
-from testbed.servers import RedisServer, eventually, free_port, redis_executable
+from testbed.ports import free_port
+from testbed.servers import RedisServer, eventually, redis_executable
 
 MASTER = "events"  # by which a Sentinel knows it
 

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from typing import Any, TypeVar
 
 import psutil
 import redis
+
+from testbed.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "a-secret-of-tests-with-more-than-32-bytes"
@@ -49,14 +50,6 @@ def eventually(condition: Callable[[], T], what: str, deadline: float = DEADLINE
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline:.0f} s: {what}")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def redis_executable() -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import trustme
 
-from testbed.servers import RedisServer, free_port
+from testbed.ports import free_port
+from testbed.servers import RedisServer
 
 
 class Certificates:

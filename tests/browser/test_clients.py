@@ -19,7 +19,8 @@ import pytest
 import redis
 
 from testbed.nginx import Nginx, documented
-from testbed.servers import ROOT, SECRET, RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import ROOT, SECRET, RedisServer, Server, eventually
 from testbed.superset import new_channel, publish
 from testbed.tcp_proxy import TcpProxy
 from wsgi_ws.superset import realtime

@@ -26,7 +26,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from testbed.absent import absent
-from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, eventually
 from testbed.superset import new_channel
 from wsgi_ws.config.load import load
 from wsgi_ws.server.master import GRACEFUL_TIMEOUT

@@ -22,8 +22,9 @@ from testbed import realtime
 from testbed.absent import absent
 from testbed.container import Container
 from testbed.container_image import Image
+from testbed.ports import free_port
 from testbed.realtime import Superset7
-from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, eventually, free_port
+from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, eventually
 from testbed.superset import cookie, new_channel, publish
 from wsgi_ws import __version__
 

@@ -29,7 +29,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from testbed.distribution import PACKED, build
-from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server, eventually
 from testbed.superset import cookie, new_channel, publish
 from wsgi_ws import __version__
 

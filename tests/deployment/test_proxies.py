@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from testbed import http2, realtime
+from testbed.ports import free_port
 from testbed.programs import required
 from testbed.proxies import (
     FIRST,
@@ -36,7 +37,7 @@ from testbed.proxies import (
     Proxy,
     with_second_instance,
 )
-from testbed.servers import DEADLINE, ROOT, RedisServer, Server, eventually, free_port
+from testbed.servers import DEADLINE, ROOT, RedisServer, Server, eventually
 from testbed.superset import cookie, new_channel, publish, token
 
 PREFIX = "events-"

@@ -27,8 +27,9 @@ import pytest
 from websockets.sync.client import connect
 
 from testbed import hardened, realtime
+from testbed.ports import free_port
 from testbed.programs import required
-from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, eventually, free_port
+from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, eventually
 from testbed.superset import cookie, new_channel, publish
 from wsgi_ws.server import open_files
 from wsgi_ws.server.master import Master

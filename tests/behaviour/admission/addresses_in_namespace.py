@@ -11,7 +11,8 @@ import socket
 import tempfile
 from pathlib import Path
 
-from testbed.servers import RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import RedisServer, Server, eventually
 
 
 def show(server: Server) -> None:

@@ -14,7 +14,8 @@ from websockets.sync.client import connect
 
 from testbed import realtime
 from testbed.http_client import ask, forged, metrics, upgrade
-from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, ROOT, SECRET, RedisServer, Server, eventually
 from testbed.superset import cookie, token
 
 StartServer = Callable[..., Server]

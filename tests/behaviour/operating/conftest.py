@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.servers import ROOT, SECRET, RedisServer, free_port
+from testbed.ports import free_port
+from testbed.servers import ROOT, SECRET, RedisServer
 from testbed.superset import new_channel, publish
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from testbed.servers import DEADLINE, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, Server, eventually
 
 StartServer = Callable[..., Server]
 

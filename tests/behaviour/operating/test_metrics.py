@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import ClientConnection, connect
 
 from testbed.http_client import ask, metrics, upgrade
-from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, RedisServer, Server, eventually
 from testbed.superset import cookie, new_channel, publish
 from wsgi_ws.superset import realtime
 from wsgi_ws.transport import Transport

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from testbed.http_client import ask, metrics, upgrade
-from testbed.servers import DEADLINE, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, Server, eventually
 
 StartServer = Callable[..., Server]
 OBSERVED = Path(__file__).parents[1] / "operating" / "observed_conf.py"

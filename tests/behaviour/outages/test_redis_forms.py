@@ -17,16 +17,9 @@ import pytest
 import redis
 from websockets.sync.client import ClientConnection, connect
 
+from testbed.ports import free_port
 from testbed.sentinel import MASTER, Sentinel
-from testbed.servers import (
-    DEADLINE,
-    ROOT,
-    RedisServer,
-    Server,
-    eventually,
-    free_port,
-    redis_executable,
-)
+from testbed.servers import DEADLINE, ROOT, RedisServer, Server, eventually, redis_executable
 from testbed.superset import cookie, new_channel, publish
 from testbed.tls import Certificates, TlsRedis
 from wsgi_ws.transport import Transport

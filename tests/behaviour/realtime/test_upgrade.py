@@ -23,8 +23,9 @@ from websockets.sync.client import connect
 from testbed import realtime
 from testbed.check import SupersetConfig, assert_named, sentences
 from testbed.http_client import ask, upgrade
+from testbed.ports import free_port
 from testbed.realtime import Browsers, Superset7, Tab, traffic
-from testbed.servers import DEADLINE, SECRET, RedisServer, Server, eventually, free_port
+from testbed.servers import DEADLINE, SECRET, RedisServer, Server, eventually
 from testbed.superset import cookie, new_channel, publish
 from tests.behaviour.realtime.scene import await_log
 from wsgi_ws.cli.checks.report import Report

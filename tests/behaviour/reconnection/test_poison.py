@@ -14,7 +14,8 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from testbed.http_client import metrics
-from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, RedisServer, Server, eventually
 from testbed.superset import cookie, event, new_channel, publish
 
 StartServer = Callable[..., Server]

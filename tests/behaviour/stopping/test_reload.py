@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from testbed.servers import DEADLINE, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, Server, eventually
 from testbed.superset import cookie
 
 StartServer = Callable[..., Server]

@@ -21,7 +21,8 @@ import websockets
 from websockets.asyncio.client import connect
 
 from testbed.nginx import documented
-from testbed.servers import DEADLINE, RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, RedisServer, Server, eventually
 from testbed.superset import cookie, event, new_channel
 from wsgi_ws.superset.producer import xadds
 

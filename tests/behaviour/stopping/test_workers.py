@@ -19,7 +19,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from testbed.servers import DEADLINE, ROOT, RedisServer, Server, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import DEADLINE, ROOT, RedisServer, Server, eventually
 from testbed.superset import cookie, new_channel, publish
 
 StartServer = Callable[..., Server]

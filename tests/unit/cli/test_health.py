@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 from click.testing import CliRunner, Result
 
-from testbed.servers import free_port
+from testbed.ports import free_port
 from wsgi_ws.cli import health
 from wsgi_ws.cli.main import cli
 

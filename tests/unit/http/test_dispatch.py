@@ -270,6 +270,14 @@ def test_a_probe_that_speaks_tls_hides_no_other_bad_request(
 # --- many at once --------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def _time_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow this machine is just now."""
+    monkeypatch.setattr(dispatch, "READING_TIME", 60.0)
+    monkeypatch.setattr(dispatch, "SLICE", 60.0)
+
+
+@pytest.mark.usefixtures("_time_for_all")
 def test_clients_that_come_at_once_are_served_in_stages(bench: Bench) -> None:
     bench.ask_together(HANDSHAKE, HANDSHAKE)
     assert bench.owner.steps == [*["taken over"] * 2, *["answered"] * 2, *["welcomed"] * 2]
@@ -280,6 +288,7 @@ def test_clients_that_come_at_once_are_served_in_their_order(bench: Bench) -> No
     assert [early for _, early in bench.owner.opened] == [bytes([n]) for n in range(5)]
 
 
+@pytest.mark.usefixtures("_time_for_all")
 def test_a_malformed_head_harms_nobody_who_comes_at_once_with_it(bench: Bench) -> None:
     _, malformed, _ = bench.ask_together(HANDSHAKE, TLS, HANDSHAKE)
     assert answer(malformed).startswith(b"HTTP/1.1 400 ")

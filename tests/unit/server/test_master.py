@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from testbed.servers import ROOT, free_port
+from testbed.ports import free_port
+from testbed.servers import ROOT
 from wsgi_ws.server.master import Master, master_of_this_process
 from wsgi_ws.server.metrics_directory import DIRECTORY_VARIABLE
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.servers import free_port
+from testbed.ports import free_port
 from wsgi_ws.server.metrics_listener import MetricsListener
 
 

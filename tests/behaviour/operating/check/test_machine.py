@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from testbed.check import StartServer, assert_named, sentences
-from testbed.servers import ROOT, RedisServer, free_port
+from testbed.ports import free_port
+from testbed.servers import ROOT, RedisServer
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
 

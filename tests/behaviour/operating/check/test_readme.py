@@ -26,7 +26,8 @@ from testbed.check import (
     to,
 )
 from testbed.nginx import UPGRADE
-from testbed.servers import ROOT, SECRET, free_port
+from testbed.ports import free_port
+from testbed.servers import ROOT, SECRET
 from testbed.superset import new_channel, publish
 from wsgi_ws.cli.checks.report import Report
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all

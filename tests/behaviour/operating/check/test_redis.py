@@ -13,7 +13,8 @@ import redis
 import trustme
 
 from testbed.check import StartRedis, assert_named, command, sentences
-from testbed.servers import RedisServer, eventually, free_port
+from testbed.ports import free_port
+from testbed.servers import RedisServer, eventually
 from testbed.superset import new_channel, publish
 from testbed.tcp_proxy import TcpProxy
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all

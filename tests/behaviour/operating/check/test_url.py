@@ -21,7 +21,8 @@ from testbed.check import (
     to,
 )
 from testbed.nginx import UPGRADE
-from testbed.servers import SECRET, RedisServer, Server, free_port
+from testbed.ports import free_port
+from testbed.servers import SECRET, RedisServer, Server
 from wsgi_ws.cli.checks.url import UrlOptions
 from wsgi_ws.cli.checks.whole import CheckOptions, check_all
 from wsgi_ws.cli.checks.words import Level
