@@ -16,7 +16,9 @@ from testbed.servers import RedisServer, eventually
 def busy(server: RedisServer) -> Iterator[None]:
     """A script that does not end before this does. Redis refuses PUBLISH meanwhile."""
     server.client.config_set("busy-reply-threshold", 100)
-    other = redis.Redis(port=server.port)
+    # By default redis-py gives up after five seconds and sends the script once more: it then runs
+    # after the first one's end.
+    other = redis.Redis(port=server.port, socket_timeout=None)
 
     def spin() -> None:
         with contextlib.suppress(redis.ResponseError):  # it is killed
