@@ -11,10 +11,11 @@ for file in /app/superset-websocket/config.json /home/superset-websocket/config.
   fi
 done
 
-# There, a relative LOG_FILENAME starts from Superset's home. This image has none: it may be mounted.
-home="${SUPERSET_HOME:-/app/superset_home}"
-if [ -d "$home" ]; then
-  cd "$home"
-fi
+# There, a relative LOG_FILENAME starts from Superset's home. Not by going there: whoever may write to
+# it could leave a config.json.
+case "${LOG_FILENAME:-/}" in
+  /*) ;;
+  *) export LOG_FILENAME="${SUPERSET_HOME:-/app/superset_home}/$LOG_FILENAME" ;;
+esac
 
 exec wsgi-ws serve "$@"

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -207,6 +209,36 @@ def test_the_health_command_says_whether_it_answers(
     assert container.run(*command).returncode == 0
     container.terminate()
     assert start(environ=environ, command=command).wait() == 1
+
+
+def test_a_stop_while_it_starts_ends_it(
+    start: Start, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """To process 1 a signal without a handler does not get through."""
+    with socket.create_server(("127.0.0.1", 0)) as witness:
+        witness.settimeout(DEADLINE)
+        settings = tmp_path / "superset_config.py"
+        settings.write_text(
+            "import socket, time\n"
+            f"socket.create_connection({witness.getsockname()!r})\n"
+            f"time.sleep({4 * DEADLINE})\n"
+        )
+        container = start(
+            environ=environ | {"WSGI_WS_SUPERSET_CONFIG": "/settings/superset_config.py"},
+            mounts={settings: "/settings/superset_config.py"},
+        )
+        connection, _ = witness.accept()
+        with connection:
+            assert container.terminate() == 128 + signal.SIGTERM
+
+
+def test_a_relative_log_file_of_the_operators_command_lies_in_supersets_home(
+    start: Start, environ: dict[str, str]
+) -> None:
+    more = {"LOG_TO_FILE": "true", "LOG_FILENAME": "ws.log", "SUPERSET_HOME": "/tmp"}
+    container = start(environ=environ | more, command=[OPERATORS_COMMAND])
+    until_ready(container, environ["PORT"])
+    assert "following stream" in container.run("cat", "/tmp/ws.log").stdout
 
 
 def test_process_1_leaves_no_zombies(start: Start, environ: dict[str, str]) -> None:

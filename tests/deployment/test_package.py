@@ -190,6 +190,16 @@ def test_an_event_reaches_a_socket_and_sigterm_ends_it_with_0(
         assert server.terminate() == 0
 
 
+@pytest.mark.parametrize("module", ["redis", "statsd", "gunicorn", "superset_config"])
+def test_code_in_the_working_directory_is_not_run(
+    start: Start, tmp_path: Path, module: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text("open('it-ran', 'w')")
+    server = start()
+    assert is_admitted(server, SECRET)
+    assert not (tmp_path / "it-ran").exists()
+
+
 def test_sighup_reads_config_json_of_the_directory_anew(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"jwtSecret": SECRET}))

@@ -19,13 +19,13 @@ PACKAGE = "wsgi_ws"
 # A package, or a file at the top → what it may import of the others. Nothing imports upwards.
 RULES: dict[str, set[str]] = {
     "": set(),
-    "__main__": {"cli"},
+    "__main__": {"cli", "first_process"},
     "cli": {
-        *("wording", "", "addresses", "command", "config", "event", "http", "server", "sources"),
-        *("superset", "transport"),
+        *("wording", "", "addresses", "command", "config", "event", "first_process", "http"),
+        *("server", "sources", "superset", "transport"),
     },
     "demo": {"config", "sources", "superset", "transport"},
-    "server": {"command", "config", "http", "observe", "service"},
+    "server": {"command", "config", "first_process", "http", "observe", "service"},
     "service": {
         *("wording", "transport", "clients", "command", "config", "http", "hub", "observe"),
         "sources",
@@ -48,13 +48,15 @@ RULES: dict[str, set[str]] = {
     "loop": set(),
     "addresses": set(),
     "command": set(),
+    "first_process": set(),
     "wording": set(),
     "transport": {"superset"},
     "web_origin": {"addresses"},
 }
 # What the command line may use of the service: what needs no event loop.
 FOR_THE_CLI = {
-    *("addresses", "command", "event", "http.origin", "http.paths", "transport", "wording"),
+    *("addresses", "command", "event", "first_process", "http.origin", "http.paths", "transport"),
+    "wording",
     *("server.entry.launch", "server.listening", "server.log_file", "server.open_files"),
     *("config.from_superset", "config.keys", "config.load", "config.meanings", "config.set_by"),
     *(
@@ -200,7 +202,7 @@ def test_importing_the_package_loads_nothing() -> None:
         ("gunicorn.conf.py", {"server.settings"}),
         ("wsgi_ws/server/entry/wsgi.py", {"http.app"}),
         ("wsgi_ws/server/entry/gunicorn_conf.py", {"server.settings"}),
-        ("wsgi_ws/server/entry/program.py", set()),
+        ("wsgi_ws/server/entry/program.py", {"first_process"}),
     ],
 )
 def test_an_entry_point_hands_over_to_what_it_starts(entry_point: str, allowed: set[str]) -> None:

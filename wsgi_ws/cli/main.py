@@ -11,6 +11,7 @@ import click
 from wsgi_ws.cli.health import Unhealthy, ask
 from wsgi_ws.cli.program import Program, fail
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE
+from wsgi_ws.first_process import hold_sigterm
 from wsgi_ws.server.entry import launch
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -88,6 +89,7 @@ def serve(context: click.Context, arguments: tuple[str, ...]) -> None:
         line = launch.command_line(arguments)
     except launch.Unsuitable as error:
         raise click.UsageError(str(error)) from None
+    hold_sigterm()
     os.execve(line[0], line, context.obj)
 
 

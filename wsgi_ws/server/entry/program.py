@@ -8,10 +8,29 @@ one that Python can't start so, and the script `gunicorn` is not always beside t
 import sys
 from pathlib import Path
 
-from gunicorn.app.wsgiapp import run
+# Python puts a program's folder in front, where its files would hide top-level modules. A checkout
+# is on no path otherwise.
+_folder = Path(__file__).parent
+sys.path[:] = [*(path for path in sys.path if path != str(_folder)), str(_folder.parents[2])]
 
-# Python puts a program's folder in front, where its files would hide top-level modules.
-_folder = str(Path(__file__).parent)
-sys.path[:] = [path for path in sys.path if path != _folder]
+from wsgi_ws.first_process import end_at_sigterm  # noqa: E402
 
-run(prog="gunicorn")
+end_at_sigterm()
+
+from gunicorn.app.wsgiapp import WSGIApplication  # noqa: E402
+
+
+class Application(WSGIApplication):  # type: ignore[misc]  # the package has no types
+    """gunicorn, without the working directory among the places where Python looks for modules.
+
+    Whoever may write there, as into the home of a Superset, could run code beside the secret.
+    """
+
+    def chdir(self) -> None:
+        """As gunicorn does, which then puts the directory in front of all others."""
+        path = [*sys.path]
+        super().chdir()
+        sys.path[:] = path
+
+
+Application("%(prog)s [OPTIONS]", prog="gunicorn").run()
