@@ -57,7 +57,10 @@ def app(environ, start_response):
 class Colocated:
     """supervisord with both programs."""
 
-    def __init__(self, directory: Path, redis_port: int, prefix: str) -> None:
+    def __init__(
+        self, directory: Path, redis_port: int, prefix: str, more_settings: str = ""
+    ) -> None:
+        """:param more_settings: lines of superset_config.py."""
         self.port, self._supersets_port = free_port(), free_port()
         self.log_path = directory / "output.log"
         (directory / "superset_config.py").write_text(
@@ -65,7 +68,7 @@ class Colocated:
             f"{{'CACHE_TYPE': 'RedisCache', 'CACHE_REDIS_HOST': '127.0.0.1', "
             f"'CACHE_REDIS_PORT': {redis_port}}}\n"
             f"GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX = {prefix!r}\n"
-            f"GLOBAL_ASYNC_QUERIES_JWT_SECRET = {SECRET!r}\n"
+            f"GLOBAL_ASYNC_QUERIES_JWT_SECRET = {SECRET!r}\n" + more_settings
         )
         (directory / "stand_in.py").write_text(STAND_IN)
         # As Superset's script does, the shell stays.
@@ -186,10 +189,11 @@ def test_both_work_from_one_superset_config_and_a_stop_ends_both(colocated: Colo
     assert "SIGKILL" not in colocated.log_path.read_text()
 
 
-def test_a_server_that_dies_is_started_again(colocated: Colocated) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_server_that_ends_is_started_again(colocated: Colocated, number: signal.Signals) -> None:
     before = colocated.master()
     assert before
-    before.kill()
+    before.send_signal(number)
 
     def is_another() -> bool:
         now = colocated.master()
@@ -215,3 +219,19 @@ def test_this_server_stops_before_superset_does() -> None:
         name: int(parsed[f"program:{name}"]["priority"]) for name in ("superset", "wsgi-ws")
     }
     assert priority["wsgi-ws"] > priority["superset"]
+
+
+def test_a_wrong_configuration_is_given_up_however_long_it_takes_to_read(
+    redis_server: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    slow = "import time\ntime.sleep(1.2)\nGLOBAL_ASYNC_QUERIES_JWT_SECRET = 'short'\n"
+    both = Colocated(tmp_path, redis_server.port, prefix, slow)
+    try:
+        eventually(
+            lambda: "wsgi-ws entered FATAL state" in both.log_path.read_text(),
+            "supervisord gives this server up",
+            2 * DEADLINE,
+        )
+        eventually(both.superset, "Superset runs on")
+    finally:
+        both.close()
