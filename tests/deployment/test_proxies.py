@@ -239,13 +239,15 @@ def test_an_event_reaches_a_browser(scene: Scene, browser: Browser) -> None:
 
 
 def test_the_page_and_superset_have_one_host_name(browser: Browser) -> None:
-    status, body = browser.get("/superset/welcome/")
+    forged = {"X-Forwarded-Port": "1", "X-Forwarded-Prefix": "/elsewhere"}
+    status, body = browser.get("/superset/welcome/", **forged)
     told = json.loads(body)
     assert (status, told["superset"]) == (200, "/superset/welcome/")
     headers = {name.lower(): value for name, value in told["headers"].items()}
     assert headers["host"] == HOST
     assert headers["x-forwarded-proto"] == "https"
     assert headers["x-forwarded-for"] == CLIENT
+    assert not {*forged.values()} & {*headers.values()}  # Superset's ENABLE_PROXY_FIX believes them
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
