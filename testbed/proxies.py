@@ -107,6 +107,9 @@ def _caddy(directory: Path, port: int, file: Path) -> str:
     return "\n".join(("{", *options, "default_bind 127.0.0.1", "}", f"import {file}\n"))
 
 
+# Lines of haproxy's file with which only root can start it.
+_ONLY_ROOTS = ("    chroot /var/lib/haproxy\n", "    user haproxy\n", "    group haproxy\n")
+
 KINDS: Mapping[str, Kind] = {
     "nginx": Kind(
         *("nginx", "nginx", "nginx/superset.conf"),
@@ -126,10 +129,13 @@ KINDS: Mapping[str, Kind] = {
         *("haproxy", "haproxy", "haproxy/haproxy.cfg"),
         lambda main: ("-db", "-f", str(main)),
         lambda directory, port, file: file.read_text(),
-        lambda port: {
-            "bind :443 ": f"bind 127.0.0.1:{port} ",
-            "log /dev/log local0": "log stdout format raw local0",
-        },
+        lambda port: (
+            {
+                "bind :443 ": f"bind 127.0.0.1:{port} ",
+                "log /dev/log local0": "log stdout format raw local0",
+            }
+            | ({} if os.geteuid() == 0 else dict.fromkeys(_ONLY_ROOTS, ""))
+        ),
     ),
     "caddy": Kind(
         *("caddy", "caddy", "caddy/Caddyfile"),

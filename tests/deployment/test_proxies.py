@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import pwd
 import re
 import socket
 import ssl
@@ -362,6 +364,20 @@ def test_haproxy_admits_sockets_while_redis_is_away(scene: Scene) -> None:
         browser.come_and_go(1)
     finally:
         without.stop()
+
+
+def test_haproxy_works_as_its_own_user_in_its_own_root(scene: Scene) -> None:
+    """The file takes the place of Debian's, which has these lines."""
+    required(KINDS["haproxy"].program, KINDS["haproxy"].package)
+    if os.geteuid() != 0:
+        pytest.skip("only root can start it as somebody else")
+    process = Path(f"/proc/{scene.browser('haproxy').proxy.process.pid}")
+    own = pwd.getpwnam("haproxy")
+    status = (process / "status").read_text()
+    assert re.findall(r"^[UG]id:\t(.*)$", status, re.M) == [
+        "\t".join([str(number)] * 4) for number in (own.pw_uid, own.pw_gid)
+    ]
+    assert (process / "root").readlink() == Path("/var/lib/haproxy")
 
 
 @pytest.mark.timeout(180)
