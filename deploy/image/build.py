@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     origin = origin_of(ROOT)
     line = command(tool, origin, others)
-    print(*line, flush=True)
+    print(*map(without_user, line), flush=True)
     return subprocess.run(
         line, cwd=ROOT, env=environment(origin, os.environ), check=False
     ).returncode
@@ -95,6 +95,11 @@ def command(tool: str, origin: Origin, others: Sequence[str]) -> list[str]:
     return [*line, *others, "."]
 
 
+def without_user(word: str) -> str:
+    """A URL's user and password, as of a package index, do not belong in a build's log."""
+    return re.sub(r"://[^/\s]*@", "://***@", word)
+
+
 def environment(origin: Origin, inherited: Mapping[str, str]) -> dict[str, str]:
     """Docker's builder takes the time from SOURCE_DATE_EPOCH."""
     time = {} if origin.committed is None else {"SOURCE_DATE_EPOCH": str(origin.committed)}
@@ -105,8 +110,14 @@ def _git(root: Path, *arguments: str) -> str | None:
     """Its output; None when there is no git, or `root` is no checkout."""
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
+    # A hook's GIT_DIR would win over `root`.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(
-        ["git", "-C", str(root), *arguments], check=False, capture_output=True, text=True
+        ["git", "-C", str(root), *arguments],
+        env=environ,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     return done.stdout.strip() if done.returncode == 0 else None
 

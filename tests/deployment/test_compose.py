@@ -129,6 +129,19 @@ def test_it_has_no_more_rights_than_it_needs(service: dict[str, Any]) -> None:
 
 
 @each_service
+def test_it_is_started_again_and_never_waits_for_a_registry(service: dict[str, Any]) -> None:
+    assert service["restart"] == "unless-stopped"
+    assert service.get("pull_policy") == "never" or "build" in service
+    assert all(volume["read_only"] for volume in service.get("volumes", ()))
+
+
+def test_alone_nothing_but_this_machine_reaches_it_and_nobody_its_redis() -> None:
+    services = read(ALONE)["services"]
+    assert services["websocket"]["ports"] == ["127.0.0.1:8080:8080"]
+    assert "ports" not in services["redis"]
+
+
+@each_service
 def test_it_is_stopped_when_gunicorn_has_had_its_time(
     service: dict[str, Any], tmp_path: Path
 ) -> None:

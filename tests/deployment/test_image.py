@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -325,8 +326,8 @@ class Checkout:
         self.tool("docker", works=False)  # the client is there, its daemon is not
         self.tool("podman", works=True)
 
-    def tool(self, name: str, *, works: bool) -> None:
-        line = "echo $0 $@" if works else "exit 1"
+    def tool(self, name: str, *, works: bool, says: str = "$0 $@") -> None:
+        line = f"echo {says}" if works else "exit 1"
         (self._tools / name).write_text(f"#!/bin/sh\n{line}\n")
         (self._tools / name).chmod(0o755)
 
@@ -334,16 +335,20 @@ class Checkout:
         person = ("-c", "user.name=x", "-c", "user.email=x@example.org")
         subprocess.run(["git", "-C", str(self.root), *person, *arguments], check=True)
 
-    def build(self, *arguments: str) -> str:
+    def build(self, *arguments: str, **environ: str) -> str:
         """What the tool is told, or what is said instead."""
+        return self.output(*arguments, **environ)[-1]
+
+    def output(self, *arguments: str, **environ: str) -> list[str]:
+        """All lines: the script's own, then the tool's."""
         return subprocess.run(
             [sys.executable, str(self.root / "deploy" / "image" / "build.py"), *arguments],
-            env={"PATH": str(self._tools)},
+            env={"PATH": str(self._tools), **environ},
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        ).stdout.splitlines()[-1]
+        ).stdout.splitlines()
 
 
 @pytest.fixture
@@ -380,6 +385,53 @@ def test_a_build_of_changed_files_does_not_pass_for_one_of_the_commit(checkout: 
     assert "-dirty" not in clean
     (checkout.root / "new").touch()
     assert "-dirty" in checkout.build()
+
+
+def test_a_git_hook_of_another_checkout_does_not_lend_its_commit(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    """Git's hooks have GIT_DIR in their environment."""
+    other = Checkout(tmp_path / "other")
+    for each in (checkout, other):
+        each.git("init", "--quiet")
+        each.git("add", ".")
+        each.git("commit", "--quiet", "-m", str(each.root))
+    assert checkout.build() == checkout.build(GIT_DIR=str(other.root / ".git"))
+
+
+def test_the_password_of_a_package_index_is_not_shown(checkout: Checkout) -> None:
+    index = "PIP_INDEX_URL=https://user:s3cr3t@pypi.example.com/simple"
+    shown, told = checkout.output("--build-arg", index)
+    assert "s3cr3t" not in shown
+    assert "PIP_INDEX_URL=https://***@pypi.example.com/simple" in shown
+    assert index in told
+
+
+def test_docker_gets_the_commits_time_too(checkout: Checkout) -> None:
+    checkout.git("init", "--quiet")
+    checkout.git("add", ".")
+    checkout.git("commit", "--quiet", "-m", "x")
+    checkout.tool("podman", works=True, says="$SOURCE_DATE_EPOCH")
+    time = checkout.build()
+    assert time.isdecimal()
+
+
+def test_what_goes_into_the_image_is_pinned_and_named() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    base = re.search(r"^ARG BASE_IMAGE=(.+)$", dockerfile, re.M)
+    assert base
+    assert re.search(r"@sha256:[0-9a-f]{64}$", base[1])
+    for line in dockerfile.replace("\\\n", "").splitlines():
+        if line.startswith("RUN") and " -r " in line:
+            assert "--require-hashes" in line
+    assert re.search(r"^HEALTHCHECK --interval=10s --timeout=5s ", dockerfile, re.M)
+    first, *others = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert first == "*"
+    assert {line for line in others if not line.startswith("!")} == {"**/__pycache__"}
 
 
 def test_other_options_go_to_the_tool(checkout: Checkout) -> None:

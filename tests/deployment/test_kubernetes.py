@@ -123,6 +123,34 @@ def test_kustomize_finds_each_file_and_forgets_none() -> None:
     assert DEPLOYED["manifests"].pod["volumes"][0]["configMap"]["name"] == generator["name"]
 
 
+def test_an_update_and_a_drain_leave_pods_that_serve() -> None:
+    for it in DEPLOYED.values():
+        rolling = it.deployment["spec"]["strategy"]["rollingUpdate"]
+        assert rolling["maxUnavailable"] == 0
+    assert DEPLOYED["manifests"].deployment["spec"]["minReadySeconds"] == 10
+    assert document(MANIFESTS / "poddisruptionbudget.yaml")["spec"]["maxUnavailable"] == 1
+    ingress = document(MANIFESTS / "ingress.yaml")["metadata"]["annotations"]
+    assert "http_503" in ingress["nginx.ingress.kubernetes.io/proxy-next-upstream"].split()
+
+
+def test_the_autoscaler_owns_the_number_of_pods_and_adds_one_at_ten_thousand_sockets() -> None:
+    directory = MANIFESTS / "autoscaling"
+    (patch,) = document(directory / "kustomization.yaml")["patches"]
+    assert "op: remove" in patch["patch"]
+    assert "path: /spec/replicas" in patch["patch"].splitlines()[-1]
+    (metric,) = document(directory / "horizontalpodautoscaler.yaml")["spec"]["metrics"]
+    assert metric["pods"]["target"]["averageValue"] == "10000"
+
+
+def test_the_network_policy_names_all_peers_both_ways() -> None:
+    policy = document(MANIFESTS / "networkpolicy.yaml")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    rules = [rule["from"] for rule in policy["ingress"]] + [rule["to"] for rule in policy["egress"]]
+    for peer in (peer for peers in rules for peer in peers):
+        assert peer
+        assert all(selector["matchLabels"] for selector in peer.values())
+
+
 def test_all_documents_mean_the_same_pods_ports_and_secrets() -> None:
     it = DEPLOYED["manifests"]
     names = {port["name"] for port in it.container["ports"]}
