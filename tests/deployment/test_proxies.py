@@ -417,6 +417,30 @@ def test_what_traefiks_routers_name_is_defined() -> None:
         assert text.count(f"- url: http://{address}\n") == 1
 
 
+def test_traefik_sends_the_sockets_path_here_and_tries_again() -> None:
+    text = (ROOT / "deploy/proxies/traefik/superset.yaml").read_text()
+    assert "&& (Path(`/ws`) || PathPrefix(`/ws/`))\n" in text
+    attempts = re.search(r"attempts: (\d+)$", text, re.M)
+    assert attempts
+    assert int(attempts[1]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "always"),
+    [
+        ("nginx/superset.conf", r"server 127\.0\.0\.1:808[01]", r" max_fails=0;"),
+        ("apache/superset.conf", r"BalancerMember .*?:808[01]\"", r".* timeout=120 retry=0$"),
+    ],
+)
+def test_an_instance_that_has_refused_one_connection_is_not_left_out(
+    file: str, line: str, always: str
+) -> None:
+    """The second instance's line too, which is a comment."""
+    text = (ROOT / "deploy/proxies" / file).read_text()
+    assert len(re.findall(line, text)) == 2
+    assert len(re.findall(line + always, text, re.M)) == 2
+
+
 def assert_closed(client: ClientConnection, code: int) -> None:
     """By the server, with this code."""
     with pytest.raises(ConnectionClosed):

@@ -189,6 +189,15 @@ def test_the_limit_of_files_fits_what_the_documentation_promises() -> None:
 def test_the_socket_is_where_the_service_would_listen() -> None:
     values = hardened.unit_values(SOCKET)
     assert values["ListenStream"] == [ADDRESS]
+    assert values["Backlog"] == ["4096"]  # as gunicorn's own here
+
+
+def test_it_is_always_started_again_as_a_user_without_rights() -> None:
+    values = hardened.unit_values(SERVICE)
+    assert values["Restart"] == ["always"]
+    assert values["StartLimitIntervalSec"] == ["0"]
+    kind, name, number, *_ = shlex.split((UNITS / "wsgi-ws.sysusers").read_text().splitlines()[-1])
+    assert (kind, [name], number) == ("u", values["User"], "-")
 
 
 # --- the command ----------------------------------------------------------------------------------
