@@ -7,6 +7,7 @@ whose loopback has the test's Redis.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -137,8 +138,15 @@ class Container:
 
     def close(self) -> None:
         """End it, whatever it does."""
-        self._process.kill()  # the kernel kills all that is in it
-        self._process.wait()
+        # Not unshare, whose --kill-child the kernel forgets when the child becomes another user: an
+        # end of process 1 is the end of all that is in the container, and then of unshare.
+        while not self.has_ended():
+            children = psutil.Process(self._process.pid).children()
+            for process in children or [psutil.Process(self._process.pid)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
 
     def _line(self, command: Sequence[str]) -> list[str]:
         # HOME and the like are not set: a runtime may leave them out for a user without an entry.

@@ -243,6 +243,16 @@ def test_a_relative_log_file_of_the_operators_command_lies_in_supersets_home(
     assert "following stream" in container.run("cat", "/tmp/ws.log").stdout
 
 
+def test_an_end_of_the_test_ends_the_container(start: Start, environ: dict[str, str]) -> None:
+    """Or its server would follow the next test's Redis."""
+    container = start(environ=environ)
+    until_ready(container, environ["PORT"])
+    inside = psutil.Process(container.pid)
+    processes = [inside, *inside.children(recursive=True)]
+    container.close()
+    assert psutil.wait_procs(processes, DEADLINE)[1] == []
+
+
 def test_process_1_leaves_no_zombies(start: Start, environ: dict[str, str]) -> None:
     """What `docker exec` leaves behind becomes its child."""
     container = start(environ=environ)
