@@ -13,9 +13,8 @@ from typing import Any
 from wsgi_ws.config.keys import keys
 from wsgi_ws.config.load import CONFIG_PATH_VARIABLE
 from wsgi_ws.server import worker_tmp
+from wsgi_ws.server.entry.launch import VARIABLE
 from wsgi_ws.server.worker import Worker
-
-VARIABLE = "GUNICORN_CMD_ARGS"
 
 _READS_ITSELF = "this service reads requests itself, up to maxHeaderBytes"
 _PROXIES = "trustedProxies says whose headers count"

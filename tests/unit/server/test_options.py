@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from gunicorn.config import KNOWN_SETTINGS, Config
 
-from wsgi_ws.server.options import VARIABLE, VARIABLES_WITHOUT_EFFECT, WITHOUT_EFFECT, Options
+from wsgi_ws.server.entry.launch import VARIABLE
+from wsgi_ws.server.options import VARIABLES_WITHOUT_EFFECT, WITHOUT_EFFECT, Options
 
 
 @pytest.fixture
